@@ -1,0 +1,197 @@
+"""Label sets: a label is its key; names may repeat, synonyms help to find it in captions."""
+
+import csv
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from taistore.errors import LabelError
+
+SYNONYM_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label. ``key`` identifies it everywhere; ``name`` is what people and prompts read."""
+
+    key: str
+    name: str
+    synonyms: tuple[str, ...] = ()
+
+
+def normalise_name(name: str) -> str:
+    """Fold case, width and white space, for comparing names.
+
+    >>> normalise_name("  Traffic\\tLight ")
+    'traffic light'
+    """
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def combination_id(keys: Iterable[str]) -> int:
+    """Signed 64-bit id of a set of label keys, equal on every machine and in any order.
+
+    >>> combination_id(["dog", "cat"]) == combination_id(["cat", "dog", "cat"])
+    True
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for key in sorted(set(keys)):
+        encoded = key.encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+class LabelSet(Sequence[Label]):
+    """An ordered set of labels; the position of a label is its ``label_id``.
+
+    Raises :class:`LabelError` on an empty set, an empty key or name, or a key that occurs twice.
+    """
+
+    def __init__(self, labels: Iterable[Label], *, places: Sequence[str] | None = None) -> None:
+        self._labels = tuple(labels)
+        if not self._labels:
+            raise LabelError("the label set is empty: give at least one label")
+        self._by_key: dict[str, int] = {}
+        for i, label in enumerate(self._labels):
+            where = places[i] if places else f"label {i + 1}"
+            if not label.key.strip() or not label.name.strip():
+                raise LabelError(f"{where}: empty label: remove the row or give it a name")
+            if label.key in self._by_key:
+                first = self._by_key[label.key]
+                raise LabelError(
+                    f"{where}: label {label.key!r} was already given at "
+                    f"{places[first] if places else f'label {first + 1}'}: remove one of the two"
+                )
+            self._by_key[label.key] = i
+        self._by_name: dict[str, list[int]] = {}
+        for i, label in enumerate(self._labels):
+            for name in dict.fromkeys(map(normalise_name, (label.name, *label.synonyms))):
+                self._by_name.setdefault(name, []).append(i)
+        self._name_counts = Counter(normalise_name(label.name) for label in self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Label: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Label, ...]: ...
+    def __getitem__(self, index: int | slice) -> Label | tuple[Label, ...]:
+        return self._labels[index]
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self._labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LabelSet) and self._labels == other._labels
+
+    def __hash__(self) -> int:
+        return hash(self._labels)
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys in ``label_id`` order."""
+        return [label.key for label in self._labels]
+
+    def combination_id(self, label_ids: Iterable[int]) -> int:
+        """64-bit id of the combination of these labels."""
+        return combination_id(self._labels[i].key for i in label_ids)
+
+    def shared_names(self) -> dict[str, list[str]]:
+        """Names that several keys carry, with those keys; empty in most sets."""
+        shared: dict[str, list[str]] = {}
+        for label in self._labels:
+            name = normalise_name(label.name)
+            if self._name_counts[name] > 1:
+                shared.setdefault(name, []).append(label.key)
+        return shared
+
+    def prompt_name(self, label_id: int) -> str:
+        """The name used in prompts; where keys share it, the label's own synonym is added.
+
+        "organ" with the synonym "pipe organ" becomes "organ (pipe organ)"; without a synonym of
+        its own the name stands alone, as nothing is known that tells the keys apart.
+        """
+        label = self._labels[label_id]
+        name = " ".join(label.name.split())
+        if self._name_counts[normalise_name(name)] == 1:
+            return name
+        for synonym in label.synonyms:
+            if len(self._by_name[normalise_name(synonym)]) == 1:
+                return f"{name} ({synonym})"
+        return name
+
+    def find(self, text: str) -> int:
+        """``label_id`` of a key, else of a name or synonym that only one label carries.
+
+        Raises :class:`LabelError` when nothing matches or several labels do.
+        """
+        if text in self._by_key:
+            return self._by_key[text]
+        ids = self._by_name.get(normalise_name(text), [])
+        if len(ids) == 1:
+            return ids[0]
+        if not ids:
+            raise LabelError(f"label {text!r} is not in the label set")
+        keys = ", ".join(self._labels[i].key for i in ids[:5])
+        raise LabelError(f"label {text!r} is ambiguous: use one of the keys {keys}")
+
+
+def read_labels(path: str | Path) -> LabelSet:
+    """Read a label file: ``.txt`` (one name a line) or ``.csv`` with a header.
+
+    CSV columns: ``key`` (or ``mid``), ``name``, optional ``synonyms`` separated by ``|``; without
+    a key column the name is the key. Raises :class:`LabelError` with file and line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise LabelError(f"{path}: no such label file: check the path") from None
+    except IsADirectoryError:
+        raise LabelError(f"{path} is a directory: give a .txt or .csv file of labels") from None
+    except PermissionError:
+        raise LabelError(f"{path}: no permission to read it: check the file's mode") from None
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    if not text.strip():
+        raise LabelError(f"{path}: the label file is empty: put one label on each line")
+    rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _text_rows(text)
+    labels, lines = [], []
+    for line, label in rows:
+        labels.append(label)
+        lines.append(f"{path}: line {line}")
+    if not labels:
+        raise LabelError(f"{path}: no labels below the header: add one row per label")
+    return LabelSet(labels, places=lines)
+
+
+def _text_rows(text: str) -> Iterator[tuple[int, Label]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        name = " ".join(line.split())
+        if name and not name.startswith("#"):
+            yield number, Label(name, name)
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    try:
+        header = {(field or "").strip().lower(): field for field in reader.fieldnames or []}
+        name_field = header.get("name")
+        key_field = next(
+            (header[f] for f in ("key", "mid", "labelname") if f in header), name_field
+        )
+        if name_field is None or key_field is None:
+            raise LabelError(f"{path}: line 1: no 'name' column: the header must be key,name")
+        synonyms_field = header.get("synonyms")
+        for row in reader:
+            raw = (row.get(synonyms_field) or "") if synonyms_field else ""
+            synonyms = tuple(s.strip() for s in raw.split(SYNONYM_SEPARATOR) if s.strip())
+            name = " ".join((row[name_field] or "").split())
+            yield reader.line_num, Label((row[key_field] or "").strip(), name, synonyms)
+    except csv.Error as error:
+        raise LabelError(f"{path}: line {reader.line_num}: {error}: mend the CSV row") from None
