@@ -1,0 +1,1 @@
+"""The embedding store: the only code that talks to LanceDB."""

@@ -1,0 +1,64 @@
+"""The label combinations of a store as compressed rows: about 24 bytes each, looked up in bulk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class CombinationIndex:
+    """Label ids of M combinations in compressed sparse rows, sorted by ``combination_id``.
+
+    Row ``m`` holds ``label_ids[offsets[m]:offsets[m + 1]]``.
+    """
+
+    combination_ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    label_ids: NDArray[np.int32]
+
+    @classmethod
+    def build(
+        cls,
+        combination_ids: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        label_ids: NDArray[np.int32],
+    ) -> "CombinationIndex":
+        """From unsorted ids [M], labels per combination [M] and the labels one after another."""
+        order = np.argsort(combination_ids, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        flat = gather_rows(starts[order], counts[order], label_ids)
+        offsets = np.concatenate([[0], np.cumsum(counts[order])]).astype(np.int64)
+        return cls(combination_ids[order], offsets, flat)
+
+    def __len__(self) -> int:
+        return len(self.combination_ids)
+
+    def rows(self, combination_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row of each id [B]; raises KeyError on an id that the store does not hold."""
+        rows = np.searchsorted(self.combination_ids, combination_ids)
+        rows = np.minimum(rows, max(len(self) - 1, 0))
+        if not len(self) or np.any(self.combination_ids[rows] != combination_ids):
+            raise KeyError("a combination_id is not in the table 'combinations'")
+        return rows.astype(np.int64)
+
+    def positives(
+        self, combination_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Labels of each combination [B]: counts [B] and label ids, one after another [P]."""
+        rows = self.rows(combination_ids)
+        starts = self.offsets[rows]
+        counts = self.offsets[rows + 1] - starts
+        return counts, gather_rows(starts, counts, self.label_ids)
+
+
+def gather_rows(
+    starts: NDArray[np.int64], counts: NDArray[np.int64], flat: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Concatenate ``flat[s:s + c]`` for every start and count, without a Python loop."""
+    total = int(counts.sum())
+    if not total:
+        return np.empty(0, dtype=np.int32)
+    begins = np.repeat(np.cumsum(counts) - counts, counts)
+    gathered: NDArray[np.int32] = flat[np.repeat(starts, counts) + np.arange(total) - begins]
+    return gathered

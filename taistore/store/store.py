@@ -1,0 +1,400 @@
+"""One LanceDB database: open and create it, append without duplicates, read, look up by id."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from taistore.contracts import (
+    DEFAULT_ENCODER_KEY,
+    STORE_VERSION,
+    TABLES,
+    VERSION_KEY,
+)
+from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import StoreError
+from taistore.labels import Label, LabelSet
+from taistore.store.combinations import CombinationIndex
+
+READ_AHEAD_BYTES = 32 * 2**20
+"""Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
+
+_ENCODER_ID = re.compile(r"[a-z0-9_]{1,120}")
+
+
+class Store:
+    """A store at a directory or object-store URI. Make one with :meth:`create` or :meth:`open`.
+
+    Reading never changes it. Appending inserts the rows whose key is absent, in one commit, so a
+    job that is killed and rerun, or two jobs at once, end with the same rows.
+    """
+
+    def __init__(self, uri: str, database: lancedb.DBConnection) -> None:
+        self.uri = uri
+        self._database = database
+
+    @classmethod
+    def create(cls, uri: str | Path, labels: LabelSet, *, default_encoder: str) -> "Store":
+        """A new store for ``labels``; opening an equal one again is no error.
+
+        ``default_encoder`` is the spec used where a command names none. Raises
+        :class:`StoreError` when a store with other labels or another default encoder is there.
+        """
+        uri = str(uri)
+        if _has_labels(uri):
+            store = cls.open(uri)
+            if store.labels != labels:
+                raise StoreError(
+                    f"{uri}: a store with other labels is here: choose another --store"
+                )
+            if store.default_encoder != default_encoder:
+                raise StoreError(
+                    f"{uri}: this store's default encoder is {store.default_encoder!r}, not "
+                    f"{default_encoder!r}: name it with --encoder, or choose another --store"
+                )
+            return store
+        schema = TABLES["labels"].schema()
+        metadata = {**(schema.metadata or {}), DEFAULT_ENCODER_KEY: default_encoder.encode()}
+        rows = pa.Table.from_pydict(
+            {
+                "label_id": list(range(len(labels))),
+                "key": labels.keys,
+                "name": [label.name for label in labels],
+                "synonyms": [list(label.synonyms) for label in labels],
+            },
+            schema=schema.with_metadata(metadata),
+        )
+        with _writing(uri, "labels"):
+            database = lancedb.connect(uri)
+            database.create_table("labels", rows, mode="create", exist_ok=False)
+        return cls(uri, database)
+
+    @classmethod
+    def open(cls, uri: str | Path) -> "Store":
+        """An existing store; :class:`StoreError` when there is none or its version differs."""
+        uri = str(uri)
+        if not _has_labels(uri):
+            raise StoreError(
+                f"{uri}: no taistore store here: make one with "
+                f"'taistore init labels.txt --store {uri}'"
+            )
+        store = cls(uri, lancedb.connect(uri))
+        version = int(store._label_metadata.get(VERSION_KEY, b"0"))
+        if version != STORE_VERSION:
+            newer = "upgrade taistore" if version > STORE_VERSION else "build the store anew"
+            raise StoreError(
+                f"{uri}: the store has version {version}, this taistore reads {STORE_VERSION}: "
+                f"{newer}"
+            )
+        return store
+
+    # --- what the store is about -----------------------------------------------------------
+
+    @property
+    def _label_metadata(self) -> dict[bytes, bytes]:
+        return dict(self._table("labels").schema.metadata or {})
+
+    @cached_property
+    def labels(self) -> LabelSet:
+        """The label set, in ``label_id`` order."""
+        table = pa.concat_tables(map(_as_table, self.scan("labels"))).sort_by("label_id")
+        return LabelSet(
+            Label(row["key"], row["name"], tuple(row["synonyms"])) for row in table.to_pylist()
+        )
+
+    @cached_property
+    def default_encoder(self) -> str:
+        """Spec of the encoder that commands use unless they name one."""
+        return self._label_metadata[DEFAULT_ENCODER_KEY].decode()
+
+    def encoders(self) -> list[EncoderInfo]:
+        """Every encoder that has been registered, in the order of their ids."""
+        rows = [row for batch in self.scan("encoders") for row in batch.to_pylist()]
+        return [EncoderInfo(**row) for row in sorted(rows, key=lambda row: row["encoder_id"])]
+
+    def encoder(self, encoder_id: str) -> EncoderInfo:
+        """A registered encoder; raises :class:`StoreError` naming those that there are."""
+        known = self.encoders()
+        for info in known:
+            if info.encoder_id == encoder_id:
+                return info
+        there = ", ".join(info.spec for info in known) or "none yet"
+        raise StoreError(
+            f"{self.uri}: holds no vectors of encoder {encoder_id!r} (there are: {there}): "
+            "add them with 'taistore ingest-images' and 'taistore generate-texts'"
+        )
+
+    def register_encoder(self, info: EncoderInfo) -> None:
+        """Record an encoder before its first vectors are written."""
+        if not _ENCODER_ID.fullmatch(info.encoder_id):
+            raise StoreError(f"encoder id {info.encoder_id!r} may only hold a-z, 0-9 and _")
+        row = {name: getattr(info, name) for name in TABLES["encoders"].schema().names}
+        self.append("encoders", [row])
+
+    # --- tables ----------------------------------------------------------------------------
+
+    def table_name(self, kind: str, encoder_id: str | None = None) -> str:
+        """``kind`` or ``kind__encoder_id``; raises ValueError where the two do not fit."""
+        if TABLES[kind].per_encoder != (encoder_id is not None):
+            raise ValueError(f"table {kind!r}: wrong use of encoder_id")
+        if encoder_id is not None and not _ENCODER_ID.fullmatch(encoder_id):
+            raise StoreError(f"encoder id {encoder_id!r} may only hold a-z, 0-9 and _")
+        return kind if encoder_id is None else f"{kind}__{encoder_id}"
+
+    def table_names(self) -> list[str]:
+        """Names of all tables that exist."""
+        names: list[str] = []
+        page = self._database.list_tables(limit=1000)
+        names.extend(page.tables)
+        while page.page_token:
+            page = self._database.list_tables(page_token=page.page_token, limit=1000)
+            names.extend(page.tables)
+        return sorted(names)
+
+    def has(self, kind: str, encoder_id: str | None = None) -> bool:
+        """Whether the table exists; a missing table reads as an empty one."""
+        return self.table_name(kind, encoder_id) in self.table_names()
+
+    def _table(self, kind: str, encoder_id: str | None = None) -> Any:
+        return self._database.open_table(self.table_name(kind, encoder_id))
+
+    def dataset(
+        self, kind: str, encoder_id: str | None = None, *, version: int | None = None
+    ) -> Any:
+        """The table as a ``lance.LanceDataset``, for readers inside ``taistore.store``."""
+        dataset = self._table(kind, encoder_id).to_lance()
+        return dataset if version is None else dataset.checkout_version(version)
+
+    def schema(self, kind: str, encoder_id: str | None = None) -> pa.Schema:
+        """The contract of a table in this store."""
+        dim = self.encoder(encoder_id).dim if encoder_id is not None else None
+        return TABLES[kind].schema(dim)
+
+    def count(self, kind: str, encoder_id: str | None = None) -> int:
+        """Rows of a table; 0 where it does not exist yet."""
+        return int(self._table(kind, encoder_id).count_rows()) if self.has(kind, encoder_id) else 0
+
+    def versions(self, kinds: Iterable[tuple[str, str | None]]) -> dict[str, int]:
+        """Lance version of each table that exists, by table name: what a run has read."""
+        return {
+            self.table_name(kind, encoder_id): int(self._table(kind, encoder_id).version)
+            for kind, encoder_id in kinds
+            if self.has(kind, encoder_id)
+        }
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def append(self, kind: str, rows: "Rows", *, encoder_id: str | None = None) -> int:
+        """Insert the rows whose key is absent, in one commit; returns how many were inserted."""
+        return self._merge(kind, rows, encoder_id=encoder_id, update=False)
+
+    def upsert(self, kind: str, rows: "Rows", *, encoder_id: str | None = None) -> int:
+        """Insert new rows and replace those whose key is there; returns how many were inserted."""
+        return self._merge(kind, rows, encoder_id=encoder_id, update=True)
+
+    def _merge(self, kind: str, rows: "Rows", *, encoder_id: str | None, update: bool) -> int:
+        contract = TABLES[kind]
+        data = _unique(self._as_rows(kind, rows, encoder_id), contract.key)
+        if not data.num_rows:
+            return 0
+        name = self.table_name(kind, encoder_id)
+        with _writing(self.uri, name):
+            table = self._database.create_table(name, schema=data.schema, exist_ok=True)
+            merge = table.merge_insert(list(contract.key)).when_not_matched_insert_all()
+            if update:
+                merge = merge.when_matched_update_all()
+            return int(merge.execute(data).num_inserted_rows)
+
+    def _as_rows(self, kind: str, rows: "Rows", encoder_id: str | None) -> pa.Table:
+        schema = self.schema(kind, encoder_id)
+        if isinstance(rows, pa.Table):
+            return rows.select(schema.names).cast(schema)
+        if isinstance(rows, Mapping):
+            return pa.Table.from_pydict(dict(rows), schema=schema)
+        return pa.Table.from_pylist(list(rows), schema=schema)
+
+    def reject(self, job: str, rejects: Iterable[tuple[str, str, str]]) -> None:
+        """Set items aside: (uri or row, reason code, detail) of one job; a rerun replaces them."""
+        now = datetime.now(UTC)
+        rows = [
+            {"job": job, "uri": uri, "reason": reason, "detail": detail, "when": now}
+            for uri, reason, detail in rejects
+        ]
+        self.upsert("rejects", rows)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def scan(
+        self,
+        kind: str,
+        *,
+        columns: Sequence[str] | None = None,
+        encoder_id: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        batch_rows: int = 4096,
+        version: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream a table in bounded memory; nothing where the table does not exist.
+
+        ``where`` maps a column to the value, or list of values, that it must have; values are
+        passed as Arrow scalars, never as query text.
+        """
+        if not self.has(kind, encoder_id):
+            return
+        scanner = self.dataset(kind, encoder_id, version=version).scanner(
+            columns=list(columns) if columns is not None else None,
+            filter=_expression(where) if where else None,
+            batch_size=batch_rows,
+            io_buffer_size=READ_AHEAD_BYTES,
+        )
+        yield from scanner.to_batches()
+
+    def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
+        """Those of ``ids`` (first key column) that the table does not hold, in their order."""
+        key = TABLES[kind].key[0]
+        there: set[Any] = set()
+        for batch in self.scan(kind, columns=[key], encoder_id=encoder_id, where={key: list(ids)}):
+            there.update(batch.column(0).to_pylist())
+        return [i for i in dict.fromkeys(ids) if i not in there]
+
+    def vectors(self, kind: str, ids: Sequence[str], *, encoder_id: str) -> NDArray[np.float16]:
+        """Vectors [n, D] of ``text_vectors`` or ``image_vectors`` in the order of ``ids``.
+
+        Raises :class:`StoreError` naming the first id that has none.
+        """
+        key = TABLES[kind].key[0]
+        found = np.zeros((len(ids), self.encoder(encoder_id).dim), dtype=np.float16)
+        place = {i: n for n, i in enumerate(ids)}
+        seen = 0
+        columns = [key, "vector"]
+        for batch in self.scan(
+            kind, columns=columns, encoder_id=encoder_id, where={key: list(ids)}
+        ):
+            rows = [place.pop(str(i)) for i in batch.column(0).to_pylist()]
+            found[rows] = vector_array(batch.column(1))
+            seen += len(rows)
+        if place:
+            raise StoreError(
+                f"{self.uri}: {self.table_name(kind, encoder_id)} lacks {next(iter(place))!r}: "
+                "ingest it again with this encoder"
+            )
+        return found
+
+    def combination_index(self) -> CombinationIndex:
+        """All combinations of the store in compressed rows."""
+        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        counts: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        for batch in self.scan("combinations", batch_rows=65536):
+            lists: Any = batch.column("label_ids")
+            ids.append(batch.column("combination_id").to_numpy())
+            counts.append(pc.list_value_length(lists).to_numpy().astype(np.int64))
+            labels.append(lists.flatten().to_numpy())
+        return CombinationIndex.build(
+            np.concatenate(ids), np.concatenate(counts), np.concatenate(labels)
+        )
+
+    # --- runs ------------------------------------------------------------------------------
+
+    def record_run(self, run: Mapping[str, Any]) -> None:
+        """Insert or replace a row of ``runs``; dict values are stored as JSON."""
+        row = {
+            name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            for name, value in run.items()
+        }
+        self.upsert("runs", [row])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A recorded run, JSON columns decoded; :class:`StoreError` names the latest if unknown."""
+        known = self.runs()
+        for run in known:
+            if run["run_id"] == run_id:
+                return run
+        recent = (
+            ", ".join(run["run_id"] for run in known[-3:]) or "none yet: 'taistore train' makes one"
+        )
+        raise StoreError(f"{self.uri}: no run {run_id!r} (latest: {recent})")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, oldest first."""
+        rows = [row for batch in self.scan("runs") for row in batch.to_pylist()]
+        for row in rows:
+            for name in ("config", "table_versions", "metrics"):
+                row[name] = json.loads(row[name])
+        return sorted(rows, key=lambda row: (row["created"], row["run_id"]))
+
+
+Rows = pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+"""What can be appended: an Arrow table, columns by name, or rows by name."""
+
+
+def vector_array(column: Any) -> NDArray[np.float16]:
+    """A fixed-size-list column as a float16 array [n, D], without a copy where Arrow allows it."""
+    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, column.type.list_size)
+
+
+def vector_column(vectors: NDArray[Any]) -> "pa.FixedSizeListArray[Any]":
+    """Vectors [n, D] as the float16 column of a vector table."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def _expression(where: Mapping[str, Any]) -> pc.Expression:
+    parts = []
+    for column, value in where.items():
+        field = pc.field(column)
+        if isinstance(value, list | tuple | set | frozenset):
+            parts.append(field.isin(list(value)))
+        else:
+            parts.append(field == pc.scalar(value))
+    expression = parts[0]
+    for part in parts[1:]:
+        expression = expression & part
+    return expression
+
+
+def _unique(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """Drop rows that repeat the key of an earlier row of the same batch."""
+    if rows.num_rows < 2:
+        return rows
+    keys = zip(*(rows.column(name).to_pylist() for name in key), strict=True)
+    first: dict[tuple[Any, ...], int] = {}
+    for i, value in enumerate(keys):
+        first.setdefault(value, i)
+    return rows if len(first) == rows.num_rows else rows.take(list(first.values()))
+
+
+def _as_table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _has_labels(uri: str) -> bool:
+    if "://" in uri:
+        return "labels" in Store(uri, lancedb.connect(uri)).table_names()
+    # Connecting creates the directory, so a mistyped path must be caught before.
+    return (Path(uri) / "labels.lance").is_dir()
+
+
+@contextlib.contextmanager
+def _writing(uri: str, table: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        detail = str(error).splitlines()[0][:200]
+        full = "no space left" in str(error).lower() or "enospc" in str(error).lower()
+        remedy = "free some space" if full else "check that the disk and permissions allow writing"
+        raise StoreError(
+            f"{uri}: cannot write table {table!r}: {detail}: {remedy}, then run the same command "
+            "again; what was committed before is kept"
+        ) from error
