@@ -1,0 +1,70 @@
+"""Compaction and indexes: what keeps a store fast after many appends, in bounded memory."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taistore.contracts import TABLES
+from taistore.progress import Progress, no_progress
+from taistore.store.store import Store
+
+MIN_INDEXED_ROWS = 10_000
+"""Below this many rows a scan of the key column is as cheap as an index."""
+
+_COMPACTION_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """What ``optimize`` did to one table."""
+
+    table: str
+    rows: int
+    fragments_before: int
+    fragments_after: int
+    indexed: tuple[str, ...]
+    bytes_removed: int
+
+
+def optimize(
+    store: Store, *, keep_days: float = 7.0, progress: Progress = no_progress
+) -> list[TableReport]:
+    """Merge small fragments, refresh indexes, drop versions older than ``keep_days``.
+
+    Safe beside readers and writers: they keep the version that they opened. Runs record the
+    table versions that they read; a dropped version can no longer be trained on again.
+    """
+    names = store.table_names()
+    reports = []
+    with progress("optimize", total=len(names), unit="table") as bar:
+        for name in names:
+            kind, _, encoder_id = name.partition("__")
+            if kind in TABLES:
+                reports.append(_optimize_table(store, kind, encoder_id or None, keep_days))
+            bar.advance()
+    return reports
+
+
+def _optimize_table(
+    store: Store, kind: str, encoder_id: str | None, keep_days: float
+) -> TableReport:
+    dataset = store.dataset(kind, encoder_id)
+    before = len(dataset.get_fragments())
+    if before > 1:
+        dataset.optimize.compact_files(num_threads=1, batch_size=_COMPACTION_ROWS)
+    indexed = []
+    if dataset.count_rows() >= MIN_INDEXED_ROWS:
+        present = {tuple(index.field_names) for index in dataset.describe_indices()}
+        for column in TABLES[kind].indexed:
+            if (column,) not in present:
+                dataset.create_scalar_index(column, "BTREE")
+            indexed.append(column)
+        dataset.optimize.optimize_indices()
+    removed = dataset.cleanup_old_versions(older_than=timedelta(days=keep_days))
+    return TableReport(
+        table=store.table_name(kind, encoder_id),
+        rows=dataset.count_rows(),
+        fragments_before=before,
+        fragments_after=len(dataset.get_fragments()),
+        indexed=tuple(indexed),
+        bytes_removed=int(removed.bytes_removed),
+    )
