@@ -1,0 +1,1 @@
+"""How good the tags are: metrics, the evaluation job and its report."""
