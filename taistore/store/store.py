@@ -315,10 +315,15 @@ class Store:
         self.upsert("runs", [row])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """A recorded run, JSON columns decoded; :class:`StoreError` names the latest if unknown."""
+        """A recorded run with its JSON columns decoded; ``latest`` is the last finished one.
+
+        Raises :class:`StoreError` naming the latest runs where there is no such run.
+        """
         known = self.runs()
+        finished = [run["run_id"] for run in known if run["status"] == "finished"]
+        wanted = finished[-1] if run_id == "latest" and finished else run_id
         for run in known:
-            if run["run_id"] == run_id:
+            if run["run_id"] == wanted:
                 return run
         recent = (
             ", ".join(run["run_id"] for run in known[-3:]) or "none yet: 'taistore train' makes one"

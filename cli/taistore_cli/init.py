@@ -1,0 +1,76 @@
+"""``taistore init``: a new store for a label set."""
+
+from pathlib import Path
+
+import click
+
+from taistore_cli.options import (
+    common_options,
+    device_option,
+    precision_option,
+    store_option,
+)
+from taistore_cli.output import Output
+
+DEFAULT_ENCODER = "open_clip:RN50/openai@224"
+
+
+@click.command()
+@click.argument("labels_file", metavar="LABELS", type=click.Path(path_type=Path))
+@click.option(
+    "--encoder",
+    "encoder_spec",
+    default=DEFAULT_ENCODER,
+    show_default=True,
+    metavar="SPEC",
+    help="The store's default encoder; 'packaged' needs no model hub.",
+)
+@store_option
+@device_option
+@precision_option
+@common_options
+def command(
+    labels_file: Path,
+    encoder_spec: str,
+    store_uri: str,
+    device: str,
+    precision: str,
+    out: Output,
+) -> None:
+    """Make a store for the labels in LABELS.
+
+    LABELS is a .txt file with one label a line, or a .csv file with the columns key,name and
+    optionally synonyms (separated by |). The encoder is loaded once, to see that it works here.
+
+    \b
+    Example:
+      taistore init labels.txt --encoder packaged
+    """
+    from taistore.encoders.registry import load_encoder
+
+    from taistore.labels import read_labels
+    from taistore.store.store import Store
+
+    labels = read_labels(labels_file)
+    shared = labels.shared_names()
+    if shared:
+        example = next(iter(shared))
+        out.note(
+            f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
+            f"{', '.join(shared[example])}): give them synonyms to tell them apart in prompts"
+        )
+    out.note(f"loading encoder {encoder_spec}")
+    encoder = load_encoder(encoder_spec, device=device, precision=precision)
+    store = Store.create(store_uri, labels, default_encoder=encoder.info.spec)
+    store.register_encoder(encoder.info)
+    out.result(
+        {
+            "store": store.uri,
+            "labels": len(labels),
+            "shared_names": shared,
+            "encoder": encoder.info.spec,
+            "encoder_id": encoder.info.encoder_id,
+        },
+        f"{store.uri}: {len(labels):,} labels, encoder {encoder.info.spec}\n"
+        "next: taistore generate-texts",
+    )

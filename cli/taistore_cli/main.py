@@ -1,0 +1,27 @@
+"""The entry point ``taistore``."""
+
+import click
+
+from taistore import __version__
+from taistore_cli.group import TaistoreGroup
+
+
+@click.group(
+    cls=TaistoreGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="taistore")
+def main() -> None:
+    """Tag images with every label they show.
+
+    taistore writes captions for combinations of your labels, embeds them with a dual encoder,
+    trains a small adapter on the perturbed text vectors and applies it to image vectors. All
+    vectors live in a store on disk (--store, default ./taistore-store).
+
+    \b
+    Example:
+      taistore init labels.txt --encoder packaged
+      taistore generate-texts --count 10000
+      taistore train --task zsl
+      taistore score latest photos/ --out tags.parquet --html tags.html
+    """

@@ -1,0 +1,87 @@
+"""Options that several commands share, declared once."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from taistore_cli.output import Output
+
+store_option = click.option(
+    "--store",
+    "store_uri",
+    envvar="TAISTORE_STORE",
+    default="./taistore-store",
+    show_default=True,
+    metavar="PATH",
+    help="Directory or object-store URI of the store (or set TAISTORE_STORE).",
+)
+
+encoder_option = click.option(
+    "--encoder",
+    "encoder_spec",
+    metavar="SPEC",
+    help="Encoder, such as packaged or open_clip:RN50/openai@224; default: the store's own.",
+)
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where encoder and adapter run: auto, cpu, cuda, cuda:1, mps.",
+)
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of the encoder.",
+)
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Threads that read and decode images while others are encoded.",
+)
+
+max_rejects_option = click.option(
+    "--max-rejects",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fail when more than N items had to be set aside; default: no bound.",
+)
+
+
+def batch_size_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--batch-size`` with this command's default."""
+    return click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Items per forward pass.",
+    )
+
+
+def common_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--json``, ``--quiet`` and ``--debug``; the command receives an ``Output`` as ``out``."""
+
+    @functools.wraps(command)
+    def with_output(*args: Any, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+        # --debug acts in TaistoreGroup.main, where errors arrive.
+        del debug
+        command(*args, out=Output(as_json=as_json, quiet=quiet), **options)
+
+    options = (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object only."),
+        click.option("--quiet", is_flag=True, help="Show no progress."),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    )
+    decorated: Callable[..., None] = with_output
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
