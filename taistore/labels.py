@@ -179,6 +179,7 @@ def _text_rows(text: str) -> Iterator[tuple[int, Label]]:
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
     reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    line = 1
     try:
         header = {(field or "").strip().lower(): field for field in reader.fieldnames or []}
         name_field = header.get("name")
@@ -188,10 +189,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
         if name_field is None or key_field is None:
             raise LabelError(f"{path}: line 1: no 'name' column: the header must be key,name")
         synonyms_field = header.get("synonyms")
+        line = reader.line_num + 1
         for row in reader:
             raw = (row.get(synonyms_field) or "") if synonyms_field else ""
             synonyms = tuple(s.strip() for s in raw.split(SYNONYM_SEPARATOR) if s.strip())
             name = " ".join((row[name_field] or "").split())
-            yield reader.line_num, Label((row[key_field] or "").strip(), name, synonyms)
+            yield line, Label((row[key_field] or "").strip(), name, synonyms)
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise LabelError(f"{path}: line {reader.line_num}: {error}: mend the CSV row") from None
+        raise LabelError(f"{path}: line {line}: {error}: mend the CSV row") from None

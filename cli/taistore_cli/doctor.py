@@ -3,6 +3,7 @@
 import importlib.util
 import platform
 from importlib import metadata
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ EXTRAS = {
 @click.command()
 @device_option
 @common_options
-def command(device: str, out: Output) -> None:
+def command(*, device: str, out: Output) -> dict[str, Any]:
     """Check packages, extras, devices and the packaged encoder on this machine.
 
     \b
@@ -45,7 +46,7 @@ def command(device: str, out: Output) -> None:
     ]
     lines.append(f"  GPUs             {', '.join(cuda) or 'none: everything runs on the CPU'}")
     lines.append(f"  packaged encoder {encoder}")
-    out.result(
+    return out.result(
         {
             "taistore": __version__,
             "python": platform.python_version(),

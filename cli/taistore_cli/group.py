@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -45,38 +45,60 @@ class TaistoreGroup(click.Group):
         command: click.Command = module.command
         return command
 
-    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
-        """Run, turning every error that a user can meet into one line on stderr."""
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; standalone, every error a user can meet is one line and an exit code.
+
+        With ``standalone_mode=False`` the command's result is returned and errors propagate.
+        """
         arguments = list(sys.argv[1:] if args is None else args)
-        debug = "--debug" in arguments
+
+        def run() -> Any:
+            return super(TaistoreGroup, self).main(
+                arguments, prog_name, complete_var, standalone_mode=False, **extra
+            )
+
+        if not standalone_mode:
+            return run()
         try:
-            return super().main(arguments, *more, **extra)
-        except TaistoreError as error:
-            if debug:
-                raise
-            return _fail(str(error), 1)
-        except KeyboardInterrupt:
-            return _fail("interrupted: run the same command again to go on where it stopped", 130)
+            result = run()
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("interrupted: run the same command again to go on where it stopped", 130)
         except BrokenPipeError:
             # The reader of our output has gone; point stdout elsewhere so that exit stays silent.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        except MemoryError:
-            return _fail("out of memory: use a smaller --batch-size or fewer --workers", 1)
         except Exception as error:
-            if debug:
+            if "--debug" in arguments:
                 raise
-            return _fail(
-                f"unexpected {type(error).__name__}: {_one_line(str(error))}: run it again with "
-                "--debug for the traceback and report it",
-                1,
-            )
+            _fail(_describe(error), 1)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TaistoreError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory: use a smaller --batch-size or fewer --workers"
+    return (
+        f"unexpected {type(error).__name__}: {error}: run it again with --debug for the "
+        "traceback and report it"
+    )
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())[:500]
+    return " ".join(message.split())[:1000]
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"taistore: {_one_line(message)}", err=True)
     sys.exit(code)

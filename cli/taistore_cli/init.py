@@ -1,6 +1,7 @@
 """``taistore init``: a new store for a label set."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,13 +31,14 @@ DEFAULT_ENCODER = "open_clip:RN50/openai@224"
 @precision_option
 @common_options
 def command(
+    *,
     labels_file: Path,
     encoder_spec: str,
     store_uri: str,
     device: str,
     precision: str,
     out: Output,
-) -> None:
+) -> dict[str, Any]:
     """Make a store for the labels in LABELS.
 
     LABELS is a .txt file with one label a line, or a .csv file with the columns key,name and
@@ -63,7 +65,7 @@ def command(
     encoder = load_encoder(encoder_spec, device=device, precision=precision)
     store = Store.create(store_uri, labels, default_encoder=encoder.info.spec)
     store.register_encoder(encoder.info)
-    out.result(
+    return out.result(
         {
             "store": store.uri,
             "labels": len(labels),

@@ -1,5 +1,7 @@
 """``taistore optimize``: compaction and indexes."""
 
+from typing import Any
+
 import click
 
 from taistore_cli.opening import open_store
@@ -17,7 +19,7 @@ from taistore_cli.output import Output
 )
 @store_option
 @common_options
-def command(keep_days: float, store_uri: str, out: Output) -> None:
+def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
     """Merge small fragments, refresh indexes, drop old versions of tables.
 
     Worth running after large jobs; safe beside running ones.
@@ -31,7 +33,7 @@ def command(keep_days: float, store_uri: str, out: Output) -> None:
     from taistore.store.maintenance import optimize
 
     reports = optimize(open_store(store_uri), keep_days=keep_days, progress=out.progress)
-    out.result(
+    return out.result(
         {"tables": [asdict(report) for report in reports]},
         "\n".join(
             f"{report.table}: {report.rows:,} rows, fragments {report.fragments_before} -> "

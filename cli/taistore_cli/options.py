@@ -67,21 +67,23 @@ def batch_size_option(default: int) -> Callable[[Callable[..., Any]], Callable[.
     )
 
 
-def common_options(command: Callable[..., None]) -> Callable[..., None]:
+def common_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """``--json``, ``--quiet`` and ``--debug``; the command receives an ``Output`` as ``out``."""
 
     @functools.wraps(command)
-    def with_output(*args: Any, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+    def with_output(
+        *args: Any, as_json: bool, quiet: bool, debug: bool, **options: Any
+    ) -> dict[str, Any]:
         # --debug acts in TaistoreGroup.main, where errors arrive.
         del debug
-        command(*args, out=Output(as_json=as_json, quiet=quiet), **options)
+        return command(*args, out=Output(as_json=as_json, quiet=quiet), **options)
 
     options = (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object only."),
         click.option("--quiet", is_flag=True, help="Show no progress."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
-    decorated: Callable[..., None] = with_output
+    decorated: Callable[..., dict[str, Any]] = with_output
     for option in reversed(options):
         decorated = option(decorated)
     return decorated

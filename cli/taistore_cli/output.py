@@ -1,9 +1,9 @@
 """What commands print: one JSON object or lines for people on stdout, progress on stderr."""
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,16 +20,29 @@ class Output:
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self._as_json = as_json
+        self._quiet = quiet
         self.progress: Progress = no_progress if quiet or as_json else _bar_maker()
 
-    def result(self, value: Mapping[str, Any], text: str) -> None:
-        """Print the result once: ``value`` as one JSON object with --json, else ``text``."""
+    def result(self, value: dict[str, Any], text: str) -> dict[str, Any]:
+        """Print the result once: ``value`` as one JSON object with --json, else ``text``.
+
+        Returns ``value``, so that a command which runs commands can use their results.
+        """
         click.echo(json.dumps(value, ensure_ascii=False, default=str) if self._as_json else text)
+        return value
 
     def note(self, message: str) -> None:
         """A line for people, on stderr; silent with --json."""
         if not self._as_json:
             click.echo(message, err=True)
+
+    def flags(self) -> list[str]:
+        """The flags that make a nested command show as much as this one."""
+        return ["--quiet"] if self._quiet or self._as_json else []
+
+    def nested(self) -> contextlib.AbstractContextManager[object]:
+        """While a nested command runs: with --json its output must not join ours on stdout."""
+        return contextlib.redirect_stdout(sys.stderr) if self._as_json else contextlib.nullcontext()
 
 
 def _bar_maker() -> Progress:

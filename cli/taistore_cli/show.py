@@ -15,7 +15,7 @@ GLOBAL_TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
 @click.option("--rejects", is_flag=True, help="List what was set aside, and why.")
 @store_option
 @common_options
-def command(rejects: bool, store_uri: str, out: Output) -> None:
+def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
     """Show tables, encoders and runs of a store.
 
     \b
@@ -58,4 +58,4 @@ def command(rejects: bool, store_uri: str, out: Output) -> None:
         ]
     elif tables["rejects"]:
         lines.append("'taistore show --rejects' lists what was set aside, and why")
-    out.result(value, "\n".join(lines))
+    return out.result(value, "\n".join(lines))

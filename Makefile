@@ -1,0 +1,58 @@
+# make demo  set up, then tag real photos offline and show how good the tags are
+# make test  set up, then run every check and test
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Shared or busy cores: a thread that waits must sleep, not spin.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+# Photos and labels of your own: make demo PHOTOS=photos/ LABELS=labels.txt
+VOC := ../shared/data/voc2012
+ifneq ($(wildcard $(VOC)/labels.jsonl),)
+PHOTOS ?= $(VOC)/labels.jsonl
+LABELS ?= $(VOC)/classes.csv
+endif
+
+.PHONY: setup demo test check format schemas docs lock benchmarks clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("taistore needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/taistore demo --out demo-out $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(LABELS),--labels $(LABELS))
+
+test: check
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Generated files; a test fails when they drift from the code.
+schemas: setup
+	$(BIN)/python -m taistore.contracts schemas
+
+docs: setup
+	$(BIN)/python -m taistore_cli.reference docs/cli.md
+
+# The exact versions that were tested: an empty environment, the newest that fit, then frozen.
+lock:
+	rm -rf $(VENV).lock
+	$(PYTHON) -m venv $(VENV).lock
+	$(VENV).lock/bin/python -m pip install --quiet '.[demo,dev,faiss]'
+	$(VENV).lock/bin/python -m pip freeze --exclude taistore > requirements.lock
+	rm -rf $(VENV).lock
+
+clean:
+	rm -rf $(VENV) demo-out build dist

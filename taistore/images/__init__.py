@@ -1,0 +1,1 @@
+"""Photos and what is known about them: sources, decoding, ingest."""
