@@ -1,1 +1,1 @@
-"""Scores: the ladder from zero-shot to ensemble, batch scoring, the page to look at."""
+"""From image vectors to tags: the ladder of scores, the scoring job and its page."""

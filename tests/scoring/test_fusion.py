@@ -1,0 +1,54 @@
+"""The ensemble rules: one image at a time, right by hand, safe where all scores are equal."""
+
+import numpy as np
+import pytest
+import torch
+
+from taistore.scoring.fusion import FUSIONS, standardise
+
+RANDOM = np.random.default_rng(11)
+COSINES = torch.from_numpy(RANDOM.uniform(0.1, 0.3, (9, 6)).astype(np.float32))
+LOGITS = torch.from_numpy(RANDOM.normal(-3, 3, (9, 6)).astype(np.float32))
+
+
+def z(scores: np.ndarray) -> np.ndarray:
+    """Standard scores of each row, in double precision."""
+    scores = scores.astype(np.float64)
+    return np.asarray((scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True))
+
+
+def unit(scores: np.ndarray) -> np.ndarray:
+    """Each row scaled to [0, 1]."""
+    low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
+    return np.asarray((scores - low) / (high - low))
+
+
+def test_rules_equal_their_numpy_transcription() -> None:
+    c, a = COSINES.numpy(), LOGITS.numpy()
+    expected = {
+        "standardised_plus_logits": z(c) + a / 2,
+        "mean_of_standardised": (z(c) + z(a)) / 2,
+        "mean_of_ranges": (unit(c) + unit(a)) / 2,
+    }
+    assert expected.keys() == FUSIONS.keys()
+    for name, fuse in FUSIONS.items():
+        np.testing.assert_allclose(fuse(COSINES, LOGITS).numpy(), expected[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_an_image_does_not_depend_on_the_others(name: str) -> None:
+    together = FUSIONS[name](COSINES, LOGITS)
+    alone = torch.cat([FUSIONS[name](COSINES[i : i + 1], LOGITS[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("labels", [1, 5])
+def test_equal_scores_give_finite_values(name: str, labels: int) -> None:
+    flat = torch.full((2, labels), 0.3)
+    assert FUSIONS[name](flat, flat * 7).isfinite().all()
+
+
+def test_rounding_is_not_blown_up_to_deviations() -> None:
+    almost = torch.tensor([[0.3, 0.3 + 1e-8, 0.3 - 3e-8]])
+    assert standardise(almost).abs().max() == 0

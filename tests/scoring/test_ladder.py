@@ -1,0 +1,105 @@
+"""Every step of the ladder against a plain NumPy transcription of its definition."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from taistore.errors import ScoringError
+from taistore.scoring import ladder as module
+from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
+
+RANDOM = np.random.default_rng(2)
+WHOLE = RANDOM.normal(0, 3, (10, 16)).astype(np.float16)
+REGIONS = RANDOM.normal(0, 3, (10, 9, 16)).astype(np.float16)
+PROMPTS = RANDOM.normal(0, 1, (5, 16)).astype(np.float32)
+WEIGHT = RANDOM.normal(0, 1, (16, 5)).astype(np.float32)
+
+
+def adapter(vectors_BD: torch.Tensor) -> torch.Tensor:
+    """A linear adapter of raw vectors."""
+    return vectors_BD @ torch.from_numpy(WEIGHT) - 1
+
+
+def unit(vectors: NDArray[Any]) -> NDArray[Any]:
+    vectors = vectors.astype(np.float64)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+
+
+def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArray[Any]]:
+    """The ladder of DESIGN.md section 5, image by image."""
+    found: dict[Step, list[NDArray[Any]]] = {step: [] for step in STEPS}
+    for i in range(len(whole)):
+        cosine = unit(PROMPTS) @ unit(whole[i])
+        logits = whole[i].astype(np.float64) @ WEIGHT - 1
+        best_cosine, best_logits = cosine, logits
+        if regions is not None:
+            best_cosine = (cosine + (unit(regions[i]) @ unit(PROMPTS).T).max(0)) / 2
+            best_logits = (logits + (regions[i].astype(np.float64) @ WEIGHT - 1).max(0)) / 2
+        found["zero_shot"].append(cosine)
+        found["standardised"].append((cosine - cosine.mean()) / cosine.std())
+        found["regions"].append(best_cosine)
+        found["adapter_global"].append(logits)
+        found["adapter"].append(best_logits)
+        z = (best_cosine - best_cosine.mean()) / best_cosine.std()
+        found["ensemble"].append(z + best_logits / 2)
+    return {step: np.stack(rows) for step, rows in found.items()}
+
+
+@pytest.mark.parametrize("cells", [2**24, 100, 1])
+def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REGION_CELLS", cells)
+    scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)
+    expected = plain(WHOLE, REGIONS)
+    assert list(scores) == list(STEPS)
+    for step, found in scores.items():
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
+
+
+def test_without_regions_the_adapter_sees_the_whole_image() -> None:
+    scores = Ladder(PROMPTS, adapter).scores(WHOLE)
+    expected = plain(WHOLE, None)
+    assert list(scores) == ["zero_shot", "standardised", "adapter_global", "adapter", "ensemble"]
+    for step, found in scores.items():
+        np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
+
+
+def test_one_step_alone_equals_the_same_step_of_all() -> None:
+    ladder = Ladder(PROMPTS, adapter)
+    for step, expected in ladder.scores(WHOLE, REGIONS).items():
+        alone = ladder.scores(WHOLE, REGIONS, steps=[step])
+        assert list(alone) == [step]
+        torch.testing.assert_close(alone[step], expected)
+
+
+def test_batches_do_not_change_scores() -> None:
+    ladder = Ladder(PROMPTS, adapter)
+    whole = ladder.scores(WHOLE, REGIONS)["ensemble"]
+    pieces = [
+        ladder.scores(WHOLE[i : i + 3], REGIONS[i : i + 3])["ensemble"] for i in range(0, 10, 3)
+    ]
+    torch.testing.assert_close(torch.cat(pieces), whole)
+
+
+def test_steps_that_are_not_there_are_named() -> None:
+    ladder = Ladder(PROMPTS)
+    assert ladder.steps(regions=True) == ("zero_shot", "standardised", "regions")
+    with pytest.raises(ScoringError, match="'ensemble' cannot be scored here: use zero_shot, stan"):
+        ladder.scores(WHOLE, steps=["ensemble"])
+    with pytest.raises(ScoringError, match="unknown ensemble rule 'best'"):
+        Ladder(PROMPTS, fusion="best")
+    with pytest.raises(ScoringError, match="16 dimensions, label prompts 8"):
+        Ladder(PROMPTS[:, :8]).scores(WHOLE)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_confidence_keeps_the_order_and_lies_between_0_and_1(step: Step) -> None:
+    scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)[step]
+    values = confidence(step, scores)
+    assert values.min() >= 0
+    assert values.max() <= 1
+    order = scores.flatten().argsort()
+    assert (values.flatten()[order].diff() >= 0).all()
