@@ -171,7 +171,9 @@ def other_number(name: str) -> list[str]:
     if not name or name.lower() in words.proper:
         return []
     head = _head(name)
-    if head in words.plurals or (head in words.pairs and head not in words.single_of_pair):
+    if head in words.plurals and head not in words.singular_of:
+        return []
+    if head in words.pairs and head not in words.single_of_pair:
         return []
     forms = _count_noun(name)
     return [form for form in (forms.singular, forms.plural) if form != name]

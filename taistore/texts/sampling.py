@@ -1,0 +1,242 @@
+"""Seeded sampling of label combinations: every label equally often, the same prefix at any count.
+
+Shapes: T texts, C combinations, M the largest combination size, N labels, R rounds.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.errors import TextError
+from taistore.labels import LabelSet
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
+"""Relative frequency of combinations of 1, 2 and 3 labels (arXiv:2312.04160, section 3.1)."""
+
+DEFAULT_TEXTS_PER_COMBINATION = 5
+"""With one text per combination Eq. 8-10 would erase the text: its centroid is the text itself."""
+
+_BLOCK_LABELS = 1 << 16
+_PAD = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How evenly texts spread over labels: texts per label, deviation and Gini coefficient.
+
+    The Gini coefficient is 0 where every label has as many texts, towards 1 where one has all.
+    """
+
+    labels: int
+    minimum: int
+    maximum: int
+    mean: float
+    deviation: float
+    gini: float
+
+
+@dataclass(frozen=True, slots=True)
+class CombinationSample:
+    """What to write: text ``t`` is turn ``turn[t]`` [T] of combination ``combination[t]`` [T].
+
+    ``label_ids`` [C, M] holds ascending label ids, padded with -1 behind them; combinations are in
+    the order in which they were first drawn.
+    """
+
+    label_ids: Int32
+    combination: Int32
+    turn: Int32
+    texts_per_combination: int
+    label_count: int
+
+    def __len__(self) -> int:
+        return len(self.combination)
+
+    def labels_of(self, combination: int) -> tuple[int, ...]:
+        """The label ids of a combination (a row of ``label_ids``), ascending."""
+        row = self.label_ids[combination]
+        return tuple(int(i) for i in row[row != _PAD])
+
+    def combinations(self) -> Iterator[tuple[int, ...]]:
+        """The label ids of every combination."""
+        for row in self.label_ids.tolist():
+            yield tuple(i for i in row if i != _PAD)
+
+    def texts_per_label(self) -> Int64:
+        """How many texts name each label [N]."""
+        per_combination = np.bincount(self.combination, minlength=len(self.label_ids))
+        named = self.label_ids != _PAD
+        weights = np.broadcast_to(per_combination[:, None], named.shape)[named]
+        counts = np.bincount(
+            self.label_ids[named], weights=weights.astype(np.float64), minlength=self.label_count
+        )
+        return counts.astype(np.int64)
+
+    def balance(self) -> Balance:
+        """How evenly the texts spread over the labels."""
+        counts = np.sort(self.texts_per_label())
+        total, n = float(counts.sum()), len(counts)
+        ranks = np.arange(1, n + 1)
+        gini = (2.0 * float(ranks @ counts) / (n * total) - (n + 1) / n) if total else 0.0
+        return Balance(
+            labels=n,
+            minimum=int(counts[0]),
+            maximum=int(counts[-1]),
+            mean=float(counts.mean()),
+            deviation=float(counts.std()),
+            gini=gini,
+        )
+
+
+def sample_combinations(
+    labels: LabelSet,
+    *,
+    count: int,
+    sizes: Mapping[int, float] = DEFAULT_SIZES,
+    texts_per_combination: int = DEFAULT_TEXTS_PER_COMBINATION,
+    min_per_label: int = 1,
+    seed: int = 0,
+) -> CombinationSample:
+    """Draw combinations for ``count`` texts; a smaller count gives a prefix of the same sample.
+
+    ``sizes`` maps how many labels a combination has to its relative frequency; sizes beyond the
+    label set are left out. Each draw becomes ``texts_per_combination`` texts; a combination drawn
+    again goes on with its next turns. Labels are dealt in rounds, each a shuffle of the whole
+    set, so that counts differ by little more than a round. Raises :class:`TextError` where a
+    setting is out of range, or where ``count`` texts leave a label with fewer than
+    ``min_per_label``: the message names the count that is enough.
+    """
+    usable = _usable_sizes(sizes, len(labels))
+    for name, value, least in (
+        ("count", count, 1),
+        ("texts_per_combination", texts_per_combination, 1),
+        ("min_per_label", min_per_label, 0),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise TextError(f"{name} is {value}: it must be at least {least}")
+    draws = -(-count // texts_per_combination)
+    rows_RM = _deal(len(labels), usable, draws, seed)
+    sample = _number(rows_RM, count, texts_per_combination, len(labels))
+    if min_per_label:
+        _check_coverage(sample, labels, usable, min_per_label, seed)
+    return sample
+
+
+def _usable_sizes(sizes: Mapping[int, float], label_count: int) -> dict[int, float]:
+    for size, weight in sizes.items():
+        if size < 1 or not (0 <= weight < float("inf")):
+            raise TextError(
+                f"combination size {size} with weight {weight}: sizes must be at least 1, "
+                "weights finite and not negative"
+            )
+    usable = {s: w for s, w in sorted(sizes.items()) if w > 0 and s <= label_count}
+    if not usable:
+        raise TextError(
+            f"no combination size in {dict(sizes)} fits a set of {label_count} labels: "
+            "give at least one size up to that number"
+        )
+    return usable
+
+
+def _deal(label_count: int, sizes: Mapping[int, float], draws: int, seed: int) -> Int32:
+    """The first ``draws`` combinations [draws, M], labels ascending, padded with -1."""
+    largest = max(sizes)
+    blocks: list[Int32] = []
+    dealt = 0
+    while dealt < draws:
+        block = _deal_block(label_count, sizes, (seed, len(blocks)))
+        blocks.append(block)
+        dealt += len(block)
+    rows = np.concatenate(blocks)[:draws] if blocks else np.empty((0, largest), np.int32)
+    # Pads sort behind every label, then become -1 again.
+    rows = np.sort(np.where(rows == _PAD, label_count, rows), axis=1).astype(np.int32)
+    return np.where(rows == label_count, np.int32(_PAD), rows)
+
+
+def _deal_block(label_count: int, sizes: Mapping[int, float], key: tuple[int, int]) -> Int32:
+    """A fixed number of rounds, of about ``_BLOCK_LABELS`` labels in all, from its own generator.
+
+    A round shuffles the labels and cuts them into combinations; the last one borrows what it
+    lacks from the front of the same round, so no label meets itself.
+    """
+    random = np.random.default_rng(key)
+    rounds = max(1, _BLOCK_LABELS // label_count)
+    order_RN = random.permuted(
+        np.broadcast_to(np.arange(label_count, dtype=np.int32), (rounds, label_count)), axis=1
+    )
+    choices = np.array(list(sizes), dtype=np.int64)
+    weights = np.array(list(sizes.values()))
+    most = -(-label_count // int(choices[0]))
+    size_RG = random.choice(choices, p=weights / weights.sum(), size=(rounds, most))
+    begin_RG = np.cumsum(size_RG, axis=1) - size_RG
+    round_G, group_G = np.nonzero(begin_RG < label_count)
+    begin_G, size_G = begin_RG[round_G, group_G], size_RG[round_G, group_G]
+    place_M = np.arange(max(sizes))
+    taken_GM = order_RN[round_G[:, None], (begin_G[:, None] + place_M) % label_count]
+    return np.where(place_M < size_G[:, None], taken_GM, np.int32(_PAD))
+
+
+def _number(
+    rows: Int32, count: int, texts_per_combination: int, label_count: int
+) -> CombinationSample:
+    """Give equal draws one number, in order of first appearance, and count each one's turns."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    appearance = np.empty(len(first), dtype=np.int64)
+    appearance[np.argsort(first, kind="stable")] = np.arange(len(first))
+    combination = appearance[inverse]
+    by_combination = np.argsort(combination, kind="stable")
+    sorted_ids = combination[by_combination]
+    starts = np.flatnonzero(np.r_[True, sorted_ids[1:] != sorted_ids[:-1]])
+    occurrence = np.empty(len(rows), dtype=np.int64)
+    run_lengths = np.diff(np.r_[starts, len(rows)])
+    occurrence[by_combination] = np.arange(len(rows)) - np.repeat(starts, run_lengths)
+    n = texts_per_combination
+    turn = (occurrence[:, None] * n + np.arange(n)).reshape(-1)[:count]
+    return CombinationSample(
+        label_ids=np.ascontiguousarray(rows[np.sort(first)]),
+        combination=np.repeat(combination, n)[:count].astype(np.int32),
+        turn=turn.astype(np.int32),
+        texts_per_combination=n,
+        label_count=label_count,
+    )
+
+
+def _check_coverage(
+    sample: CombinationSample,
+    labels: LabelSet,
+    sizes: Mapping[int, float],
+    min_per_label: int,
+    seed: int,
+) -> None:
+    counts = sample.texts_per_label()
+    short = int((counts < min_per_label).sum())
+    if not short:
+        return
+    enough = _enough(len(labels), sizes, sample.texts_per_combination, min_per_label, seed)
+    worst = labels[int(np.argmin(counts))].name
+    raise TextError(
+        f"{len(sample):,} texts leave {short:,} of {len(labels):,} labels with fewer than "
+        f"{min_per_label} (such as {worst!r}): ask for {enough:,} texts, fewer texts per "
+        f"combination than {sample.texts_per_combination}, or a smaller minimum"
+    )
+
+
+def _enough(
+    label_count: int, sizes: Mapping[int, float], n: int, min_per_label: int, seed: int
+) -> int:
+    """Texts after which every label has ``min_per_label``, rounded up to whole draws."""
+    rounds = -(-min_per_label // n)
+    rows = _deal(label_count, sizes, rounds * label_count, seed)
+    # Each round names every label at least once, so `rounds` rounds are enough; find the draw.
+    draw, named = np.nonzero(rows != _PAD)
+    label = rows[draw, named]
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], np.arange(label_count))
+    return (int(draw[order][starts + rounds - 1].max()) + 1) * n
