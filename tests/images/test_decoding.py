@@ -235,7 +235,7 @@ def _small_photo(kind: str) -> bytes:
 
 
 @contextmanager
-def _without_rights() -> Iterator[None]:
+def without_rights() -> Iterator[None]:
     """Drop root's rights, to which no file mode applies, for a moment."""
     if os.geteuid() != 0:
         yield
@@ -273,7 +273,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "secret.jpg"
     path.write_bytes(b"x")
     path.chmod(0)
-    with _without_rights():
+    with without_rights():
         assert _file_reason(path) == "no_permission"
 
 

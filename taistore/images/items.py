@@ -1,0 +1,71 @@
+"""What a source of images yields, and the protocol that every source keeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotation:
+    """What is known about an image, as sorted label ids.
+
+    ``complete``: every label that is not positive is absent, so ``negatives`` stays empty.
+    Otherwise a label in neither list is unknown.
+    """
+
+    positives: tuple[int, ...] = ()
+    negatives: tuple[int, ...] = ()
+    complete: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceImage:
+    """One image of a source; ``uri`` is its absolute path.
+
+    ``annotation`` is None where the source says nothing about the labels, ``split`` where it names
+    none. ``image_id`` is empty until the file's bytes were read.
+    """
+
+    uri: str
+    annotation: Annotation | None = None
+    split: str | None = None
+    image_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """An item that cannot be used: its path or row, the reason's code and one line of detail."""
+
+    uri: str
+    reason: str
+    detail: str
+
+
+class ImageSource(Protocol):
+    """A stream of images, in the same order every time; what is wrong with an item is an item.
+
+    Iterating may raise ImageError or ManifestError where the source as a whole is unusable.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the path of its folder or file."""
+        ...
+
+    @property
+    def ignored(self) -> int:
+        """Files passed over without a reject by the latest iteration so far."""
+        ...
+
+    def __iter__(self) -> Iterator[SourceImage | Reject]:
+        """The images and rejects."""
+        ...
+
+    def count(self) -> int | None:
+        """How many items there will be, for showing progress; None where that is costly."""
+        ...
+
+
+def printable(text: str) -> str:
+    """One line of text as UTF-8 can hold it: bytes of a path that are not UTF-8 are escaped."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())

@@ -1,0 +1,218 @@
+"""A manifest as a source: a file that lists images with their labels, one row each."""
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taistore.errors import ManifestError
+from taistore.images.annotations import COLUMNS, AnnotationReader, RowError, require_known_columns
+from taistore.images.items import Reject, SourceImage, printable
+from taistore.labels import LabelSet
+
+MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+MAX_LINE_BYTES = 2**20
+"""A longer line of JSON is set aside, so that no file can fill the memory."""
+
+_PARQUET_ROWS = 2048
+
+Row = Mapping[str, Any] | RowError
+"""A row by column, or what is wrong with it."""
+
+
+class ManifestSource:
+    """Images listed in a ``.jsonl``, ``.csv`` or ``.parquet`` file.
+
+    Columns: ``image`` (a path, absolute or relative to the manifest), ``labels`` (all labels of
+    the image) or ``positives`` and ``negatives`` (those that are known), each a list of names,
+    synonyms or keys, in CSV separated by ``|``; optionally ``split``. Other columns are left
+    alone. A row that cannot be used is a reject named by its line. Iterating raises
+    :class:`ManifestError` when the file as a whole cannot be read.
+    """
+
+    def __init__(self, path: str | Path, labels: LabelSet) -> None:
+        self._path = os.path.realpath(path)
+        self._folder = str(Path(self._path).parent)
+        self._reader = AnnotationReader(labels)
+
+    @property
+    def name(self) -> str:
+        """The manifest's absolute path."""
+        return self._path
+
+    @property
+    def ignored(self) -> int:
+        """Always 0: every row is an image or a reject."""
+        return 0
+
+    def count(self) -> int | None:
+        """Number of rows, as far as counting lines can tell."""
+        with self._reading():
+            if self._path.lower().endswith(".parquet"):
+                import pyarrow.parquet as pq
+
+                return int(pq.read_metadata(self._path).num_rows)
+            with Path(self._path).open("rb") as file:
+                lines = sum(1 for line in file if line.strip())
+            return max(lines - self._path.lower().endswith(".csv"), 0)
+
+    def __iter__(self) -> Iterator[SourceImage | Reject]:
+        """One item per row, in the order of the file."""
+        rows = 0
+        with self._reading():
+            for place, row in self._rows():
+                rows += 1
+                try:
+                    yield self._image(row)
+                except RowError as error:
+                    yield Reject(
+                        uri=printable(f"{self._path}: {place}"),
+                        reason=error.reason,
+                        detail=printable(f"{place}: {error}"),
+                    )
+        if not rows:
+            raise ManifestError(f"{self._path}: the manifest has no rows: list one image a row")
+
+    def _image(self, row: Row) -> SourceImage:
+        if isinstance(row, RowError):
+            raise row
+        require_known_columns(tuple(row))
+        image = row.get("image")
+        if not isinstance(image, str) or not image.strip():
+            raise RowError(f"image is {image!r:.80}: it must be a path", reason="malformed")
+        if "://" in image:
+            raise RowError(
+                f"{image!r:.80} is a URL: download it and name the file", reason="unsupported"
+            )
+        if not _is_text(image):
+            raise RowError(f"image {image!r:.80} is not UTF-8 text", reason="bad_name")
+        return SourceImage(
+            uri=os.path.normpath(Path(self._folder, image)),
+            annotation=self._reader.annotation(row),
+            split=self._reader.split(row),
+        )
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        suffix = Path(self._path).suffix.lower()
+        if suffix == ".csv":
+            return _csv_rows(self._path)
+        if suffix == ".parquet":
+            return _parquet_rows(self._path)
+        return _json_rows(self._path)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise ManifestError(f"{self._path}: no such manifest: check the path") from None
+        except IsADirectoryError:
+            raise ManifestError(f"{self._path}: a directory, not a manifest") from None
+        except PermissionError:
+            raise ManifestError(f"{self._path}: no permission to read it: check its mode") from None
+        except RowError as error:
+            raise ManifestError(f"{self._path}: {error}") from None
+        except (OSError, ValueError) as error:
+            # Arrow's own errors are ValueErrors and OSErrors.
+            detail = printable(str(error))[:200]
+            raise ManifestError(f"{self._path}: cannot be read: {detail}") from None
+
+
+def _json_rows(path: str) -> Iterator[tuple[str, Row]]:
+    number = 0
+    with Path(path).open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            number += 1
+            too_long = len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")
+            while too_long and (rest := file.readline(MAX_LINE_BYTES)):
+                if rest.endswith(b"\n"):
+                    break
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield f"line {number}", _json_row(line) if not too_long else _malformed("too long")
+
+
+def _json_row(line: bytes) -> Row:
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError:
+        return _malformed("not UTF-8 text")
+    except (json.JSONDecodeError, RecursionError) as error:
+        return _malformed(f"not JSON: {error}")
+    except ValueError as error:
+        return _malformed(f"not usable JSON: {error}")
+    return row if isinstance(row, dict) else _malformed('not a JSON object like {"image": …}')
+
+
+def _csv_rows(path: str) -> Iterator[tuple[str, Row]]:
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        header: list[str] = []
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                yield f"line {line}", _malformed(f"not CSV: {error}")
+                continue
+            if fields is None:
+                return
+            if not any(field.strip() for field in fields):
+                continue
+            if not header:
+                header = _header(fields)
+                continue
+            if len(fields) != len(header):
+                wrong = f"{len(fields)} fields where the header has {len(header)}"
+                yield f"line {line}", _malformed(f"{wrong}: quote fields that hold commas")
+            elif not _is_text("".join(fields)):
+                yield f"line {line}", _malformed("not UTF-8 text")
+            else:
+                yield f"line {line}", dict(zip(header, fields, strict=True))
+
+
+def _header(fields: list[str]) -> list[str]:
+    header = [field.strip().lower() for field in fields]
+    _require_image_column(header)
+    return header
+
+
+def _require_image_column(columns: list[str]) -> None:
+    require_known_columns(tuple(columns))
+    if "image" not in columns:
+        there = ", ".join(map(repr, columns))[:120]
+        raise RowError(f"no column 'image' (there are: {there})", reason="malformed")
+    twice = [column for column in COLUMNS if columns.count(column) > 1]
+    if twice:
+        raise RowError(f"column {twice[0]!r} is there twice: remove one", reason="malformed")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _parquet_rows(path: str) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    with Path(path).open("rb") as raw, pq.ParquetFile(raw) as file:
+        columns = list(file.schema_arrow.names)
+        _require_image_column(columns)
+        wanted = [column for column in COLUMNS if column in columns]
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+
+
+def _malformed(detail: str) -> RowError:
+    return RowError(detail, reason="malformed")
