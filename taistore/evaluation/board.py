@@ -1,0 +1,122 @@
+"""Score matrices of all steps and the truth, in memory while small and on disk beyond.
+
+Shapes: I images, N labels, B images of a batch, P positives and Q negatives of a batch. Matrices
+lie label by label ([N, I]): average precision sorts the images of one label at a time.
+"""
+
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.errors import ScoringError
+
+MEMORY_BYTES = 256 * 2**20
+"""Matrices that together exceed this are kept in a temporary folder."""
+
+
+class ScoreBoard:
+    """Collects score batches of named steps with their truth; a context manager.
+
+    ``images`` is the most that will be added. Needs (4 steps + 1) I N bytes; beyond
+    :data:`MEMORY_BYTES` they lie in the system's temporary folder (``TMPDIR``), and
+    :class:`ScoringError` is raised when they do not fit there.
+    """
+
+    def __init__(self, steps: Sequence[str], *, images: int, labels: int) -> None:
+        self._images = images
+        self._labels = labels
+        self._filled = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        cells = images * labels
+        needed = cells * (4 * len(steps) + 1)
+        if needed > MEMORY_BYTES:
+            self._folder = _roomy_folder(needed)
+        self._truth_NI: NDArray[np.int8] = self._matrix("truth", np.int8)
+        self._scores_NI: dict[str, NDArray[np.float32]] = {
+            step: self._matrix(step, np.float32) for step in steps
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._scores_NI.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def images(self) -> int:
+        """I, the images added so far."""
+        return self._filled
+
+    @property
+    def truth(self) -> NDArray[np.int8]:
+        """int8 [I, N]: 1 present, 0 absent, -1 unknown."""
+        return self._truth_NI[:, : self._filled].T
+
+    def scores(self, step: str) -> NDArray[np.float32]:
+        """float32 [I, N] of a step."""
+        return self._scores_NI[step][:, : self._filled].T
+
+    def add(self, truth_BN: NDArray[np.int8], scores: Mapping[str, NDArray[np.float32]]) -> None:
+        """Append a batch: its truth [B, N] and one score matrix [B, N] per step.
+
+        Raises :class:`ScoringError` when a score is not finite, as of damaged vectors.
+        """
+        end = self._filled + len(truth_BN)
+        self._truth_NI[:, self._filled : end] = truth_BN.T
+        for step, scores_BN in scores.items():
+            if not np.isfinite(scores_BN).all():
+                raise ScoringError(
+                    f"step {step!r} gave a score that is no number: the vectors or the "
+                    "checkpoint are damaged; encode or train again"
+                )
+            self._scores_NI[step][:, self._filled : end] = scores_BN.T
+        self._filled = end
+
+    def _matrix(self, name: str, dtype: Any) -> NDArray[Any]:
+        shape = (self._labels, self._images)
+        if self._folder is None or not math.prod(shape):
+            return np.zeros(shape, dtype=dtype)
+        return np.memmap(Path(self._folder.name) / name, dtype, "w+", shape=shape)
+
+
+def truth_matrix(
+    labels: int,
+    positives: tuple[NDArray[np.int64], NDArray[np.int32]],
+    negatives: tuple[NDArray[np.int64], NDArray[np.int32]],
+    complete_B: NDArray[np.bool_],
+) -> NDArray[np.int8]:
+    """int8 [B, N] from counts [B] and label ids [P] or [Q], one image after another.
+
+    Labels of an image in neither list are absent where its labels are complete, else unknown.
+    """
+    truth_BN = np.where(complete_B[:, None], np.int8(0), np.int8(-1)).repeat(labels, axis=1)
+    for value, (counts_B, label_ids) in ((0, negatives), (1, positives)):
+        truth_BN[np.repeat(np.arange(len(counts_B)), counts_B), label_ids] = value
+    return truth_BN
+
+
+def _roomy_folder(needed: int) -> "tempfile.TemporaryDirectory[str]":
+    folder = tempfile.TemporaryDirectory(prefix="taistore-evaluate-")
+    free = shutil.disk_usage(folder.name).free
+    if free < needed:
+        place = str(Path(folder.name).parent)
+        folder.cleanup()
+        raise ScoringError(
+            f"{place}: the score matrices need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
+            "free: set TMPDIR to a folder on a larger disk"
+        )
+    return folder
