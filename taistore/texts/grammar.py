@@ -9,6 +9,8 @@ from typing import Literal
 
 import inflect
 
+from taistore.labels import LabelSet
+
 NounKind = Literal["count", "single", "mass", "pair", "plural", "proper"]
 
 _MASS_ENDING = re.compile(
@@ -266,3 +268,10 @@ def decapitalise(name: str) -> str:
     if stem in words.capital or stem in words.proper or first[1:] != first[1:].lower():
         return name
     return name[:1].lower() + name[1:] if len(first) > 1 else name
+
+
+def label_nouns(labels: LabelSet) -> list[tuple[str, Noun]]:
+    """Every label's name as it reads inside a sentence, with its forms, in ``label_id`` order."""
+    names = [labels.prompt_name(i) for i in range(len(labels))]
+    inside = decapitalise if sentence_case(names) else str
+    return [(name, noun(name)) for name in map(inside, names)]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from taistore.labels import LabelSet
 from taistore.texts import patterns
-from taistore.texts.grammar import Noun, decapitalise, noun, sentence_case
+from taistore.texts.grammar import Noun, label_nouns
 from taistore.texts.noun_filter import NounFilter
 from taistore.texts.writers import TextRequest, WrittenText
 
@@ -180,13 +180,6 @@ class TemplateWriter:
             return render_short(nouns, attempt=request.attempt)
         seed = f"{request.seed}:{request.combination_id}:{request.attempt}"
         return render(nouns, turn=request.turn, seed=seed, fragments=self.fragments)
-
-
-def label_nouns(labels: LabelSet) -> list[tuple[str, Noun]]:
-    """Every label's name as it reads inside a sentence, with its forms, in ``label_id`` order."""
-    names = [labels.prompt_name(i) for i in range(len(labels))]
-    inside = decapitalise if sentence_case(names) else str
-    return [(name, noun(name)) for name in map(inside, names)]
 
 
 def _meets_another(n: Noun, name: str, label_id: int, found: NounFilter) -> bool:
