@@ -40,7 +40,7 @@ def _pixels(data: bytes) -> NDArray[np.int16]:
     return np.asarray(decode_image(data)).astype(np.int16)
 
 
-def _png(width: int, height: int, *, depth: int = 8) -> bytes:
+def png(width: int, height: int, *, depth: int = 8) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -173,12 +173,12 @@ def test_real_photos(name: str) -> None:
 
 
 def test_a_pixel_bomb_is_refused_by_its_header() -> None:
-    assert _reason(_png(30_000, 30_000)) == "too_large"
-    assert _reason(_png(10_001, 10_000)) == "too_large"
-    assert _reason(_png(30, 30), max_pixels=899) == "too_large"
+    assert _reason(png(30_000, 30_000)) == "too_large"
+    assert _reason(png(10_001, 10_000)) == "too_large"
+    assert _reason(png(30, 30), max_pixels=899) == "too_large"
     # Within the limit the same file is opened, and found to lack its pixels.
     assert MAX_PIXELS == 100_000_000
-    assert _reason(_png(30, 30)) in ("truncated", "corrupt")
+    assert _reason(png(30, 30)) in ("truncated", "corrupt")
 
 
 def test_a_size_of_nothing_is_refused() -> None:
@@ -305,19 +305,19 @@ def test_pillow_warns_nobody_while_decoding() -> None:
     # 100 million pixels: Pillow warns of a bomb, we allow it.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert _reason(_png(10_000, 10_000)) in ("truncated", "corrupt")
+        assert _reason(png(10_000, 10_000)) in ("truncated", "corrupt")
     assert not caught
 
 
 def test_other_warnings_and_threads_are_left_alone() -> None:
     decode_image(_small_photo("PNG"))
     with pytest.warns(Image.DecompressionBombWarning):
-        Image.open(io.BytesIO(_png(10_000, 10_000)))
+        Image.open(io.BytesIO(png(10_000, 10_000)))
     failures: list[Warning] = []
 
     def elsewhere() -> None:
         try:
-            Image.open(io.BytesIO(_png(10_000, 10_000)))
+            Image.open(io.BytesIO(png(10_000, 10_000)))
         except Warning as warning:
             failures.append(warning)
 
