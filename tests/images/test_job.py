@@ -391,6 +391,18 @@ def snapshot(store: Store) -> dict[str, list[Any]]:
     return content
 
 
+def _require_whole_images(store: Store) -> None:
+    """Whoever reads while another ingests finds every image with all that belongs to it."""
+    content = snapshot(store)
+    encoder_id = ColourEncoder().info.encoder_id
+    for kind in (f"image_vectors__{encoder_id}", f"region_vectors__{encoder_id}"):
+        there = {row["image_id"] for row in content.get(kind, [])}
+        assert {row["image_id"] for row in content.get("images", [])} <= there
+    combinations = {row["combination_id"] for row in content.get("combinations", [])}
+    needed = {row["combination_id"] for row in content.get("images", [])}
+    assert needed - {None} <= combinations
+
+
 def _kill_manifest(folder: Path) -> Path:
     names = list(COLOURS)
     rows: list[dict[str, Any]] = []
@@ -422,6 +434,7 @@ def test_killed_at_any_write_and_run_again_gives_the_same_rows(tmp_path: Path, a
             _ingest(dying, manifest, **options)
         except Killed:
             store = Store.open(tmp_path / f"s{fatal}")
+            _require_whole_images(store)
             _ingest(store, manifest, **options)
             assert snapshot(store) == expected, f"killed at write {fatal}"
         else:
