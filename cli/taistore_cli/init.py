@@ -48,7 +48,7 @@ def command(
     Example:
       taistore init labels.txt --encoder packaged
     """
-    from taistore.encoders.registry import load_encoder
+    from taistore.encoders.registry import canonical_spec, load_encoder
 
     from taistore.labels import read_labels
     from taistore.store.store import Store
@@ -61,18 +61,22 @@ def command(
             f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
             f"{', '.join(shared[example])}): give them synonyms to tell them apart in prompts"
         )
-    out.note(f"loading encoder {encoder_spec}")
-    encoder = load_encoder(encoder_spec, device=device, precision=precision)
-    store = Store.create(store_uri, labels, default_encoder=encoder.info.spec)
-    store.register_encoder(encoder.info)
+    spec = canonical_spec(encoder_spec)
+    info = None
+    if not spec.startswith("vectors:"):
+        out.note(f"loading encoder {spec}")
+        info = load_encoder(spec, device=device, precision=precision).info
+    store = Store.create(store_uri, labels, default_encoder=spec)
+    if info is not None:
+        store.register_encoder(info)
     return out.result(
         {
             "store": store.uri,
             "labels": len(labels),
             "shared_names": shared,
-            "encoder": encoder.info.spec,
-            "encoder_id": encoder.info.encoder_id,
+            "encoder": spec,
+            "encoder_id": info.encoder_id if info else None,
         },
-        f"{store.uri}: {len(labels):,} labels, encoder {encoder.info.spec}\n"
+        f"{store.uri}: {len(labels):,} labels, encoder {spec}\n"
         "next: taistore generate-texts",
     )

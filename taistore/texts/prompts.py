@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.encoders.protocol import Encoder, Float32
+from taistore.encoders.protocol import Encoder, EncoderInfo, Float32
 from taistore.errors import TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
@@ -88,6 +88,28 @@ def prompt_vectors(store: Store, encoder: Encoder, *, progress: Progress = no_pr
     return _unit(vectors_ND.astype(np.float32))
 
 
+def cached_prompt_vectors(store: Store, info: EncoderInfo) -> Float32 | None:
+    """What :func:`prompt_vectors` would return where every label's vector is up to date, or None.
+
+    Imported vectors cannot encode prompts, so theirs come from the labels' own texts; raises
+    :class:`TextError` naming a label that has none.
+    """
+    labels = store.labels
+    imported = info.context_length is None
+    digests = None if imported else [prompts_digest(p) for p in all_label_prompts(labels)]
+    vectors_ND = np.zeros((len(labels), info.dim), dtype=np.float16)
+    fresh = _read_cached(store, info.encoder_id, digests, vectors_ND)
+    if len(fresh) == len(labels):
+        return _unit(vectors_ND.astype(np.float32))
+    if imported:
+        lacking = next(i for i in range(len(labels)) if i not in fresh)
+        raise TextError(
+            f"{info.spec}: label {labels[lacking].key!r} has no text vector of its own: add one "
+            "with 'taistore ingest-vectors --kind text'"
+        )
+    return None
+
+
 def _prompts(noun: Noun) -> list[str]:
     filled = (p.format(one=noun.one, some=noun.some) for p in PROMPTS)
     return list(dict.fromkeys(filled))
@@ -111,14 +133,18 @@ def _ensembles(encoder: Encoder, names: Sequence[str], prompts: Sequence[Sequenc
 
 
 def _read_cached(
-    store: Store, encoder_id: str, digests: Sequence[str], vectors_ND: NDArray[np.float16]
+    store: Store,
+    encoder_id: str,
+    digests: Sequence[str] | None,
+    vectors_ND: NDArray[np.float16],
 ) -> set[int]:
+    """Fill in the stored vectors whose digest is current (None: any); returns their labels."""
     fresh: set[int] = set()
     for batch in store.scan("centroids", encoder_id=encoder_id, where={"kind": PROMPT_KIND}):
         stored_BD = vector_array(batch.column("vector"))
         keys = batch.select(["id", "source"]).to_pylist()
         for row, key in enumerate(keys):
-            if key["source"] == digests[key["id"]]:
+            if digests is None or key["source"] == digests[key["id"]]:
                 vectors_ND[key["id"]] = stored_BD[row]
                 fresh.add(key["id"])
     return fresh

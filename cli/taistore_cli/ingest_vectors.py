@@ -1,0 +1,69 @@
+"""``taistore ingest-vectors``: vectors that were made elsewhere."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taistore_cli.opening import open_store
+from taistore_cli.options import common_options, store_option
+from taistore_cli.output import Output
+
+
+@click.command()
+@click.argument("vectors", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["text", "image"]), required=True)
+@click.option("--name", required=True, help="What made them; the encoder becomes vectors:NAME.")
+@click.option(
+    "--ids",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ids of a .npy file: .txt (one a line) or .jsonl (one object a line).",
+)
+@click.option(
+    "--template",
+    default="{}",
+    show_default=True,
+    help="Text of a row, {} standing for its id; for --kind text.",
+)
+@click.option("--split", metavar="NAME", help="Split of image rows that name none.")
+@store_option
+@common_options
+def command(
+    *,
+    vectors: Path,
+    kind: str,
+    name: str,
+    ids: Path | None,
+    template: str,
+    split: str | None,
+    store_uri: str,
+    out: Output,
+) -> dict[str, Any]:
+    """Add existing VECTORS: a .npy file with ids, Parquet, or a clip-retrieval folder.
+
+    Ids of text vectors are label names or captions, ids of image vectors are paths or URLs; a
+    field "labels" in a .jsonl of ids names the labels of each row.
+
+    \b
+    Example:
+      taistore ingest-vectors text.npy --kind text --name clip-b32 --ids names.txt
+    """
+    from taistore.images.vectors_job import ingest_image_vectors
+
+    from taistore.texts.vectors import ingest_text_vectors
+
+    store = open_store(store_uri)
+    summary: Any
+    if kind == "text":
+        summary = ingest_text_vectors(
+            store, name, vectors, ids=ids, template=template, progress=out.progress
+        )
+    else:
+        summary = ingest_image_vectors(
+            store, name, vectors, ids=ids, split=split, progress=out.progress
+        )
+    value = asdict(summary)
+    figures = ", ".join(f"{field} {number}" for field, number in value.items())
+    return out.result(value, figures)

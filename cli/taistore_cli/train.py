@@ -1,0 +1,113 @@
+"""``taistore train``: an adapter from the texts of a store."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taistore_cli.opening import label_prompts, open_store, registered_encoder
+from taistore_cli.options import (
+    common_options,
+    device_option,
+    encoder_option,
+    precision_option,
+    store_option,
+)
+from taistore_cli.output import Output
+
+
+@click.command()
+@click.option(
+    "--task",
+    type=click.Choice(["zsl"]),
+    default="zsl",
+    show_default=True,
+    help="zsl: from texts alone.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["residual", "paper"]),
+    default="residual",
+    show_default=True,
+    help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings.",
+)
+@click.option(
+    "--radius",
+    metavar="R",
+    help="Noise: auto, a multiple of the mean text norm (2.5x), or absolute units.",
+)
+@click.option(
+    "--where",
+    type=click.Choice(["surface", "interior"]),
+    help="Noise on the sphere of that radius, or inside it.  [default: surface]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.")
+@click.option("--batch", type=click.IntRange(min=1), help="Texts per step.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
+@click.option("--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--resume", "resume_run", metavar="RUN", help="Continue a run that was stopped.")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the checkpoint; default: inside the store.",
+)
+@encoder_option
+@store_option
+@device_option
+@precision_option
+@common_options
+def command(
+    *,
+    task: str,
+    network: str,
+    resume_run: str | None,
+    folder: Path | None,
+    encoder_spec: str | None,
+    store_uri: str,
+    device: str,
+    precision: str,
+    out: Output,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train an adapter on perturbed text vectors; prints the run's id.
+
+    A run that was stopped goes on with --resume and ends with the same weights.
+
+    \b
+    Example:
+      taistore train --task zsl
+    """
+    from taistore.adapter.config import TrainConfig
+    from taistore.adapter.training import resume, train
+
+    store = open_store(store_uri)
+    if resume_run is not None:
+        result = resume(store, resume_run, progress=out.progress)
+    else:
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        make = TrainConfig.paper if network == "paper" else TrainConfig
+        config = make(**{**chosen, "task": task, "device": device})
+        info = registered_encoder(store, encoder_spec)
+        prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
+        result = train(
+            store,
+            info.encoder_id,
+            config,
+            prompts_ND=prompts_ND,
+            out=folder,
+            progress=out.progress,
+        )
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    return out.result(
+        {
+            "run_id": result.run_id,
+            "checkpoint": str(result.checkpoint),
+            "config": result.config.to_json(),
+            "metrics": result.metrics,
+        },
+        f"run {result.run_id} ({figures})\n"
+        f"next: taistore evaluate {result.run_id}, taistore score {result.run_id} photos/ "
+        "--out tags.parquet",
+    )
