@@ -104,7 +104,7 @@ class Ladder:
         """Scores [B, N] float32 of each of ``steps`` (None: all), from raw vectors.
 
         Raises :class:`ScoringError` for a step that needs an adapter or regions where there are
-        none, and where vectors and prompts differ in dimension.
+        none, where vectors and prompts differ in dimension, and where a score is no number.
         """
         there = self.steps(regions=regions_BRD is not None)
         wanted = there if steps is None else tuple(steps)
@@ -126,6 +126,11 @@ class Ladder:
                 made[step] = self._fuse(climb.best_zero_shot, climb.best_logits)
             else:
                 made[step] = climb.step(step)
+            if not made[step].isfinite().all():
+                raise ScoringError(
+                    f"step {step!r} gave a score that is no number: the vectors or the checkpoint "
+                    "are damaged; encode or train again"
+                )
         return made
 
 

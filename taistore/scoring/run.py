@@ -18,11 +18,11 @@ from taistore.store.store import Store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringRun:
-    """A run's row of ``runs``, the encoder that it was trained for, and its ladder."""
+    """A run, the encoder that it was trained for, its adapter's digest and its ladder."""
 
     run_id: str
     encoder_id: str
-    row: dict[str, Any]
+    weights_digest: str
     ladder: Ladder
 
 
@@ -57,7 +57,12 @@ def open_run(
     place = resolve_device(device)
     adapter.to(place)
     ladder = Ladder(prompts_ND, adapter.logits, fusion=fusion, device=place)
-    return ScoringRun(run_id=run_id, encoder_id=encoder.encoder_id, row=row, ladder=ladder)
+    return ScoringRun(
+        run_id=run_id,
+        encoder_id=encoder.encoder_id,
+        weights_digest=adapter.card.weights_digest,
+        ladder=ladder,
+    )
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -3,12 +3,44 @@
 Shapes: B images, N labels, T tags (of all images, one after another).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from taistore.contracts import SCORES
+from taistore.errors import ScoringError
+from taistore.labels import LabelSet
+from taistore.scoring.ladder import STEPS, Step, confidence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The step that ranks the labels, how many an image gets at most, and from which score on.
+
+    ``steps`` are those that there are. Raises :class:`ScoringError` when ``step`` is none of
+    them, ``top_k`` is below 1 or ``threshold`` outside [0, 1].
+    """
+
+    step: Step
+    top_k: int | None = None
+    threshold: float | None = None
+    steps: tuple[Step, ...] = STEPS
+
+    def __post_init__(self) -> None:
+        if self.step not in self.steps:
+            raise ScoringError(
+                f"step {self.step!r} cannot be scored here: use {', '.join(self.steps)}"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ScoringError(f"top_k is {self.top_k}: it must be at least 1")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ScoringError(f"threshold is {self.threshold}: it must lie between 0 and 1")
 
 
 class Tags(NamedTuple):
@@ -40,3 +72,31 @@ def choose(
     row, rank = np.nonzero(kept_BK)
     label_id = ids_BK.cpu().numpy()[kept_BK].astype(np.int32)
     return Tags(row.astype(np.int64), (rank + 1).astype(np.int32), label_id)
+
+
+def tag_table(
+    image_ids: Sequence[str],
+    uris: Sequence[str],
+    scores_BN: Tensor,
+    *,
+    labels: LabelSet,
+    choice: Choice,
+) -> pa.Table:
+    """The chosen tags as rows of ``contracts.SCORES``; an image without any has one of rank 0."""
+    confidence_BN = confidence(choice.step, scores_BN)
+    allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
+    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN)
+    bare = np.setdiff1d(np.arange(len(image_ids)), tags.row)
+    rows = np.concatenate([tags.row, bare])
+    label_ids = np.concatenate([tags.label_id, np.full(len(bare), len(labels), np.int32)])
+    values = confidence_BN.cpu().numpy()[tags.row, tags.label_id]
+    return pa.table(
+        {
+            "image_id": pa.array(list(image_ids), pa.string()).take(rows),
+            "uri": pa.array(list(uris), pa.string()).take(rows),
+            "rank": pa.array(np.concatenate([tags.rank, np.zeros(len(bare), np.int32)])),
+            "label_key": pa.array([*labels.keys, ""], pa.string()).take(label_ids),
+            "label_name": pa.array([*(x.name for x in labels), ""], pa.string()).take(label_ids),
+            "score": pa.array(np.concatenate([values, np.zeros(len(bare), np.float32)])),
+        }
+    ).cast(SCORES)

@@ -37,15 +37,6 @@ def test_matrices_larger_than_the_disk_are_refused(monkeypatch: pytest.MonkeyPat
         ScoreBoard(["a"], images=10**12, labels=10**4)
 
 
-def test_scores_that_are_no_numbers_are_refused() -> None:
-    truth = np.zeros((1, 2), np.int8)
-    with (
-        ScoreBoard(["adapter"], images=1, labels=2) as board,
-        pytest.raises(ScoringError, match="'adapter' gave a score that is no number"),
-    ):
-        board.add(truth, {"adapter": np.array([[0, np.nan]], np.float32)})
-
-
 def test_truth_of_complete_and_partial_labels() -> None:
     found = truth_matrix(
         4,

@@ -95,6 +95,13 @@ def test_steps_that_are_not_there_are_named() -> None:
         Ladder(PROMPTS[:, :8]).scores(WHOLE)
 
 
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    damaged = WHOLE.copy()
+    damaged[3, 2] = np.nan
+    with pytest.raises(ScoringError, match="'zero_shot' gave a score that is no number"):
+        Ladder(PROMPTS).scores(damaged)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_confidence_keeps_the_order_and_lies_between_0_and_1(step: Step) -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)[step]

@@ -8,7 +8,7 @@ import pytest
 from taistore.scoring import stored
 from taistore.scoring.stored import all_have_regions, stored_batches
 from tests.fakes import ColourEncoder, colour_image
-from tests.scoring.colours import add_images, add_pictures, image_row, new_store
+from tests.scoring.colours import PICTURES, add_images, add_pictures, image_row, new_store
 
 
 @pytest.mark.parametrize("batch_rows", [256, 5])
@@ -18,6 +18,8 @@ def test_vectors_and_regions_belong_to_their_image(
     monkeypatch.setattr(stored, "REGION_BATCH_ROWS", batch_rows)
     encoder = ColourEncoder()
     store = new_store(tmp_path / "store", encoder)
+    # Vectors may lie in another order than images.
+    store.append("images", [image_row(n, c) for n, c in reversed(list(enumerate(PICTURES)))])
     rows = add_pictures(store, encoder, grid=2)
     colours = {row["image_id"]: row["uri"].split(" ")[1][:-4].split("-") for row in rows}
     seen = []
