@@ -1,0 +1,1 @@
+"""The adapter: network, loss, training and checkpoints."""

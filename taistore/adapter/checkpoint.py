@@ -1,0 +1,162 @@
+"""Adapters on disk: ``adapter.safetensors`` and ``card.json``, nothing that unpickles.
+
+B batch, D embedding dimension, N labels.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
+from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import TrainingError
+from taistore.store.store import Store
+
+WEIGHTS = "adapter.safetensors"
+CARD = "card.json"
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterCard:
+    """Everything needed to reload an adapter and to train it again.
+
+    ``radius`` is what the configuration's radius came to, in the unit of the vectors;
+    ``weights_digest`` the SHA-256 of the weights file.
+    """
+
+    run_id: str
+    config: TrainConfig
+    encoder: EncoderInfo
+    shape: NetworkShape
+    label_keys: tuple[str, ...]
+    label_names: tuple[str, ...]
+    mean_text_norm: float
+    radius: float
+    table_versions: Mapping[str, int]
+    library_versions: Mapping[str, str]
+    metrics: Mapping[str, float]
+    created: str
+    weights_digest: str
+    card_version: int = CARD_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "config": self.config.to_json(),
+            "encoder": dataclasses.asdict(self.encoder),
+            "shape": dataclasses.asdict(self.shape),
+            "label_keys": list(self.label_keys),
+            "label_names": list(self.label_names),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From :meth:`to_json`; raises TypeError, KeyError or TrainingError on anything else."""
+        changed = {
+            "config": TrainConfig.from_json(values["config"]),
+            "encoder": EncoderInfo(**values["encoder"]),
+            "shape": NetworkShape(**values["shape"]),
+            "label_keys": tuple(values["label_keys"]),
+            "label_names": tuple(values["label_names"]),
+        }
+        return cls(**{**values, **changed})
+
+
+class Adapter(nn.Module):
+    """A trained network in evaluation mode with the card that it was saved with."""
+
+    def __init__(self, network: AdapterNetwork, card: AdapterCard) -> None:
+        super().__init__()
+        self.network = network
+        self.card = card
+        self.eval().requires_grad_(False)
+
+    def logits(self, vectors_BD: torch.Tensor) -> torch.Tensor:
+        """Logits [B, N] float32 of raw image vectors [B, D] of any floating type and device."""
+        weight = next(self.network.parameters())
+        with torch.inference_mode():
+            logits_BN: torch.Tensor = self.network(vectors_BD.to(weight.device, weight.dtype))
+        return logits_BN
+
+    def check_fits(self, store: Store, encoder_id: str) -> None:
+        """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""
+        if self.card.encoder.encoder_id != encoder_id:
+            raise TrainingError(
+                f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
+                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use --encoder "
+                f"{self.card.encoder.spec}"
+            )
+        if list(self.card.label_keys) != store.labels.keys:
+            raise TrainingError(
+                f"run {self.card.run_id} was trained for {len(self.card.label_keys)} labels that "
+                f"are not the {len(store.labels)} of {store.uri}: use the store that it came from"
+            )
+
+
+def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> AdapterCard:
+    """Write weights and card into ``folder``; returns the card with the weights' digest."""
+    weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+    data = save(weights)
+    card = dataclasses.replace(card, weights_digest=hashlib.sha256(data).hexdigest())
+    write_whole(folder / WEIGHTS, data)
+    text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
+    write_whole(folder / CARD, text.encode() + b"\n")
+    return card
+
+
+def load_adapter(path: str | Path) -> Adapter:
+    """The adapter in a run's folder (or at its ``adapter.safetensors``), on the CPU.
+
+    Raises :class:`TrainingError` where a file is missing, damaged or of another run.
+    """
+    path = Path(path)
+    folder = path.parent if path.name == WEIGHTS else path
+    again = "train it again, or give the folder of a finished run"
+    for name in (CARD, WEIGHTS):
+        if not (folder / name).is_file():
+            raise TrainingError(f"{folder}: no trained adapter here ({name} is missing): {again}")
+    try:
+        card = AdapterCard.from_json(json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, TrainingError) as error:
+        raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
+    network = build_network(card.shape)
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+        if hashlib.sha256(data).hexdigest() != card.weights_digest:
+            raise TrainingError(
+                f"{folder / WEIGHTS}: damaged, or of another run than {CARD}: {again}"
+            )
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise TrainingError(f"{folder / WEIGHTS}: cannot be read: {again}") from error
+    return Adapter(network, card)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrainingError(f"{path}: cannot be written ({reason}): mend that and --resume") from (
+            error
+        )

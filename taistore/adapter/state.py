@@ -1,0 +1,87 @@
+"""The state of a training under way: one safetensors file, replaced whole, never unpickled."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from taistore.adapter.checkpoint import write_whole
+from taistore.errors import TrainingError
+
+STATE = "training-state.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """How far a training is: steps done, and what the run was started with, as plain JSON."""
+
+    step: int
+    run: dict[str, Any]
+
+
+def save_state(
+    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    """Write weights, both moments of every weight and the position into ``folder``."""
+    values = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for name, weight in network.named_parameters():
+        for moment in _MOMENTS:
+            if weight in optimizer.state:
+                values[f"{moment}.{name}"] = optimizer.state[weight][moment]
+    metadata = {"step": str(position.step), "run": json.dumps(position.run, sort_keys=True)}
+    plain = {name: value.detach().contiguous().cpu() for name, value in values.items()}
+    write_whole(folder / STATE, save(plain, metadata))
+
+
+def read_position(folder: Path) -> Position:
+    """How far the training in ``folder`` is; :class:`TrainingError` where nothing can resume."""
+    with _opened(folder) as file:
+        metadata = file.metadata() or {}
+        try:
+            return Position(step=int(metadata["step"]), run=json.loads(metadata["run"]))
+        except (KeyError, ValueError):
+            raise TrainingError(
+                f"{folder / STATE}: not a training state of taistore: train again"
+            ) from None
+
+
+def load_state(
+    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    """Put weights and moments back as they were at ``position``, on the network's device."""
+    with _opened(folder) as file:
+        names = set(file.keys())
+        weights = {
+            name.removeprefix("network."): file.get_tensor(name)
+            for name in names
+            if name.startswith("network.")
+        }
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{folder / STATE}: of another network than the run's: train again"
+            ) from error
+        for name, weight in network.named_parameters():
+            if f"{_MOMENTS[0]}.{name}" in names:
+                moments = {m: file.get_tensor(f"{m}.{name}").to(weight.device) for m in _MOMENTS}
+                step = torch.tensor(float(position.step), device=weight.device)
+                optimizer.state[weight] = {"step": step, **moments}
+
+
+def _opened(folder: Path) -> Any:
+    path = folder / STATE
+    if not path.is_file():
+        raise TrainingError(
+            f"{folder}: no training state to resume ({STATE} is missing): train again"
+        )
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path}: damaged: train again") from error

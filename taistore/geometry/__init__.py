@@ -1,0 +1,1 @@
+"""Points of the embedding space: perturbation, and later centroids, offsets and neighbours."""

@@ -1,0 +1,276 @@
+"""Block-shuffled reads of a vector table: seeded, in bounded memory, resumable at any batch.
+
+B batch, D embedding dimension, P positives of a batch, one after another.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.errors import StoreError
+from taistore.store.store import READ_AHEAD_BYTES, Store, vector_array
+
+BLOCK_ROWS = 1024
+BUFFER_ROWS = 65_536
+PREFETCHED_BATCHES = 4
+
+Positives = tuple[NDArray[np.int64], NDArray[np.int32]]
+_NON_FINITE = np.uint16(0x7C00)
+
+
+class VectorBatch(NamedTuple):
+    """Vectors [B, D] float16, positives per row [B] and their label ids [P], row after row."""
+
+    vectors: NDArray[np.float16]
+    counts: NDArray[np.int64]
+    label_ids: NDArray[np.int32]
+
+
+class VectorStream:
+    """Shuffled batches of one vector table at a pinned version, the same for the same seed.
+
+    A table of up to ``buffer_rows`` rows is read once and shuffled exactly in every epoch. A
+    larger one is read in a seeded permutation of blocks of ``block_rows`` rows into a buffer of
+    ``buffer_rows`` rows, from which batches are drawn at random: memory does not grow with the
+    table. ``positives`` maps the values of ``key_column`` to labels; by default combination ids
+    through ``store.combination_index()``. Another table, such as images with their partial
+    labels, streams by naming its ``kind``, its key and its own ``positives``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        encoder_id: str,
+        *,
+        batch_rows: int,
+        seed: int,
+        kind: str = "text_vectors",
+        key_column: str = "combination_id",
+        positives: Callable[[NDArray[Any]], Positives] | None = None,
+        version: int | None = None,
+        block_rows: int = BLOCK_ROWS,
+        buffer_rows: int = BUFFER_ROWS,
+    ) -> None:
+        for name, value in (("batch_rows", batch_rows), ("block_rows", block_rows)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        self.name = store.table_name(kind, encoder_id)
+        if not store.has(kind, encoder_id):
+            raise StoreError(f"{store.uri}: there is no table {self.name!r}")
+        self._uri = store.uri
+        self._dataset = store.dataset(kind, encoder_id, version=version)
+        self._columns = [key_column, "vector"]
+        self._positives = positives or store.combination_index().positives
+        self._seed = seed
+        self._batch_rows = batch_rows
+        self._block_rows = block_rows
+        # Room for a block beside a full batch: else a batch in mid-epoch could come out short.
+        self._buffer_rows = max(buffer_rows, batch_rows + block_rows)
+        self.version = int(self._dataset.version)
+        self.rows = int(self._dataset.count_rows())
+        self._whole: tuple[NDArray[Any], ...] | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of an epoch; the last one may be smaller."""
+        return -(-self.rows // self._batch_rows)
+
+    def batches(self, *, epoch: int, start: int = 0) -> Iterator[VectorBatch]:
+        """Batches ``start``, ``start + 1``, … of an epoch, whatever was read before.
+
+        Raises :class:`StoreError` on a vector that is not finite or a combination that the
+        store does not hold.
+        """
+        if self.rows <= self._buffer_rows:
+            yield from self._exact(epoch, start)
+        else:
+            yield from _prefetched(self._blockwise(epoch, start), depth=PREFETCHED_BATCHES)
+
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm of the vectors; of the first buffer of epoch 0 in a large table."""
+        total, rows = 0.0, 0
+        for block in self._block_order(self._random(0)):
+            _, vectors_BD, _ = self._read_block(int(block))
+            total += float(np.linalg.norm(vectors_BD.astype(np.float32), axis=1).sum())
+            rows += len(vectors_BD)
+            if rows >= self._buffer_rows:
+                break
+        if not rows:
+            raise StoreError(f"{self._uri}: table {self.name!r} is empty")
+        return total / rows
+
+    def _random(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, epoch])
+
+    # --- a table that fits in the buffer ---------------------------------------------------
+
+    def _exact(self, epoch: int, start: int) -> Iterator[VectorBatch]:
+        if self._whole is None:
+            parts = [self._read_block(b) for b in range(-(-self.rows // self._block_rows))]
+            self._whole = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else ()
+        if not self._whole:
+            return
+        _, vectors_BD, keys_B = self._whole
+        order = self._random(epoch).permutation(self.rows)
+        for low in range(start * self._batch_rows, self.rows, self._batch_rows):
+            rows = order[low : low + self._batch_rows]
+            yield self._batch(vectors_BD[rows], keys_B[rows])
+
+    # --- a table that does not ---------------------------------------------------------------
+
+    def _blockwise(self, epoch: int, start: int) -> Iterator[VectorBatch]:
+        if start >= self.batches_per_epoch:
+            return
+        random = self._random(epoch)
+        blocks = iter(self._block_order(random).tolist())
+        # The order of an epoch is a matter of row numbers alone, so that batches before `start`
+        # are drawn without reading a vector; what the buffer then holds is fetched once.
+        buffer = _ShuffleBuffer(self._buffer_rows, self._block_rows)
+        for _ in range(start):
+            buffer.fill(blocks, self._row_numbers)
+            buffer.draw(self._batch_rows, random)
+        if start:
+            buffer.replace(self._read_rows(buffer.held()) if buffer.rows else ())
+        while True:
+            buffer.fill(blocks, self._read_block)
+            if not buffer.rows:
+                return
+            _, vectors_BD, keys_B = buffer.draw(self._batch_rows, random)
+            yield self._batch(vectors_BD, keys_B)
+
+    def _block_order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        return random.permutation(-(-self.rows // self._block_rows))
+
+    def _row_numbers(self, block: int) -> tuple[NDArray[Any], ...]:
+        low = block * self._block_rows
+        return (np.arange(low, min(low + self._block_rows, self.rows)),)
+
+    def _read_block(self, block: int) -> tuple[NDArray[Any], ...]:
+        """Row numbers, vectors and keys of a block: a contiguous range, so no ``take``."""
+        (numbers,) = self._row_numbers(block)
+        scanner = self._dataset.scanner(
+            columns=self._columns,
+            offset=int(numbers[0]),
+            limit=len(numbers),
+            batch_size=len(numbers),
+            io_buffer_size=READ_AHEAD_BYTES,
+        )
+        return numbers, *self._arrays(scanner.to_table())
+
+    def _read_rows(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        order = np.argsort(numbers)
+        parts = []
+        for low in range(0, len(order), self._block_rows):
+            rows = numbers[order[low : low + self._block_rows]]
+            parts.append(self._arrays(self._dataset.take(rows.tolist(), columns=self._columns)))
+        vectors_BD, keys_B = map(np.concatenate, zip(*parts, strict=True))
+        back = np.argsort(order)
+        return numbers, vectors_BD[back], keys_B[back]
+
+    def _arrays(self, table: pa.Table) -> tuple[NDArray[np.float16], NDArray[Any]]:
+        keys: Any = table.column(0)
+        vectors_BD = vector_array(pa.chunked_array(table.column(1)).combine_chunks())
+        if np.any((vectors_BD.view(np.uint16) & _NON_FINITE) == _NON_FINITE):
+            raise StoreError(
+                f"{self._uri}: table {self.name!r} holds a vector that is not finite (NaN or "
+                "infinity): write those vectors again with a sound encoder"
+            )
+        return vectors_BD, keys.to_numpy()
+
+    def _batch(self, vectors_BD: NDArray[np.float16], keys_B: NDArray[Any]) -> VectorBatch:
+        try:
+            return VectorBatch(vectors_BD, *self._positives(keys_B))
+        except KeyError as error:
+            raise StoreError(f"{self._uri}: table {self.name!r}: {error.args[0]}") from None
+
+
+class _ShuffleBuffer:
+    """Rows of several columns, drawn at random; draws depend on row counts alone."""
+
+    def __init__(self, capacity: int, block_rows: int) -> None:
+        self._capacity = capacity
+        self._block_rows = block_rows
+        self._columns: tuple[NDArray[Any], ...] = ()
+        self.rows = 0
+
+    def fill(self, blocks: Iterator[int], read: Callable[[int], tuple[NDArray[Any], ...]]) -> None:
+        """Add whole blocks while there is room for one."""
+        while self.rows + self._block_rows <= self._capacity:
+            block = next(blocks, None)
+            if block is None:
+                return
+            self._append(read(block))
+
+    def _append(self, values: tuple[NDArray[Any], ...]) -> None:
+        if not self._columns:
+            self._columns = tuple(
+                np.empty((self._capacity, *column.shape[1:]), column.dtype) for column in values
+            )
+        count = len(values[0])
+        for column, value in zip(self._columns, values, strict=True):
+            column[self.rows : self.rows + count] = value
+        self.rows += count
+
+    def held(self) -> NDArray[np.int64]:
+        """Row numbers in the buffer, by position."""
+        return self._columns[0][: self.rows].copy()
+
+    def replace(self, values: tuple[NDArray[Any], ...]) -> None:
+        """Hold these columns instead, at the same positions."""
+        self._columns, self.rows = (), 0
+        if values:
+            self._append(values)
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
+        """Remove and return ``count`` random rows, or all that are left."""
+        drawn = random.choice(self.rows, min(count, self.rows), replace=False, shuffle=True)
+        taken = tuple(column[drawn] for column in self._columns)
+        self.rows -= len(drawn)
+        # Rows from the end move into the gaps, so that the buffer stays dense.
+        moved = np.setdiff1d(np.arange(self.rows, self.rows + len(drawn)), drawn)
+        gaps = drawn[drawn < self.rows]
+        for column in self._columns:
+            column[gaps] = column[moved]
+        return taken
+
+
+_END = object()
+
+
+def _prefetched(batches: Iterator[VectorBatch], *, depth: int) -> Iterator[VectorBatch]:
+    """Run ``batches`` on one other thread, ``depth`` ahead; its errors are raised here."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: object) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if stop.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # raised again on the reading thread
+            put(error)
+
+    thread = threading.Thread(target=work, name="taistore-stream", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,73 @@
+"""Small stores of random text vectors, made without an encoder. N labels, D dimension."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import EncoderInfo
+from taistore.labels import Label, LabelSet
+from taistore.store.store import Store, vector_column
+
+ENCODER_ID = "random_16"
+Float32 = NDArray[np.float32]
+
+
+def encoder_info(encoder_id: str = ENCODER_ID, dim: int = 16) -> EncoderInfo:
+    """An encoder that exists in name only."""
+    return EncoderInfo(
+        encoder_id=encoder_id,
+        spec="random",
+        library="test",
+        model="random",
+        weights="none",
+        weights_digest="0",
+        resolution=8,
+        resize="squash",
+        dim=dim,
+        context_length=16,
+    )
+
+
+def label_set(count: int) -> LabelSet:
+    """``count`` labels named thing 0, thing 1, …"""
+    return LabelSet(Label(f"t{i}", f"thing {i}") for i in range(count))
+
+
+def prompt_vectors(labels: int, dim: int = 16) -> Float32:
+    """Unit vectors [N, D], one direction for each label."""
+    vectors = np.random.default_rng(7).standard_normal((labels, dim))
+    unit: Float32 = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def text_store(
+    path: Path, *, rows: int, labels: int = 6, dim: int = 16, vectors_MD: Any = None
+) -> Store:
+    """A store of ``rows`` texts whose vectors (norm about 10) are sums of their labels' prompts.
+
+    Vectors hold their row number nowhere; pass ``vectors_MD`` where a test needs to tell rows.
+    """
+    store = Store.create(path, label_set(labels), default_encoder="random")
+    store.register_encoder(encoder_info(dim=dim))
+    random = np.random.default_rng(3)
+    prompts_ND = prompt_vectors(labels, dim)
+    pairs = [(i, (i + 1) % labels) for i in range(labels)] + [(i,) for i in range(labels)]
+    ids = [store.labels.combination_id(pair) for pair in pairs]
+    store.append("combinations", {"combination_id": ids, "label_ids": [list(p) for p in pairs]})
+    chosen = random.integers(len(pairs), size=rows)
+    if vectors_MD is None:
+        clean_MD = np.array([prompts_ND[list(pairs[c])].sum(0) for c in chosen]).reshape(-1, dim)
+        noisy_MD = clean_MD + 0.05 * random.standard_normal((rows, dim))
+        vectors_MD = 10 * noisy_MD / np.linalg.norm(noisy_MD, axis=1, keepdims=True)
+    store.append(
+        "text_vectors",
+        {
+            "text_id": [f"{i:032x}" for i in range(rows)],
+            "combination_id": [ids[c] for c in chosen],
+            "vector": vector_column(np.asarray(vectors_MD)),
+        },
+        encoder_id=ENCODER_ID,
+    )
+    return store

@@ -1,0 +1,263 @@
+"""Whole trainings on a real store: they learn, repeat bit for bit and survive being killed."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import torch
+
+from taistore.adapter.checkpoint import CARD, WEIGHTS, load_adapter
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.runs import run_folder
+from taistore.adapter.training import RunResult, resume, train
+from taistore.errors import StoreError, TrainingError
+from taistore.progress import Progress, no_progress
+from taistore.store.store import Store
+from taistore.store.stream import VectorStream
+from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store
+
+CONFIG = TrainConfig(hidden=16, epochs=4, batch=16, dropout=0.1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return text_store(tmp_path / "store", rows=203)
+
+
+class InterruptedTrainingError(Exception):
+    """Stands for a kill in the middle of a training."""
+
+
+class _Bar:
+    """Records what is shown; raises once ``stop_at`` units are done."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.done = 0
+        self.losses: list[float] = []
+        self.stop_at = stop_at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def advance(self, amount: int = 1, **figures: float) -> None:
+        self.done += amount
+        self.losses.append(figures["loss"])
+        if self.stop_at is not None and self.done >= self.stop_at:
+            raise InterruptedTrainingError
+
+
+def showing(bar: _Bar) -> Progress:
+    def progress(description: str, *, total: int | None, unit: str) -> _Bar:
+        return bar
+
+    return progress
+
+
+def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult:
+    progress = changes.pop("progress", no_progress)
+    return train(
+        store, ENCODER_ID, config, prompts_ND=prompt_vectors(6), progress=progress, **changes
+    )
+
+
+def weights(result: RunResult) -> bytes:
+    return (result.checkpoint / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("network", ["residual", "paper"])
+def test_a_training_learns_its_labels(store: Store, network: str) -> None:
+    bar = _Bar()
+    config = TrainConfig(network=network, hidden=32, epochs=40, batch=16, lr=3e-3, radius="0.5x")
+    result = run(store, config, progress=showing(bar))
+    assert bar.done == 40 * 13
+    assert bar.losses[-1] < bar.losses[0] / 2
+    adapter = load_adapter(result.checkpoint)
+    # A label's own prompt scores highest for that label.
+    logits_NN = adapter.logits(torch.from_numpy(10 * prompt_vectors(6)))
+    assert logits_NN.argmax(1).tolist() == list(range(6))
+
+
+def test_the_residual_network_starts_from_zero_shot(store: Store) -> None:
+    result = run(store, dataclasses.replace(CONFIG, lr=1e-12))
+    vectors_BD = torch.randn(9, 16)
+    unit_BD = torch.nn.functional.normalize(vectors_BD, dim=1)
+    expected_BN = 20 * unit_BD @ torch.from_numpy(prompt_vectors(6)).T - 4
+    torch.testing.assert_close(
+        load_adapter(result.checkpoint).logits(vectors_BD), expected_BN, atol=1e-4, rtol=0
+    )
+
+
+def test_the_same_seed_gives_the_same_bits(store: Store) -> None:
+    torch.manual_seed(1)
+    first = run(store)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = run(store)
+    assert first.run_id != second.run_id
+    assert weights(first) == weights(second)
+    assert first.metrics["loss"] == second.metrics["loss"]
+    assert torch.equal(state, torch.get_rng_state()), "the caller's random state was touched"
+    other = run(store, dataclasses.replace(CONFIG, seed=1))
+    assert weights(other) != weights(first)
+
+
+@pytest.mark.parametrize("stop_at", [20, 40])
+def test_resumed_equals_undisturbed(store: Store, stop_at: int) -> None:
+    undisturbed = run(store)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, progress=showing(_Bar(stop_at)), checkpoint_seconds=0)
+    killed = store.runs()[-1]
+    assert killed["status"] == "running"
+    bar = _Bar()
+    resumed = run(store, progress=showing(bar), resume_run=killed["run_id"])
+    # The interrupt came before the state of its own step was written.
+    assert bar.done == undisturbed.metrics["steps"] - (stop_at - 1)
+    assert resumed.run_id == killed["run_id"]
+    assert weights(resumed) == weights(undisturbed)
+    assert resumed.metrics["loss"] == undisturbed.metrics["loss"]
+    assert store.run(resumed.run_id)["status"] == "finished"
+
+
+def test_resume_reads_the_versions_that_the_run_began_with(store: Store) -> None:
+    undisturbed = run(store)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, progress=showing(_Bar(20)), checkpoint_seconds=0)
+    rows = next(iter(store.scan("text_vectors", encoder_id=ENCODER_ID))).to_pylist()[:50]
+    for i, row in enumerate(rows):
+        row["text_id"] = f"f{i:031x}"
+    store.append("text_vectors", rows, encoder_id=ENCODER_ID)
+    resumed = resume(store, store.runs()[-1]["run_id"])
+    assert weights(resumed) == weights(undisturbed)
+
+
+def test_resuming_a_finished_run_returns_it(store: Store) -> None:
+    done = run(store)
+    assert resume(store, done.run_id) == done
+
+
+def test_resume_refuses_another_configuration(store: Store) -> None:
+    done = run(store)
+    with pytest.raises(TrainingError, match=r"started with lr 0\.001, not 0\.5"):
+        run(store, dataclasses.replace(CONFIG, lr=0.5), resume_run=done.run_id)
+    with pytest.raises(StoreError, match="no run 'zsl-none'"):
+        run(store, resume_run="zsl-none")
+
+
+def test_a_killed_process_can_be_resumed(store: Store) -> None:
+    undisturbed = run(store)
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+from taistore.adapter.training import train
+from taistore.adapter import training
+from taistore.store.store import Store
+from tests.adapter.stores import ENCODER_ID, prompt_vectors
+from tests.adapter.test_training import CONFIG
+
+step = training._Job._step
+def dying(self, number, batch):
+    if number == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, number, batch)
+training._Job._step = dying
+train(Store.open({store.uri!r}), ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6),
+      checkpoint_seconds=0)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    killed = store.runs()[-1]
+    assert killed["status"] == "running"
+    assert weights(resume(store, killed["run_id"])) == weights(undisturbed)
+
+
+def test_the_run_is_recorded(store: Store) -> None:
+    result = run(store)
+    row = store.run(result.run_id)
+    assert row["status"] == "finished"
+    assert row["task"] == "zsl"
+    assert row["config"] == CONFIG.to_json()
+    assert row["metrics"] == result.metrics
+    read = [("labels", None), ("combinations", None), ("text_vectors", ENCODER_ID)]
+    assert row["table_versions"] == store.versions(read)
+    assert row["checkpoint"] == f"runs/{result.run_id}"
+    assert run_folder(store, result.run_id) == result.checkpoint
+    # LanceDB ignores the folder of runs beside its tables.
+    assert "runs" in Store.open(store.uri).table_names()
+
+
+def test_out_names_the_folder(store: Store, tmp_path: Path) -> None:
+    result = run(store, out=tmp_path / "mine")
+    assert result.checkpoint == tmp_path / "mine"
+    assert load_adapter(tmp_path / "mine").card.run_id == result.run_id
+    assert run_folder(store, result.run_id) == tmp_path / "mine"
+    with pytest.raises(TrainingError, match="a run is here already"):
+        run(store, out=tmp_path / "mine")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"cannot be made.*--out"):
+        run(store, out=tmp_path / "file" / "run")
+
+
+def test_a_large_table_trains_like_a_small_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small_buffer(*args: Any, **kwargs: Any) -> VectorStream:
+        kwargs["batch_rows"] = kwargs.pop("batch")
+        return VectorStream(*args, **kwargs, block_rows=8, buffer_rows=32)
+
+    monkeypatch.setattr("taistore.adapter.training.text_stream", small_buffer)
+    undisturbed = run(store)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, progress=showing(_Bar(20)), checkpoint_seconds=0)
+    assert weights(resume(store, store.runs()[-1]["run_id"])) == weights(undisturbed)
+
+
+def test_no_texts_names_the_command(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "store", rows=0)
+    with pytest.raises(TrainingError, match="taistore generate-texts"):
+        run(store)
+
+
+def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    vectors_MD = np.ones((30, 16))
+    vectors_MD[3, 3] = np.inf
+    with pytest.raises(StoreError, match="not finite"):
+        run(text_store(tmp_path / "store", rows=30, vectors_MD=vectors_MD))
+    zeros = text_store(tmp_path / "zeros", rows=30, vectors_MD=np.zeros((30, 16)))
+    with pytest.raises(TrainingError, match="are zero"):
+        run(zeros)
+
+
+def test_a_diverging_loss_ends_the_run(store: Store) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan at step"):
+        run(store, dataclasses.replace(CONFIG, network="paper", lr=1e38))
+    assert store.runs()[-1]["status"] == "failed"
+
+
+def test_a_missing_gpu_is_named(store: Store) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("has a GPU")
+    with pytest.raises(TrainingError, match="device 'cuda' is not usable"):
+        run(store, dataclasses.replace(CONFIG, device="cuda"))
+
+
+def test_prompts_of_another_shape_are_refused(store: Store) -> None:
+    with pytest.raises(TrainingError, match=r"prompt vectors have the shape \[5, 16\]"):
+        train(store, ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(5))
+
+
+@pytest.mark.parametrize("missing", [CARD, WEIGHTS])
+def test_a_run_without_its_files_is_named(store: Store, missing: str) -> None:
+    result = run(store)
+    (result.checkpoint / missing).unlink()
+    with pytest.raises(TrainingError, match="no trained adapter here"):
+        load_adapter(result.checkpoint)

@@ -1,0 +1,140 @@
+"""The stream over real Lance tables: every row once, the same order for a seed, bounded memory."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from taistore.errors import StoreError
+from taistore.store.store import Store, vector_array
+from taistore.store.stream import VectorBatch, VectorStream
+from tests.adapter.stores import ENCODER_ID, text_store
+
+ROWS = 1000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    # Row r holds the vector (r, 0, 0, 0): float16 tells the integers below 2,048 apart.
+    vectors_MD = np.zeros((ROWS, 4))
+    vectors_MD[:, 0] = np.arange(ROWS)
+    path = tmp_path_factory.mktemp("stream") / "store"
+    return text_store(path, rows=ROWS, dim=4, vectors_MD=vectors_MD)
+
+
+def stream(store: Store, *, buffer: int = 128, batch: int = 32, seed: int = 0) -> VectorStream:
+    return VectorStream(
+        store, ENCODER_ID, batch_rows=batch, seed=seed, block_rows=16, buffer_rows=buffer
+    )
+
+
+def numbers(batches: list[VectorBatch]) -> NDArray[np.float16]:
+    return np.concatenate([batch.vectors[:, 0] for batch in batches])
+
+
+@pytest.mark.parametrize("buffer", [128, 4096])
+def test_an_epoch_holds_every_row_once(store: Store, buffer: int) -> None:
+    source = stream(store, buffer=buffer)
+    batches = list(source.batches(epoch=0))
+    assert source.rows == ROWS
+    assert len(batches) == source.batches_per_epoch == 32
+    assert [len(batch.vectors) for batch in batches] == [32] * 31 + [8]
+    assert np.array_equal(np.sort(numbers(batches)), np.arange(ROWS))
+
+
+@pytest.mark.parametrize("buffer", [128, 4096])
+def test_positives_belong_to_their_row(store: Store, buffer: int) -> None:
+    combination = np.zeros(ROWS, dtype=np.int64)
+    for part in store.scan("text_vectors", encoder_id=ENCODER_ID):
+        rows = vector_array(part.column("vector"))[:, 0].astype(int)
+        combination[rows] = part.column("combination_id").to_numpy()
+    index = store.combination_index()
+    for batch in stream(store, buffer=buffer).batches(epoch=0):
+        counts_B, label_ids_P = index.positives(combination[batch.vectors[:, 0].astype(int)])
+        assert np.array_equal(batch.counts, counts_B)
+        assert np.array_equal(batch.label_ids, label_ids_P)
+
+
+@pytest.mark.parametrize("buffer", [128, 4096])
+def test_the_order_is_the_seeds_and_the_epochs(store: Store, buffer: int) -> None:
+    first = numbers(list(stream(store, buffer=buffer).batches(epoch=0)))
+    assert np.array_equal(first, numbers(list(stream(store, buffer=buffer).batches(epoch=0))))
+    other_epoch = numbers(list(stream(store, buffer=buffer).batches(epoch=1)))
+    other_seed = numbers(list(stream(store, buffer=buffer, seed=1).batches(epoch=0)))
+    assert not np.array_equal(first, other_epoch)
+    assert not np.array_equal(first, other_seed)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    start=st.integers(0, 40),
+    batch=st.sampled_from([1, 7, 32, 200]),
+    buffer=st.sampled_from([16, 100, 333, 4096]),
+)
+def test_any_batch_can_be_the_first(store: Store, start: int, batch: int, buffer: int) -> None:
+    whole = list(stream(store, batch=batch, buffer=buffer).batches(epoch=2))
+    rest = list(stream(store, batch=batch, buffer=buffer).batches(epoch=2, start=start))
+    assert len(rest) == max(len(whole) - start, 0)
+    for one, other in zip(whole[start:], rest, strict=True):
+        assert np.array_equal(one.vectors, other.vectors)
+        assert np.array_equal(one.counts, other.counts)
+        assert np.array_equal(one.label_ids, other.label_ids)
+
+
+def test_the_buffer_mixes_distant_blocks(store: Store) -> None:
+    batches = list(stream(store, buffer=512, batch=32).batches(epoch=0))
+    blocks = [len(np.unique(batch.vectors[:, 0] // 16)) for batch in batches[:20]]
+    assert min(blocks) > 12
+
+
+def test_a_pinned_version_ignores_later_rows(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "store", rows=40)
+    before = VectorStream(store, ENCODER_ID, batch_rows=8, seed=0)
+    rows = next(iter(store.scan("text_vectors", encoder_id=ENCODER_ID))).to_pylist()[:1]
+    rows[0]["text_id"] = "f" * 32
+    store.append("text_vectors", rows, encoder_id=ENCODER_ID)
+    pinned = VectorStream(store, ENCODER_ID, batch_rows=8, seed=0, version=before.version)
+    assert (before.rows, pinned.rows) == (40, 40)
+    assert VectorStream(store, ENCODER_ID, batch_rows=8, seed=0).rows == 41
+
+
+def test_an_abandoned_epoch_leaves_no_thread(store: Store) -> None:
+    batches = stream(store).batches(epoch=0)
+    next(iter(batches))
+    batches.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+    assert not [t for t in threading.enumerate() if t.name == "taistore-stream"]
+
+
+def test_mean_norm(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "store", rows=300)
+    for buffer in (64, 4096):
+        assert stream(store, buffer=buffer).mean_norm() == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("buffer", [64, 4096])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_named(tmp_path: Path, buffer: int, value: float) -> None:
+    vectors_MD = np.ones((300, 16))
+    vectors_MD[123, 5] = value
+    store = text_store(tmp_path / "store", rows=300, vectors_MD=vectors_MD)
+    with pytest.raises(StoreError, match=f"text_vectors__{ENCODER_ID}.*not finite"):
+        list(stream(store, buffer=buffer).batches(epoch=0))
+
+
+@pytest.mark.parametrize("buffer", [64, 4096])
+def test_an_unknown_combination_is_an_error(tmp_path: Path, buffer: int) -> None:
+    store = text_store(tmp_path / "store", rows=300)
+    rows = next(iter(store.scan("text_vectors", encoder_id=ENCODER_ID))).to_pylist()[:1]
+    rows[0].update(text_id="f" * 32, combination_id=5)
+    store.append("text_vectors", rows, encoder_id=ENCODER_ID)
+    with pytest.raises(StoreError, match="combination_id is not in the table 'combinations'"):
+        list(stream(store, buffer=buffer).batches(epoch=0))
+
+
+def test_no_table_is_an_error(store: Store) -> None:
+    with pytest.raises(StoreError, match="no table 'image_vectors__random_16'"):
+        VectorStream(store, ENCODER_ID, batch_rows=8, seed=0, kind="image_vectors")
