@@ -24,6 +24,11 @@ _FOREIGN = frozenset(
 )
 _LINK = re.compile(r" (?:of|in|on|at|with|for|from|to|the) ")
 _PARENTHESIS = re.compile(r"^(.*\S)(\s*\([^()]*\))$")
+_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:['’.\-][A-Za-z\u00c0-\u024f]+)*")
+"""What inflect is asked about: it takes other signs ("|") for its own notation."""
+
+_LATIN = re.compile(r"[0-9A-Za-z\u00c0-\u024f]")
+
 _ACRONYMS_AN = frozenset({"faq", "hiv", "lcd", "led", "mri", "rv", "suv", "xml"})
 _VOWEL_SOUND_EIGHT = re.compile(r"8|(?:11|18)(?:\D|\d{2}(?:\D|$)|$)")
 
@@ -123,7 +128,7 @@ def with_article(phrase: str) -> str:
         return f"{'an' if _VOWEL_SOUND_EIGHT.match(first) else 'a'} {phrase}"
     if _spelled_out(first):
         return f"{'an' if first[0].upper() in 'AEFHILMNORSX' else 'a'} {phrase}"
-    return str(_engine().a(phrase))
+    return str(_engine().a(phrase)) if _WORD.match(first) else f"a {phrase}"
 
 
 def _spelled_out(word: str) -> bool:
@@ -192,7 +197,7 @@ def _kind(name: str) -> NounKind:
         return "count"
     if low in words.phrases_mass or _FOREIGN & set(low.split()[1:-1]) or " and " in low:
         return "mass"
-    if low in words.proper:
+    if low in words.proper or not _LATIN.search(name):
         return "proper"
     head = _head(name)
     if head in words.mass or _MASS_ENDING.match(head):
@@ -228,7 +233,7 @@ def _singular_of(head: str) -> str | None:
         return None
     if _SINGULAR_ENDING.search(head) and head not in ("skis", "taxis"):
         return None
-    singular = _engine().singular_noun(head)
+    singular = _engine().singular_noun(head) if _WORD.fullmatch(head) else None
     return str(singular) if singular else None
 
 
@@ -239,6 +244,8 @@ def _plural_of(word: str) -> str:
         return _match_case(word, irregular)
     if word[-1].isdigit() or (word.isupper() and len(word) > 1):
         return word + "s"
+    if not _WORD.fullmatch(word):
+        return word + "s" if word[-1:].isascii() and word[-1:].isalnum() else word
     # inflect takes a word such as "hercules" for a plural already and adds a bare s.
     return word + "es" if word.endswith("s") else str(_engine().plural_noun(word))
 

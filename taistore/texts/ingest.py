@@ -108,7 +108,7 @@ class _Job:
                 rows.append(self._row(caption.text, label_ids, length.tokens))
             else:
                 bad.append(BadLine(caption.line, TOO_LONG, length.detail))
-        new = set(self._store.missing("texts", [row.text_id for row in rows]))
+        new = set(self._store.missing("texts", [row.text_id for row in rows])) if rows else set()
         fresh = list({row.text_id: row for row in rows if row.text_id in new}.values())
         for row in rows:
             self.found[list(row.label_ids)] = True

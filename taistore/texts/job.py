@@ -228,5 +228,6 @@ class _Job:
 
 
 def _again(request: TextRequest, reason: str) -> TextRequest:
-    retry: Retry = "shorter" if reason == TOO_LONG else "different"
+    # A short text that repeats another must not grow again: it stays short and varies.
+    retry: Retry = "shorter" if reason == TOO_LONG or request.retry == "shorter" else "different"
     return replace(request, attempt=request.attempt + 1, retry=retry)

@@ -102,7 +102,11 @@ SEVERAL = (
     "everything in one frame: {names}",
 )
 
-SHORT = ("a photo of {all}", "{all}", "{names}")
+SHORT = (
+    ("a photo of {all}", "a picture of {all}", "an image of {all}"),
+    ("{all}", "photo of {all}"),
+    ("{names}",),
+)
 """Tried in this order where a text was too long."""
 
 MEDIA = (

@@ -21,7 +21,7 @@ DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
 DEFAULT_TEXTS_PER_COMBINATION = 5
 """With one text per combination Eq. 8-10 would erase the text: its centroid is the text itself."""
 
-_BLOCK_LABELS = 1 << 16
+_BLOCK_LABELS = 1 << 14
 _PAD = -1
 
 

@@ -83,11 +83,12 @@ def render(
     return _fill(pattern, nouns, Random(f"{seed}:{turn}"), fragments)
 
 
-def render_short(nouns: Sequence[Noun], *, attempt: int) -> str:
-    """The ``attempt``-th shorter wording (from 1), ever plainer."""
-    pattern = patterns.SHORT[min(attempt, len(patterns.SHORT)) - 1]
-    phrases = [Phrase(n.one, n.one_is_plural) for n in nouns]
-    return pattern.format(all=_join([p.text for p in phrases]), names=_names(nouns))
+def render_short(nouns: Sequence[Noun], *, attempt: int, turn: int = 0) -> str:
+    """The ``attempt``-th shorter wording (from 1), ever plainer; turns differ where they can."""
+    wordings = patterns.SHORT[min(attempt, len(patterns.SHORT)) - 1]
+    ordered = Random(turn).sample(nouns, len(nouns)) if turn else nouns
+    all_ = _join([n.one for n in ordered])
+    return wordings[turn % len(wordings)].format(all=all_, names=_names(ordered))
 
 
 def _coprime_step(random: Random, count: int) -> int:
@@ -177,7 +178,7 @@ class TemplateWriter:
     def _write(self, request: TextRequest) -> str:
         nouns = [self._nouns[i] for i in request.label_ids]
         if request.retry == "shorter":
-            return render_short(nouns, attempt=request.attempt)
+            return render_short(nouns, attempt=request.attempt, turn=request.turn)
         seed = f"{request.seed}:{request.combination_id}:{request.attempt}"
         return render(nouns, turn=request.turn, seed=seed, fragments=self.fragments)
 
