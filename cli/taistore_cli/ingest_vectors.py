@@ -51,7 +51,6 @@ def command(
       taistore ingest-vectors text.npy --kind text --name clip-b32 --ids names.txt
     """
     from taistore.images.vectors_job import ingest_image_vectors
-
     from taistore.texts.vectors import ingest_text_vectors
 
     store = open_store(store_uri)

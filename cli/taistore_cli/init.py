@@ -49,7 +49,6 @@ def command(
       taistore init labels.txt --encoder packaged
     """
     from taistore.encoders.registry import canonical_spec, load_encoder
-
     from taistore.labels import read_labels
     from taistore.store.store import Store
 
@@ -77,6 +76,5 @@ def command(
             "encoder": spec,
             "encoder_id": info.encoder_id if info else None,
         },
-        f"{store.uri}: {len(labels):,} labels, encoder {spec}\n"
-        "next: taistore generate-texts",
+        f"{store.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore generate-texts",
     )

@@ -21,7 +21,7 @@ Exit codes: 0 success, 1 an error that you can mend (one line on stderr), 2 wron
 def reference() -> str:
     """The help of ``taistore`` and of every command, as Markdown."""
     sections = [HEADING, _section(main, "taistore", None)]
-    with click.Context(main, info_name="taistore") as parent:
+    with click.Context(main, info_name="taistore", **main.context_settings) as parent:
         for name in COMMANDS:
             command = main.get_command(parent, name)
             assert command is not None, name
@@ -31,7 +31,7 @@ def reference() -> str:
 
 def _section(command: click.Command, name: str, parent: click.Context | None) -> str:
     context = click.Context(
-        command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH
+        command, info_name=name, parent=parent, terminal_width=WIDTH, **main.context_settings
     )
     title = name if parent is None else f"taistore {name}"
     return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
