@@ -35,10 +35,10 @@ class Chunk(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One file of vectors [count, dim] with its ids; ``chunks(size)`` reads it from the start."""
+    """One file of vectors [length, dim] with its ids; ``chunks(size)`` reads it from the start."""
 
     path: Path
-    count: int
+    length: int
     dim: int
     chunks: Callable[[int], Iterator[Chunk]]
 
@@ -47,7 +47,7 @@ class _Ids(NamedTuple):
     """Ids and further fields of all rows, in order; ``where`` names them in messages."""
 
     where: str
-    count: int
+    length: int
     read: Callable[[int], Iterator[tuple[list[str], Rows]]]
 
 
@@ -117,10 +117,10 @@ def _open_npy(path: Path) -> NDArray[Any]:
 
 def _joined(path: Path, matrix: NDArray[Any], ids: _Ids) -> Part:
     count, dim = matrix.shape
-    if ids.count != count:
+    if ids.length != count:
         raise EncoderError(
-            f"{path} has {count:,} vectors, {ids.where} has {ids.count:,} ids: row "
-            f"{min(count, ids.count)} is the first without its partner"
+            f"{path} has {count:,} vectors, {ids.where} has {ids.length:,} ids: row "
+            f"{min(count, ids.length)} is the first without its partner"
         )
 
     def chunks(size: int) -> Iterator[Chunk]:
@@ -245,7 +245,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise EncoderError(f"{path} is not a readable Parquet file ({error})") from None
 
 
-def _is_vector(kind: pa.DataType) -> bool:
+def _is_vector(kind: Any) -> bool:
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if not (lists or pa.types.is_fixed_size_list(kind)):
         return False

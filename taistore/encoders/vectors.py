@@ -65,7 +65,7 @@ class VectorSource:
         self, parts: Sequence[Part], batch_size: int, on_bad: Callable[[BadRow], None] | None
     ) -> None:
         self.dim = parts[0].dim
-        self.count = sum(part.count for part in parts)
+        self.count = sum(part.length for part in parts)
         self._parts = parts
         self._batch_size = batch_size
         self._on_bad = on_bad or _refuse

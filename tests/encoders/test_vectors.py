@@ -153,11 +153,12 @@ def test_a_value_beyond_single_precision_is_a_bad_row(tmp_path: Path) -> None:
 
 def test_parquet_rows_of_another_length_or_without_a_vector_are_bad(tmp_path: Path) -> None:
     vectors = pa.array([[1.0, 2.0], [1.0], None, [3.0, None], [5.0, 6.0]], pa.list_(pa.float32()))
-    names = pa.array(["a", "b", "c", "d", None])
-    pq.write_table(pa.table({"id": names, "vector": vectors}), tmp_path / "x.parquet")
+    table = {"id": ["a", "b", "c", "d", None], "vector": vectors, "width": [1, 2, 3, 4, 5]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
     bad: list[BadRow] = []
     (batch,) = read_vectors(tmp_path / "x.parquet", on_bad=bad.append)
     assert (batch.ids, batch.vectors.tolist()) == (["a"], [[1.0, 2.0]])
+    assert batch.rows == {"width": [1]}
     assert [(b.row, b.reason) for b in bad] == [
         (1, "the vector has 1 values, not 2"),
         (2, "the vector has 0 values, not 2"),
