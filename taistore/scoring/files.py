@@ -163,3 +163,11 @@ def read_tags(path: Path) -> Iterator[dict[str, Any]]:
                 yield {**texts, "rank": int(row["rank"]), "score": float(row["score"])}
     except (OSError, ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
         raise ScoringError(f"{path}: not a readable file of tags ({error}): {again}") from error
+
+
+def count_images(path: Path) -> int:
+    """How many images a file of tags holds: its tags of rank 1."""
+    if require_suffix(path) == ".parquet":
+        batches = pq.ParquetFile(path).iter_batches(65_536, columns=["rank"])
+        return sum(int((batch.column(0).to_numpy() == 1).sum()) for batch in batches)
+    return sum(row["rank"] == 1 for row in read_tags(path))
