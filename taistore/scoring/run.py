@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import load_adapter
-from taistore.errors import EncoderError, ScoringError, TrainingError
+from taistore.adapter.runs import run_folder
+from taistore.encoders.precision import resolve_device
+from taistore.errors import ScoringError, TrainingError
 from taistore.scoring.fusion import DEFAULT_FUSION
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
@@ -42,11 +44,12 @@ def open_run(
     """
     row = store.run(run_id)
     encoder = store.encoder(row["encoder_id"])
-    if not row["checkpoint"]:
+    if row["status"] != "finished":
         raise TrainingError(
-            f"run {run_id} has no checkpoint yet ({row['status']}): finish it first"
+            f"run {run_id} is not finished ({row['status']}): finish it with "
+            f"'taistore train --resume {row['run_id']}'"
         )
-    adapter = load_adapter(row["checkpoint"])
+    adapter = load_adapter(run_folder(store, row["run_id"]))
     adapter.check_fits(store, encoder.encoder_id)
     if prompts_ND.shape != (len(store.labels), encoder.dim):
         raise ScoringError(
@@ -54,7 +57,7 @@ def open_run(
             f"needs {len(store.labels)} labels x {encoder.dim} dimensions: encode them with "
             f"{encoder.spec}"
         )
-    place = resolve_device(device)
+    place = resolve_device(str(device))
     adapter.to(place)
     ladder = Ladder(prompts_ND, adapter.logits, fusion=fusion, device=place)
     return ScoringRun(
@@ -63,16 +66,3 @@ def open_run(
         weights_digest=adapter.card.weights_digest,
         ladder=ladder,
     )
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """``auto`` is the GPU where there is one; raises :class:`EncoderError` on an absent device."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        detail = str(error).splitlines()[0]
-        raise EncoderError(f"device {str(device)!r} is not here ({detail}): use cpu") from None
-    return place

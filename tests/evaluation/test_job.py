@@ -24,6 +24,7 @@ from tests.scoring.colours import (
     image_row,
     new_store,
     prompts,
+    run_path,
 )
 
 
@@ -37,13 +38,13 @@ def store(tmp_path: Path, encoder: ColourEncoder) -> Store:
     return new_store(tmp_path / "store", encoder)
 
 
-def by_hand(encoder: ColourEncoder, folder: Path, *, regions: bool) -> dict[str, float]:
+def by_hand(store: Store, encoder: ColourEncoder, *, regions: bool) -> dict[str, float]:
     """mAP of every step without store or job."""
     pixels = np.stack([encoder.prepare(colour_image(*colours)) for colours in PICTURES])
     vectors = encoder.encode_images(pixels, regions=2)
     assert vectors.regions is not None
     truth = np.array([[name in colours for name in NAMES] for colours in PICTURES], np.int8)
-    ladder = Ladder(prompts(encoder), load_adapter(folder / "run-1").logits)
+    ladder = Ladder(prompts(encoder), load_adapter(run_path(store)).logits)
     scores = ladder.scores(
         vectors.whole.astype(np.float16), vectors.regions.astype(np.float16) if regions else None
     )
@@ -58,9 +59,9 @@ def test_the_ladder_equals_the_one_by_hand(
     store: Store, encoder: ColourEncoder, tmp_path: Path, grid: int
 ) -> None:
     add_pictures(store, encoder, grid=grid)
-    run_id = add_run(store, encoder, tmp_path)
+    run_id = add_run(store, encoder)
     found = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
-    expected = by_hand(encoder, tmp_path, regions=bool(grid))
+    expected = by_hand(store, encoder, regions=bool(grid))
     assert list(found["ladder"]) == list(expected)
     for step, value in expected.items():
         assert found["ladder"][step]["mAP"] == pytest.approx(value, abs=0.01)
@@ -76,7 +77,7 @@ def test_labels_are_reported_with_positives_and_ap(
     pictures = [colours for colours in PICTURES if "white" not in colours]
     rows = [image_row(n, colours) for n, colours in enumerate(pictures)]
     add_images(store, encoder, rows, pictures, grid=2)
-    found = evaluate(store, add_run(store, encoder, tmp_path), prompts_ND=prompts(encoder))
+    found = evaluate(store, add_run(store, encoder), prompts_ND=prompts(encoder))
     by_key = {label["key"]: label for label in found.to_json()["labels"]}
     assert list(by_key) == store.labels.keys
     assert by_key["RED"] == {
@@ -95,7 +96,7 @@ def test_unknown_cells_and_unlabelled_images_are_left_out(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
     add_pictures(store, encoder)
-    run_id = add_run(store, encoder, tmp_path)
+    run_id = add_run(store, encoder)
     before = evaluate(store, run_id, prompts_ND=prompts(encoder))
     red = {"complete": False, "positives": [0], "negatives": [1]}
     extra = [
@@ -116,7 +117,7 @@ def test_figures_are_written_into_the_run(
 ) -> None:
     add_pictures(store, encoder)
     add_pictures(store, encoder, first=100, split="val")
-    run_id = add_run(store, encoder, tmp_path)
+    run_id = add_run(store, encoder)
     found = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
     evaluate(store, run_id, split="val", prompts_ND=prompts(encoder))
     recorded = store.run(run_id)["metrics"]
@@ -129,7 +130,7 @@ def test_an_adapter_that_loses_is_announced(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
     add_pictures(store, encoder)
-    run_id = add_run(store, encoder, tmp_path, network="paper")  # random weights
+    run_id = add_run(store, encoder, network="paper")  # random weights
     found = evaluate(store, run_id, prompts_ND=prompts(encoder))
     assert found.warnings[0].startswith("the adapter loses to standardised zero-shot")
     assert "WARNING: the adapter loses" in found.table()
@@ -139,7 +140,7 @@ def test_matrices_on_disk_give_the_same(
     store: Store, encoder: ColourEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_pictures(store, encoder, grid=2)
-    run_id = add_run(store, encoder, tmp_path)
+    run_id = add_run(store, encoder)
     in_memory = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
     monkeypatch.setattr(board_module, "MEMORY_BYTES", 0)
     assert evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json() == in_memory
@@ -149,7 +150,7 @@ def test_the_table_shows_every_step_with_its_gain(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
     add_pictures(store, encoder, grid=2)
-    table = evaluate(store, add_run(store, encoder, tmp_path), prompts_ND=prompts(encoder)).table()
+    table = evaluate(store, add_run(store, encoder), prompts_ND=prompts(encoder)).table()
     assert "12 images of split 'test', 6 of 6 labels with positives, with regions" in table
     for step in ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"):
         assert any(line.startswith(step) for line in table.splitlines())
@@ -170,7 +171,7 @@ def test_every_refusal_names_its_remedy(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
     assert "no run 'run-1'" in refused(store, encoder)
-    add_run(store, encoder, tmp_path)
+    add_run(store, encoder)
     assert "split 'test' holds no images: ingest a manifest" in refused(store, encoder)
     store.append("images", [image_row(1, ["red"], complete=False, positives=[])])
     assert "none of the 1 images of split 'test' has known labels" in refused(store, encoder)
@@ -191,10 +192,10 @@ def test_runs_of_another_encoder_or_without_checkpoint_are_refused(
 ) -> None:
     add_pictures(store, encoder)
     other = ColourEncoder(name="other")
-    add_run(store, other, tmp_path, run_id="other")
+    add_run(store, other, run_id="other")
     assert "holds no vectors of encoder 'other_32_32'" in refused(store, encoder, run_id="other")
-    run_id = add_run(store, encoder, tmp_path)
+    run_id = add_run(store, encoder)
     store.record_run({**store.run(run_id), "checkpoint": str(tmp_path / "gone")})
     assert "no trained adapter here" in refused(store, encoder)
-    store.record_run({**store.run(run_id), "checkpoint": "", "status": "running"})
-    assert "has no checkpoint yet (running)" in refused(store, encoder)
+    store.record_run({**store.run(run_id), "status": "running"})
+    assert "run run-1 is not finished (running)" in refused(store, encoder)

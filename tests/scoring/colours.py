@@ -101,13 +101,13 @@ def add_pictures(
     return rows
 
 
+def run_path(store: Store, run_id: str = "run-1") -> Path:
+    """The folder of a run, inside the store."""
+    return Path(store.uri) / "runs" / run_id
+
+
 def add_run(
-    store: Store,
-    encoder: ColourEncoder,
-    folder: Path,
-    *,
-    run_id: str = "run-1",
-    network: str = "residual",
+    store: Store, encoder: ColourEncoder, *, run_id: str = "run-1", network: str = "residual"
 ) -> str:
     """A run whose adapter is zero-shot itself (residual), or knows nothing (paper)."""
     dim = encoder.info.dim
@@ -129,7 +129,7 @@ def add_run(
         created="2026-01-01T00:00:00+00:00",
         weights_digest="",
     )
-    save_adapter(folder / run_id, build_network(shape, prompts_ND=unit), card)
+    save_adapter(run_path(store, run_id), build_network(shape, prompts_ND=unit), card)
     store.record_run(
         {
             "run_id": run_id,
@@ -140,7 +140,7 @@ def add_run(
             "config": {},
             "table_versions": {},
             "metrics": {"loss": 0.1},
-            "checkpoint": str(folder / run_id),
+            "checkpoint": f"runs/{run_id}",
             "created": datetime.now(UTC),
         }
     )

@@ -29,6 +29,7 @@ from tests.scoring.colours import (
     image_row,
     new_store,
     prompts,
+    run_path,
 )
 
 
@@ -40,7 +41,7 @@ def encoder() -> ColourEncoder:
 @pytest.fixture
 def store(tmp_path: Path, encoder: ColourEncoder) -> Store:
     store = new_store(tmp_path / "store", encoder)
-    add_run(store, encoder, tmp_path)
+    add_run(store, encoder)
     return store
 
 
@@ -65,11 +66,11 @@ def tags(path: Path) -> dict[str, list[tuple[str, float]]]:
     return found
 
 
-def expected_ensemble(encoder: ColourEncoder, tmp_path: Path, grid: int) -> np.ndarray[Any, Any]:
+def expected_ensemble(store: Store, encoder: ColourEncoder, grid: int) -> np.ndarray[Any, Any]:
     """Ensemble scores [I, N] of all pictures without store or job."""
     pixels = np.stack([encoder.prepare(colour_image(*colours)) for colours in PICTURES])
     vectors = encoder.encode_images(pixels, regions=grid)
-    ladder = Ladder(prompts(encoder), load_adapter(tmp_path / "run-1").logits)
+    ladder = Ladder(prompts(encoder), load_adapter(run_path(store)).logits)
     scores = ladder.scores(vectors.whole, vectors.regions, steps=["ensemble"])["ensemble"]
     return np.asarray(confidence("ensemble", scores))
 
@@ -90,7 +91,7 @@ def test_a_folder_gets_the_tags_of_the_ladders_top(
         regions=2,
         batch_size=5,
     )
-    expected = expected_ensemble(encoder, tmp_path, 2)
+    expected = expected_ensemble(store, encoder, 2)
     found = tags(out)
     assert len(found) == len(PICTURES) == summary.images
     for values, (name, entry) in zip(expected, sorted(found.items()), strict=True):
@@ -107,7 +108,7 @@ def test_the_store_gets_the_same_tags_without_an_encoder(
     add_pictures(store, encoder, grid=2)
     out = tmp_path / "tags.parquet"
     summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder), top_k=2)
-    expected = expected_ensemble(encoder, tmp_path, 2)
+    expected = expected_ensemble(store, encoder, 2)
     assert summary.regions_used
     for values, (_, entry) in zip(expected, sorted(tags(out).items()), strict=True):
         best = np.argsort(-values, kind="stable")[:2]
