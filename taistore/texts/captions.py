@@ -91,7 +91,7 @@ def _checked(line: Line) -> Line:
 
 def _decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
     # Bytes that are not UTF-8 become lone surrogates, which mark the one line as malformed.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, line
