@@ -100,10 +100,13 @@ def ordered_map(
 def identify(
     items: Iterable[SourceImage | Reject], *, workers: int = 2
 ) -> Generator[SourceImage | Reject, None, None]:
-    """Read every file and set its ``image_id``; a file that cannot be read becomes a reject."""
+    """Read every file and set its ``image_id``; a file that cannot be read becomes a reject.
+
+    Items that have an ``image_id`` pass unread.
+    """
 
     def read(item: SourceImage | Reject) -> SourceImage | Reject:
-        if isinstance(item, Reject):
+        if isinstance(item, Reject) or item.image_id:
             return item
         try:
             return replace(item, image_id=image_id(read_file(item.uri)))

@@ -38,7 +38,8 @@ class ImageWriter:
     ``split`` is for images whose source names none: None keeps what the store has, and is "test"
     for new ones. Counts what happened to every item: each is exactly one of ``added``,
     ``already_there``, ``relabelled`` (labels or split replaced by a later row's), ``duplicates``
-    (content that also came under another path) and ``rejected``.
+    (content that also came under another path) and ``rejected``, which go to the table
+    ``rejects`` under the name ``job``. ``encoded`` vectors came in, ``vectors_added`` were new.
     """
 
     def __init__(
@@ -49,15 +50,17 @@ class ImageWriter:
         regions: int = 0,
         split: str | None = None,
         commit_rows: int = 4096,
+        job: str = JOB,
     ) -> None:
         self.added = self.already_there = self.relabelled = self.duplicates = 0
-        self.rejected = self.encoded = 0
+        self.rejected = self.encoded = self.vectors_added = 0
         self.first_reject: Reject | None = None
         self._store = store
         self._info = info
         self._regions = regions
         self._split = split
         self._commit_rows = commit_rows
+        self._job = job
         self._registered = False
         self._clear()
 
@@ -115,7 +118,7 @@ class ImageWriter:
             self._write_rows()
         if self._rejects:
             self._store.reject(
-                JOB, [(item.uri, item.reason, item.detail) for item in self._rejects]
+                self._job, [(item.uri, item.reason, item.detail) for item in self._rejects]
             )
         self._clear()
 
@@ -131,7 +134,7 @@ class ImageWriter:
     def _append_vectors(self) -> None:
         ids = pa.array(self._ids)
         encoder_id = self._info.encoder_id
-        self._store.append(
+        self.vectors_added += self._store.append(
             "image_vectors",
             pa.table({"image_id": ids, "vector": vector_column(np.concatenate(self._whole))}),
             encoder_id=encoder_id,
