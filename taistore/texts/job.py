@@ -183,7 +183,7 @@ class _Job:
                 failed.append((answer.request, reason, f"the writer gave no text: {reason}"))
         lengths = text_lengths(self._encoder, [text for _, text in answers])
         ids = [text_id(text, answer.request.combination_id) for answer, text in answers]
-        new = set(self._store.missing("texts", ids))
+        new = set(self._store.missing("texts", ids)) if ids else set()
         for (answer, text), length, i in zip(answers, lengths, ids, strict=True):
             if not length.fits:
                 failed.append((answer.request, TOO_LONG, f"{length.detail}: {text[:200]}"))

@@ -152,6 +152,9 @@ def test_a_writer_that_gives_nothing_fails_the_job(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"none of 60 texts is usable \(refused\)"):
         generate_texts(store, ColourEncoder(), GenerateConfig(count=60), writer=writer)
     assert store.count("rejects") == 60
+    generate_texts(store, ColourEncoder(), GenerateConfig(count=60))
+    with pytest.raises(TextError, match="none of 60"):
+        generate_texts(store, ColourEncoder(), GenerateConfig(count=60), writer=writer)
 
 
 def test_bad_requests_are_named(tmp_path: Path) -> None:
