@@ -1,0 +1,153 @@
+"""How good are the tags? mAP of every step of the ladder on real photos, several seeds.
+
+``python -m benchmarks.accuracy`` ingests ``../shared/data/voc2012`` and ``coco`` with the packaged
+encoder, writes 10,000 template texts per seed, trains on them alone and evaluates on all photos.
+``--sweep`` adds the radius of the perturbation, on the sphere and inside it (Fig. 6a of
+arXiv:2312.04160), for our network and the paper's.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import Table, write_report
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.training import train
+from taistore.encoders.protocol import Encoder
+from taistore.encoders.registry import load_encoder
+from taistore.evaluation.job import evaluate
+from taistore.images.job import ingest_images
+from taistore.images.sources import open_source
+from taistore.labels import read_labels
+from taistore.store.store import Store
+from taistore.texts.job import GenerateConfig, generate_texts
+from taistore.texts.prompts import prompt_vectors
+
+SETS = {"voc2012": "VOC2012, 1,000 photos", "coco": "COCO, 600 photos"}
+STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble")
+RADII = ("0", "0.5x", "1x", "1.5x", "2.5x", "4x")
+INSIDE = ("1x", "2.5x", "4x")
+
+Ladders = dict[str, list[dict[str, float]]]
+"""Name of a setting to one ladder (step to mAP in percent) per seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One set of photos with one store per seed."""
+
+    name: str
+    stores: tuple[Store, ...]
+    prompts_ND: np.ndarray[Any, np.dtype[np.float32]]
+    encoder_id: str
+
+    def ladders(self, settings: Mapping[str, TrainConfig]) -> Ladders:
+        """Train and evaluate every setting on every seed's texts."""
+        found: Ladders = {}
+        for name, config in settings.items():
+            for seed, store in enumerate(self.stores):
+                own = TrainConfig.from_json({**config.to_json(), "seed": seed})
+                run = train(store, self.encoder_id, own, prompts_ND=self.prompts_ND)
+                ladder = evaluate(store, run.run_id, prompts_ND=self.prompts_ND).to_json()["ladder"]
+                found.setdefault(name, []).append({s: f["mAP"] for s, f in ladder.items()})
+            print(f"{self.name} {name}: {_line(found[name])}", flush=True)
+        return found
+
+
+def prepare(
+    name: str, data: Path, work: Path, encoder: Encoder, *, seeds: int, texts: int
+) -> Bench:
+    """Ingest the photos once, then give every seed its own texts in a copy of that store."""
+    base = work / name / "base"
+    labels = read_labels(data / name / "classes.csv")
+    store = Store.create(base, labels, default_encoder=encoder.info.spec)
+    ingest_images(store, encoder, open_source(data / name / "labels.jsonl", labels), regions=7)
+    prompts_ND = prompt_vectors(store, encoder)
+    stores = []
+    for seed in range(seeds):
+        folder = work / name / f"seed{seed}"
+        if not folder.exists():
+            shutil.copytree(base, folder)
+        copied = Store.open(folder)
+        generate_texts(copied, encoder, GenerateConfig(count=texts, seed=seed))
+        stores.append(copied)
+    return Bench(name, tuple(stores), prompts_ND, encoder.info.encoder_id)
+
+
+def main() -> None:
+    """Run the benchmark and write its report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, required=True, help="folder for the stores")
+    parser.add_argument("--encoder", default="packaged")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--sweep", action="store_true", help="also sweep the radius")
+    options = parser.parse_args()
+    encoder = load_encoder(options.encoder)
+    benches = [
+        prepare(name, options.data, options.work, encoder, seeds=options.seeds, texts=options.texts)
+        for name in options.sets
+    ]
+    networks = {"residual (default)": TrainConfig(), "paper": TrainConfig.paper()}
+    tables = [_ladder_table(benches, networks)]
+    if options.sweep:
+        tables += [_sweep_table(bench) for bench in benches]
+    path = write_report(
+        "accuracy",
+        title="mAP on real photos, trained on texts alone",
+        text=(
+            f"Encoder {encoder.info.spec}, {options.texts:,} template texts, all labelled photos "
+            f"of each set, macro mAP in percent, mean ± deviation over {options.seeds} seeds "
+            "(texts and training both seeded). `regions` and above use a 7 x 7 grid."
+        ),
+        tables=tables,
+    )
+    print(path)
+
+
+def _ladder_table(benches: Iterable[Bench], networks: Mapping[str, TrainConfig]) -> Table:
+    rows = []
+    for bench in benches:
+        for network, ladders in bench.ladders(networks).items():
+            cells = [_cell([ladder[step] for ladder in ladders]) for step in STEPS]
+            rows.append([SETS[bench.name], network, *cells])
+    return Table(["photos", "network", *STEPS], rows, "The ladder.")
+
+
+def _sweep_table(bench: Bench) -> Table:
+    makers: dict[str, Callable[..., TrainConfig]] = {
+        "residual": TrainConfig,
+        "paper": TrainConfig.paper,
+    }
+    settings = {
+        f"{network} {where} {radius}": make(radius=radius, where=where)
+        for network, make in makers.items()
+        for where, radii in (("surface", RADII), ("interior", INSIDE))
+        for radius in radii
+    }
+    rows = []
+    for name, ladders in bench.ladders(settings).items():
+        steps = ("adapter_global", "adapter", "ensemble")
+        cells = [_cell([ladder[step] for ladder in ladders]) for step in steps]
+        rows.append([*name.split(), *cells])
+    columns = ["network", "where", "radius", "adapter_global", "adapter", "ensemble"]
+    return Table(columns, rows, f"Radius of the perturbation, {SETS[bench.name]}.")
+
+
+def _cell(values: list[float]) -> str:
+    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
+
+
+def _line(ladders: list[dict[str, float]]) -> str:
+    return ", ".join(f"{s} {_cell([ladder[s] for ladder in ladders])}" for s in ladders[0])
+
+
+if __name__ == "__main__":
+    main()
