@@ -90,7 +90,7 @@ TABLES = {
                 _field("writer", pa.string()),
                 _field("model", pa.string(), nullable=True),
                 _field("instruction", pa.string(), nullable=True),
-                _field("turn", pa.int16()),
+                _field("turn", pa.int32()),
                 _field("seed", pa.int64(), nullable=True),
                 _field("tokens", pa.int32(), nullable=True),
             ),

@@ -7,8 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import taistore
 from click.testing import CliRunner
+
+import taistore
 from taistore._extras import require
 from taistore.errors import MissingExtraError
 from taistore_cli.main import main

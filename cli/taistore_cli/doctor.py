@@ -68,7 +68,6 @@ def _version(distribution: str) -> str | None:
 
 def _try_packaged(device: str) -> str:
     from taistore.encoders.registry import load_encoder
-
     from taistore.errors import TaistoreError
 
     try:

@@ -18,7 +18,8 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.items import Reject, SourceImage
 from taistore.images.pipeline import EncodedBatch, EncodedImage
-from taistore.store.store import Store, vector_column
+from taistore.store.arrow import vector_column
+from taistore.store.store import Store
 
 JOB = "ingest-images"
 """Name of the job in the table ``rejects``."""

@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
-from taistore.store.store import Store, vector_array
+from taistore.store.arrow import vector_array
+from taistore.store.store import Store
 
 BATCH_ROWS = 1024
 """Images read at once; a look-up by id costs about the same for a thousand as for one."""

@@ -24,6 +24,7 @@ from taistore.contracts import (
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
+from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
 from taistore.store.combinations import CombinationIndex
 
 READ_AHEAD_BYTES = 32 * 2**20
@@ -194,17 +195,17 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def append(self, kind: str, rows: "Rows", *, encoder_id: str | None = None) -> int:
+    def append(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert the rows whose key is absent, in one commit; returns how many were inserted."""
         return self._merge(kind, rows, encoder_id=encoder_id, update=False)
 
-    def upsert(self, kind: str, rows: "Rows", *, encoder_id: str | None = None) -> int:
+    def upsert(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert new rows and replace those whose key is there; returns how many were inserted."""
         return self._merge(kind, rows, encoder_id=encoder_id, update=True)
 
-    def _merge(self, kind: str, rows: "Rows", *, encoder_id: str | None, update: bool) -> int:
+    def _merge(self, kind: str, rows: Rows, *, encoder_id: str | None, update: bool) -> int:
         contract = TABLES[kind]
-        data = _unique(self._as_rows(kind, rows, encoder_id), contract.key)
+        data = unique_rows(self._as_rows(kind, rows, encoder_id), contract.key)
         if not data.num_rows:
             return 0
         name = self.table_name(kind, encoder_id)
@@ -215,7 +216,7 @@ class Store:
                 merge = merge.when_matched_update_all()
             return int(merge.execute(data).num_inserted_rows)
 
-    def _as_rows(self, kind: str, rows: "Rows", encoder_id: str | None) -> pa.Table:
+    def _as_rows(self, kind: str, rows: Rows, encoder_id: str | None) -> pa.Table:
         schema = self.schema(kind, encoder_id)
         if isinstance(rows, pa.Table):
             return rows.select(schema.names).cast(schema)
@@ -253,7 +254,7 @@ class Store:
             return
         scanner = self.dataset(kind, encoder_id, version=version).scanner(
             columns=list(columns) if columns is not None else None,
-            filter=_expression(where) if where else None,
+            filter=filter_expression(where) if where else None,
             batch_size=batch_rows,
             io_buffer_size=READ_AHEAD_BYTES,
         )
@@ -261,6 +262,8 @@ class Store:
 
     def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
         """Those of ``ids`` (first key column) that the table does not hold, in their order."""
+        if not ids:
+            return []
         key = TABLES[kind].key[0]
         there: set[Any] = set()
         for batch in self.scan(kind, columns=[key], encoder_id=encoder_id, where={key: list(ids)}):
@@ -337,47 +340,6 @@ class Store:
             for name in ("config", "table_versions", "metrics"):
                 row[name] = json.loads(row[name])
         return sorted(rows, key=lambda row: (row["created"], row["run_id"]))
-
-
-Rows = pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]]
-"""What can be appended: an Arrow table, columns by name, or rows by name."""
-
-
-def vector_array(column: Any) -> NDArray[np.float16]:
-    """A fixed-size-list column as a float16 array [n, D], without a copy where Arrow allows it."""
-    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, column.type.list_size)
-
-
-def vector_column(vectors: NDArray[Any]) -> "pa.FixedSizeListArray[Any]":
-    """Vectors [n, D] as the float16 column of a vector table."""
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-
-
-def _expression(where: Mapping[str, Any]) -> pc.Expression:
-    parts = []
-    for column, value in where.items():
-        field = pc.field(column)
-        if isinstance(value, list | tuple | set | frozenset):
-            parts.append(field.isin(list(value)))
-        else:
-            parts.append(field == pc.scalar(value))
-    expression = parts[0]
-    for part in parts[1:]:
-        expression = expression & part
-    return expression
-
-
-def _unique(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
-    """Drop rows that repeat the key of an earlier row of the same batch."""
-    if rows.num_rows < 2:
-        return rows
-    keys = zip(*(rows.column(name).to_pylist() for name in key), strict=True)
-    first: dict[tuple[Any, ...], int] = {}
-    for i, value in enumerate(keys):
-        first.setdefault(value, i)
-    return rows if len(first) == rows.num_rows else rows.take(list(first.values()))
 
 
 def _as_table(batch: pa.RecordBatch) -> pa.Table:

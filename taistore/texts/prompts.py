@@ -14,7 +14,8 @@ from taistore.encoders.protocol import Encoder, EncoderInfo, Float32
 from taistore.errors import TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
-from taistore.store.store import Store, vector_array, vector_column
+from taistore.store.arrow import vector_array, vector_column
+from taistore.store.store import Store
 from taistore.texts.grammar import Noun, label_nouns
 from taistore.texts.length import text_lengths
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder
 from taistore.progress import Progress, ProgressBar, no_progress
-from taistore.store.store import Store, vector_column
+from taistore.store.arrow import vector_column
+from taistore.store.store import Store
 from taistore.texts.length import TOO_LONG, text_lengths
 
 ENCODE_JOB = "encode-texts"

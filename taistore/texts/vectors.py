@@ -15,7 +15,8 @@ from taistore.encoders.vectors import BadRow, VectorBatch, imported_info, open_v
 from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
-from taistore.store.store import Store, vector_array, vector_column
+from taistore.store.arrow import vector_array, vector_column
+from taistore.store.store import Store
 from taistore.texts.noun_filter import NounFilter
 from taistore.texts.prompts import PROMPT_KIND
 from taistore.texts.rows import text_id

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
-from taistore.store.store import Store, vector_column
+from taistore.store.arrow import vector_column
+from taistore.store.store import Store
 
 ENCODER_ID = "random_16"
 Float32 = NDArray[np.float32]

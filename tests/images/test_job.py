@@ -15,7 +15,8 @@ from taistore.images.decoding import image_id
 from taistore.images.job import IngestImagesSummary, ingest_images
 from taistore.images.sources import open_source
 from taistore.labels import Label, LabelSet
-from taistore.store.store import Store, vector_array
+from taistore.store.arrow import vector_array
+from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
 LABELS = LabelSet(Label(name, name) for name in COLOURS)
@@ -279,6 +280,15 @@ def test_it_fails_as_a_whole_when_nothing_succeeded(store: Store, photos: Path) 
         _ingest(store, bad)
     assert rejects(store) == [("ingest-images", "a.jpg", "empty")]
     assert store.encoders() == []
+
+
+def test_only_rejects_in_a_store_that_has_images(store: Store, photos: Path) -> None:
+    _ingest(store, photos)
+    (photos / "bad").mkdir()
+    (photos / "bad" / "a.jpg").touch()
+    with pytest.raises(ImageError, match="none of 1 images could be used"):
+        _ingest(store, photos / "bad")
+    assert store.count("images") == 3
 
 
 def test_it_stops_past_max_rejects_and_keeps_the_good(store: Store, photos: Path) -> None:

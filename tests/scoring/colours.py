@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.network import NetworkShape, build_network
+from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.labels import Label, LabelSet
-from taistore.store.store import Store, vector_column
+from taistore.store.arrow import vector_column
+from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
 NAMES = ("red", "green", "blue", "yellow", "black", "white")
@@ -110,13 +112,16 @@ def add_run(
     store: Store, encoder: ColourEncoder, *, run_id: str = "run-1", network: str = "residual"
 ) -> str:
     """A run whose adapter is zero-shot itself (residual), or knows nothing (paper)."""
-    dim = encoder.info.dim
-    shape = NetworkShape(network=network, dim=dim, labels=len(NAMES), hidden=8, dropout=0.0)
-    unit = prompts(encoder)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    shape = NetworkShape(
+        network=network, dim=encoder.info.dim, labels=len(NAMES), hidden=8, dropout=0.0
+    )
+    adapter = build_network(shape)
+    unit = torch.nn.functional.normalize(torch.from_numpy(prompts(encoder)), dim=1)
+    if isinstance(adapter, Residual):
+        adapter.start_from(unit, unit.mean(0), 10 * unit, 1 / len(NAMES))
     card = AdapterCard(
         run_id=run_id,
-        config=TrainConfig(network=network),
+        config=TrainConfig(network=network, hidden=8),
         encoder=encoder.info,
         shape=shape,
         label_keys=tuple(store.labels.keys),
@@ -125,11 +130,13 @@ def add_run(
         radius=25.0,
         table_versions={},
         library_versions={},
+        logit_spread=2.0,
+        logit_energy=1.0,
         metrics={},
         created="2026-01-01T00:00:00+00:00",
         weights_digest="",
     )
-    save_adapter(run_path(store, run_id), build_network(shape, prompts_ND=unit), card)
+    save_adapter(run_path(store, run_id), adapter, card)
     store.record_run(
         {
             "run_id": run_id,

@@ -12,8 +12,9 @@ from taistore.contracts import TABLES
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
+from taistore.store.arrow import vector_column
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
-from taistore.store.store import Store, vector_column
+from taistore.store.store import Store
 
 LABELS = LabelSet([Label("cat", "cat", ("kitten",)), Label("dog", "dog"), Label("cup", "cup")])
 

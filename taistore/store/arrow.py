@@ -1,0 +1,50 @@
+"""Arrow pieces of the store: vectors as columns, filters from values, rows without repeats."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Rows = pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+"""What can be appended: an Arrow table, columns by name, or rows by name."""
+
+
+def vector_array(column: Any) -> NDArray[np.float16]:
+    """A fixed-size-list column as a float16 array [n, D], without a copy where Arrow allows it."""
+    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, column.type.list_size)
+
+
+def vector_column(vectors: NDArray[Any]) -> "pa.FixedSizeListArray[Any]":
+    """Vectors [n, D] as the float16 column of a vector table."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def filter_expression(where: Mapping[str, Any]) -> pc.Expression:
+    """Columns that must have a value, or one of several; values never become query text."""
+    parts = []
+    for column, value in where.items():
+        field = pc.field(column)
+        if isinstance(value, list | tuple | set | frozenset):
+            parts.append(field.isin(list(value)))
+        else:
+            parts.append(field == pc.scalar(value))
+    expression = parts[0]
+    for part in parts[1:]:
+        expression = expression & part
+    return expression
+
+
+def unique_rows(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """Drop rows that repeat the key of an earlier row of the same batch."""
+    if rows.num_rows < 2:
+        return rows
+    keys = zip(*(rows.column(name).to_pylist() for name in key), strict=True)
+    first: dict[tuple[Any, ...], int] = {}
+    for i, value in enumerate(keys):
+        first.setdefault(value, i)
+    return rows if len(first) == rows.num_rows else rows.take(list(first.values()))
