@@ -117,6 +117,7 @@ def test_bad_rows_are_set_aside(store: Store, tmp_path: Path) -> None:
 
 
 def test_it_fails_as_a_whole(store: Store, tmp_path: Path) -> None:
+    ingest_image_vectors(store, "mine", _save(tmp_path, [{"id": "first"}], _vectors(1)))
     path = _save(tmp_path, [{"id": "a", "labels": ["nope"]}] * 3, _vectors(3))
     with pytest.raises(ImageError, match=r"no row could be used .*label 'nope'"):
         ingest_image_vectors(store, "mine", path)
