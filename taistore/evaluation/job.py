@@ -4,7 +4,7 @@ Shapes: B images of a batch, P label ids of a batch, N labels, D embedding dimen
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,14 @@ def evaluate(
     labelled = _labelled_images(store, split)
     regions = all_have_regions(store, run.encoder_id, where={"split": split})
     steps = run.ladder.steps(regions=regions)
-    with ScoreBoard(steps, images=labelled, labels=run.ladder.labels) as board:
+    # Without regions the adapter's two steps are one, which need not be kept twice.
+    scored = [step for step in steps if regions or step != "adapter"]
+    with ScoreBoard(scored, images=labelled, labels=run.ladder.labels) as board:
         batches = stored_batches(
             store, run.encoder_id, columns=_TRUTH_COLUMNS, regions=regions, where={"split": split}
         )
         with progress("evaluate", total=labelled, unit="image") as bar:
-            without_vectors = _fill(board, run.ladder, batches, bar)
+            without_vectors = _fill(board, run.ladder, scored, batches, bar)
         if not board.images:
             raise ScoringError(
                 f"{store.uri}: none of the {labelled} labelled images of split {split!r} has a "
@@ -67,8 +69,9 @@ def evaluate(
                 f"{store.uri}: no image of split {split!r} is known to show any label, only what "
                 "they do not show is known: ingest images with positive labels"
             )
-        ladder = {step: metrics(board.scores(step), board.truth) for step in steps}
+        found = {step: metrics(board.scores(step), board.truth) for step in scored}
         images = board.images
+    ladder = {step: found[step] if step in found else found["adapter_global"] for step in steps}
     evaluation = Evaluation(
         run_id=run_id,
         split=split,
@@ -85,7 +88,11 @@ def evaluate(
 
 
 def _fill(
-    board: ScoreBoard, ladder: Ladder, batches: Iterable[StoredBatch], bar: ProgressBar
+    board: ScoreBoard,
+    ladder: Ladder,
+    steps: Sequence[Step],
+    batches: Iterable[StoredBatch],
+    bar: ProgressBar,
 ) -> int:
     """Score all labelled images onto the board; returns how many had no vector."""
     without = 0
@@ -94,7 +101,7 @@ def _fill(
         without += int(_known(batch.without_vector).sum())
         if len(known):
             regions_BRD = None if batch.regions_BRD is None else batch.regions_BRD[known]
-            scores = ladder.scores(batch.whole_BD[known], regions_BRD)
+            scores = ladder.scores(batch.whole_BD[known], regions_BRD, steps=steps)
             board.add(
                 _truth(batch.rows.take(known), ladder.labels),
                 {step: scores_BN.cpu().numpy() for step, scores_BN in scores.items()},
@@ -174,7 +181,7 @@ def _warnings(
     split: str,
 ) -> tuple[str, ...]:
     warnings = []
-    value = {step: 100 * found.mean_average_precision for step, found in ladder.items()}
+    value = {step: round(100 * found.mean_average_precision, 1) for step, found in ladder.items()}
     if value["adapter_global"] < value["standardised"]:
         warnings.append(
             f"the adapter loses to standardised zero-shot, which needs no training: mAP "
