@@ -19,13 +19,14 @@ class TrainConfig:
 
     ``radius`` is ``auto``, a multiple of the mean text norm (``"2.5x"``) or a number in the unit
     of the vectors. ``where`` is ``surface`` or ``interior``. ``lr`` is the top of the 1-cycle.
+    ``hidden`` is the width of the fully connected layers; at 0 the residual network has none.
     Raises :class:`TrainingError` naming a field, its value and what is allowed.
     """
 
     task: str = "zsl"
     network: str = "residual"
-    hidden: int = 384
-    dropout: float = 0.2
+    hidden: int = 0
+    dropout: float = 0.5
     epochs: int = 20
     batch: int = 128
     lr: float = 1e-3
@@ -39,8 +40,9 @@ class TrainConfig:
         _one_of("task", self.task, TASKS)
         _one_of("network", self.network, NETWORKS)
         _one_of("where", self.where, PLACES)
-        for name in ("hidden", "epochs", "batch"):
+        for name in ("epochs", "batch"):
             _whole(name, getattr(self, name), low=1)
+        _whole("hidden", self.hidden, low=1 if self.network == "paper" else 0)
         _whole("seed", self.seed, low=0)
         _number("dropout", self.dropout, "at least 0 and below 1", 0 <= self.dropout < 1)
         _number("lr", self.lr, "above 0", self.lr > 0)

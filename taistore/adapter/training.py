@@ -1,14 +1,9 @@
 """Train an adapter on the vectors of a store (section 3 of arXiv:2312.04160), resumably.
 
-N labels, D embedding dimension. Every random draw of a step comes from a generator seeded by the
-run's seed and the step's number, so that a step is the same whatever went before it.
+N labels, D embedding dimension.
 """
 
 import dataclasses
-import importlib.metadata
-import math
-import platform
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,24 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import taistore
-from taistore.adapter.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.loss import bce_value, sparse_bce
-from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
+from taistore.adapter.job import TrainingJob
+from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.runs import new_folder, record, run_folder
-from taistore.adapter.schedule import one_cycle
-from taistore.adapter.sources import Source, TextSource, TrainingBatch, text_stream
-from taistore.adapter.state import Position, load_state, read_position, save_state
+from taistore.adapter.sources import Source, TextSource, text_stream
+from taistore.adapter.state import load_state, read_position
 from taistore.errors import TrainingError
-from taistore.geometry.perturbation import perturb, resolve_radius
+from taistore.geometry.perturbation import resolve_radius
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 
-LOSS_EVERY = 20
 CHECKPOINT_SECONDS = 30.0
-BF16_FROM_BATCH = 256
-_LIBRARIES = ("torch", "numpy", "lancedb", "pylance", "safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,12 +64,16 @@ def train(
             progress=progress,
             checkpoint_seconds=checkpoint_seconds,
         )
-    start, source = _new_start(store, encoder_id, config)
-    device = _device(config)
+    start, source, mean_unit_D = _new_start(store, encoder_id, config)
     shape = NetworkShape(**start["shape"])
-    network = build_network(shape, prompts_ND=prompts_ND, seed=config.seed).to(device)
+    if prompts_ND.shape != (shape.labels, shape.dim):
+        raise TrainingError(
+            f"prompt vectors have the shape {list(prompts_ND.shape)}, but the store has "
+            f"{shape.labels} labels and the encoder {shape.dim} dimensions"
+        )
+    network = build_network(shape, seed=config.seed).to(_device(config))
     run_id, folder, name = new_folder(store, start, out)
-    job = _Job(
+    job = TrainingJob(
         store=store,
         run_id=run_id,
         folder=folder,
@@ -90,9 +83,11 @@ def train(
         source=source,
         checkpoint_seconds=checkpoint_seconds,
     )
+    if isinstance(network, Residual):
+        job.start_residual(network, prompts_ND, mean_unit_D)
     job.save(0)
     record(store, run_id, start, checkpoint=name, status="running", metrics={})
-    return job.run(0, progress)
+    return RunResult(run_id=run_id, checkpoint=folder, config=config, metrics=job.run(0, progress))
 
 
 def resume(
@@ -124,7 +119,7 @@ def resume(
     start = position.run
     source = _source(store, start)
     network = build_network(NetworkShape(**start["shape"])).to(_device(recorded))
-    job = _Job(
+    job = TrainingJob(
         store=store,
         run_id=run_id,
         folder=folder,
@@ -135,11 +130,14 @@ def resume(
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
-    return job.run(position.step, progress)
+    metrics = job.run(position.step, progress)
+    return RunResult(run_id=run_id, checkpoint=folder, config=recorded, metrics=metrics)
 
 
-def _new_start(store: Store, encoder_id: str, config: TrainConfig) -> tuple[dict[str, Any], Source]:
-    """What a run needs to begin again at any step, as plain JSON, and its data."""
+def _new_start(
+    store: Store, encoder_id: str, config: TrainConfig
+) -> tuple[dict[str, Any], Source, NDArray[np.float32]]:
+    """What a run needs to begin again at any step, as plain JSON; its data; its mean text [D]."""
     encoder = store.encoder(encoder_id)
     if not store.count("text_vectors", encoder_id):
         raise TrainingError(
@@ -147,7 +145,7 @@ def _new_start(store: Store, encoder_id: str, config: TrainConfig) -> tuple[dict
             "generate-texts --count 10000', or bring your own with 'taistore ingest-texts'"
         )
     stream = text_stream(store, encoder_id, batch=config.batch, seed=config.seed)
-    mean_norm = stream.mean_norm()
+    mean_norm, mean_unit_D = stream.summary()
     if not mean_norm > 0:
         raise TrainingError(f"{store.uri}: all vectors of {stream.name!r} are zero: encode again")
     shape = NetworkShape(
@@ -170,7 +168,8 @@ def _new_start(store: Store, encoder_id: str, config: TrainConfig) -> tuple[dict
         | {stream.name: stream.version},
         "created": datetime.now(UTC).isoformat(),
     }
-    return start, TextSource(stream, labels=len(store.labels), radius=radius)
+    source = TextSource(stream, labels=len(store.labels), radius=radius)
+    return start, source, mean_unit_D
 
 
 def _source(store: Store, start: dict[str, Any]) -> Source:
@@ -198,130 +197,3 @@ def _device(config: TrainConfig) -> torch.device:
             f"device {config.device!r} is not usable on this machine: give 'auto' or 'cpu'"
         ) from error
     return device
-
-
-@dataclass(kw_only=True)
-class _Job:
-    """One training from a step to its end; ``run`` is called once."""
-
-    store: Store
-    run_id: str
-    folder: Path
-    checkpoint: str
-    start: dict[str, Any]
-    network: AdapterNetwork
-    source: Source
-    checkpoint_seconds: float
-
-    def __post_init__(self) -> None:
-        self.config = TrainConfig.from_json(self.start["config"])
-        self.total = self.config.epochs * self.source.batches_per_epoch
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.lr,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
-        self.device = next(self.network.parameters()).device
-        self.generator = torch.Generator(self.device)
-        self.loss = math.nan
-
-    def run(self, first: int, progress: Progress) -> RunResult:
-        began = time.monotonic()
-        try:
-            self._train(first, progress)
-        except TrainingError:
-            self._record("failed", {})
-            raise
-        metrics = {
-            "loss": self.loss,
-            "steps": float(self.total),
-            "seconds": time.monotonic() - began,
-        }
-        save_adapter(self.folder, self.network, self._card(metrics))
-        self._record("finished", metrics)
-        return RunResult(
-            run_id=self.run_id, checkpoint=self.folder, config=self.config, metrics=metrics
-        )
-
-    def save(self, step: int) -> None:
-        save_state(self.folder, self.network, self.optimizer, Position(step=step, run=self.start))
-
-    def _train(self, first: int, progress: Progress) -> None:
-        self.network.train()
-        per_epoch = self.source.batches_per_epoch
-        step, shown, saved = first, first, time.monotonic()
-        with progress("train", total=self.total - first, unit="steps") as bar:
-            for epoch in range(first // per_epoch, self.config.epochs):
-                begin = step - epoch * per_epoch
-                for batch in self.source.batches(epoch=epoch, start=begin):
-                    self._step(step, batch)
-                    step += 1
-                    if step % LOSS_EVERY == 0 or step == self.total:
-                        bar.advance(step - shown, loss=self.loss)
-                        shown = step
-                    if time.monotonic() - saved >= self.checkpoint_seconds:
-                        self.save(step)
-                        saved = time.monotonic()
-
-    def _step(self, step: int, batch: TrainingBatch) -> None:
-        config = self.config
-        seed = np.random.SeedSequence([config.seed, step]).generate_state(1)[0]
-        self.generator.manual_seed(int(seed))
-        for group in self.optimizer.param_groups:
-            group["lr"], momentum = one_cycle(step, self.total, config.lr)
-            group["betas"] = (momentum, group["betas"][1])
-        vectors_BD = perturb(
-            batch.vectors.to(self.device, non_blocking=True),
-            batch.radius,
-            where="interior" if config.where == "interior" else "surface",
-            generator=self.generator,
-            in_place=True,
-        )
-        positives_P = batch.positives.to(self.device, non_blocking=True)
-        bf16 = self.device.type == "cuda" and config.batch >= BF16_FROM_BATCH
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            logits_BN = self.network(vectors_BD, self.generator)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(sparse_bce(logits_BN, positives_P))
-        self.optimizer.step()
-        # The value serves the reader alone: computing it in every step would cost a tenth of it.
-        if (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total:
-            self.loss = bce_value(logits_BN.detach(), positives_P)
-            if not math.isfinite(self.loss):
-                raise TrainingError(
-                    f"the loss is {self.loss} at step {step + 1} of {self.total}: lower lr "
-                    f"({config.lr:g}) or radius ({batch.radius:g}) and train again"
-                )
-
-    def _record(self, status: str, metrics: dict[str, float]) -> None:
-        record(
-            self.store,
-            self.run_id,
-            self.start,
-            checkpoint=self.checkpoint,
-            status=status,
-            metrics=metrics,
-        )
-
-    def _card(self, metrics: dict[str, float]) -> AdapterCard:
-        versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-        return AdapterCard(
-            run_id=self.run_id,
-            config=self.config,
-            encoder=self.store.encoder(self.start["encoder_id"]),
-            shape=NetworkShape(**self.start["shape"]),
-            label_keys=tuple(self.store.labels.keys),
-            label_names=tuple(label.name for label in self.store.labels),
-            mean_text_norm=self.start["mean_text_norm"],
-            radius=self.start["radius"],
-            table_versions=self.start["table_versions"],
-            library_versions={
-                "python": platform.python_version(),
-                "taistore": taistore.__version__,
-                **versions,
-            },
-            metrics=metrics,
-            created=self.start["created"],
-            weights_digest="",
-        )

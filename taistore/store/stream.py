@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
-from taistore.store.store import READ_AHEAD_BYTES, Store, vector_array
+from taistore.store.arrow import vector_array
+from taistore.store.store import READ_AHEAD_BYTES, Store
 
 BLOCK_ROWS = 1024
 BUFFER_ROWS = 65_536
@@ -29,6 +30,13 @@ class VectorBatch(NamedTuple):
     vectors: NDArray[np.float16]
     counts: NDArray[np.int64]
     label_ids: NDArray[np.int32]
+
+
+class VectorSummary(NamedTuple):
+    """Mean Euclidean norm of the vectors, and the mean [D] of the vectors at unit norm."""
+
+    mean_norm: float
+    mean_unit: NDArray[np.float32]
 
 
 class VectorStream:
@@ -91,18 +99,23 @@ class VectorStream:
         else:
             yield from _prefetched(self._blockwise(epoch, start), depth=PREFETCHED_BATCHES)
 
-    def mean_norm(self) -> float:
-        """Mean Euclidean norm of the vectors; of the first buffer of epoch 0 in a large table."""
+    def summary(self) -> "VectorSummary":
+        """Mean norm and mean direction; of a buffer full of random blocks in a large table."""
         total, rows = 0.0, 0
+        direction_D = np.zeros(self._dataset.schema.field("vector").type.list_size)
         for block in self._block_order(self._random(0)):
             _, vectors_BD, _ = self._read_block(int(block))
-            total += float(np.linalg.norm(vectors_BD.astype(np.float32), axis=1).sum())
+            vectors_BD = vectors_BD.astype(np.float32)
+            norms_B1 = np.linalg.norm(vectors_BD, axis=1, keepdims=True)
+            total += float(norms_B1.sum(dtype=np.float64))
+            unit_BD = vectors_BD / np.maximum(norms_B1, np.float32(1e-12))
+            direction_D += unit_BD.sum(axis=0, dtype=np.float64)
             rows += len(vectors_BD)
             if rows >= self._buffer_rows:
                 break
         if not rows:
             raise StoreError(f"{self._uri}: table {self.name!r} is empty")
-        return total / rows
+        return VectorSummary(total / rows, (direction_D / rows).astype(np.float32))
 
     def _random(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, epoch])

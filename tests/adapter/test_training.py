@@ -14,6 +14,7 @@ import torch
 
 from taistore.adapter.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.network import Residual
 from taistore.adapter.runs import run_folder
 from taistore.adapter.training import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
@@ -86,13 +87,16 @@ def test_a_training_learns_its_labels(store: Store, network: str) -> None:
     assert logits_NN.argmax(1).tolist() == list(range(6))
 
 
-def test_the_residual_network_starts_from_zero_shot(store: Store) -> None:
-    result = run(store, dataclasses.replace(CONFIG, lr=1e-12))
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_the_residual_network_starts_from_zero_shot(store: Store, hidden: int) -> None:
+    config = dataclasses.replace(CONFIG, hidden=hidden, lr=1e-12)
+    network = load_adapter(run(store, config).checkpoint).network
+    assert isinstance(network, Residual)
     vectors_BD = torch.randn(9, 16)
     unit_BD = torch.nn.functional.normalize(vectors_BD, dim=1)
-    expected_BN = 20 * unit_BD @ torch.from_numpy(prompt_vectors(6)).T - 4
+    cosine_BN = unit_BD @ torch.from_numpy(prompt_vectors(6)).T
     torch.testing.assert_close(
-        load_adapter(result.checkpoint).logits(vectors_BD), expected_BN, atol=1e-4, rtol=0
+        network(vectors_BD), network.scale * cosine_BN + network.linear.bias, atol=1e-4, rtol=0
     )
 
 
@@ -158,17 +162,17 @@ def test_a_killed_process_can_be_resumed(store: Store) -> None:
 import os, signal, sys
 from pathlib import Path
 from taistore.adapter.training import train
-from taistore.adapter import training
+from taistore.adapter import job
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, prompt_vectors
 from tests.adapter.test_training import CONFIG
 
-step = training._Job._step
+step = job.TrainingJob._step
 def dying(self, number, batch):
     if number == 30:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, number, batch)
-training._Job._step = dying
+job.TrainingJob._step = dying
 train(Store.open({store.uri!r}), ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6),
       checkpoint_seconds=0)
 """

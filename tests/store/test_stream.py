@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
-from taistore.store.store import Store, vector_array
+from taistore.store.arrow import vector_array
+from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
 from tests.adapter.stores import ENCODER_ID, text_store
 
@@ -109,10 +110,18 @@ def test_an_abandoned_epoch_leaves_no_thread(store: Store) -> None:
     assert not [t for t in threading.enumerate() if t.name == "taistore-stream"]
 
 
-def test_mean_norm(tmp_path: Path) -> None:
+def test_summary(tmp_path: Path) -> None:
     store = text_store(tmp_path / "store", rows=300)
-    for buffer in (64, 4096):
-        assert stream(store, buffer=buffer).mean_norm() == pytest.approx(10, rel=1e-3)
+    parts = [
+        vector_array(b.column("vector")) for b in store.scan("text_vectors", encoder_id=ENCODER_ID)
+    ]
+    vectors_MD = np.concatenate(parts).astype(np.float64)
+    unit_MD = vectors_MD / np.linalg.norm(vectors_MD, axis=1, keepdims=True)
+    whole = stream(store, buffer=4096).summary()
+    assert whole.mean_norm == pytest.approx(10, rel=1e-3)
+    np.testing.assert_allclose(whole.mean_unit, unit_MD.mean(0), atol=1e-6)
+    # A larger table is judged by a sample of its blocks.
+    assert stream(store, buffer=64).summary().mean_norm == pytest.approx(10, rel=1e-3)
 
 
 @pytest.mark.parametrize("buffer", [64, 4096])

@@ -1,0 +1,121 @@
+"""Adapters on disk: reload to the bit, refuse what is damaged or does not fit the store."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from taistore.adapter.checkpoint import CARD, WEIGHTS, Adapter, AdapterCard, load_adapter
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.state import STATE, read_position
+from taistore.adapter.training import train
+from taistore.errors import TrainingError
+from taistore.store.store import Store, vector_array
+from tests.adapter.stores import ENCODER_ID, encoder_info, prompt_vectors, text_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return text_store(tmp_path_factory.mktemp("checkpoint") / "store", rows=64)
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Path:
+    config = TrainConfig(epochs=2, batch=16, radius="1x")
+    prompts_ND = prompt_vectors(6)
+    return train(store, ENCODER_ID, config, prompts_ND=prompts_ND, out=tmp_path / "run").checkpoint
+
+
+def test_the_card_holds_what_a_reader_needs(store: Store, run: Path) -> None:
+    card = load_adapter(run).card
+    assert card.config == TrainConfig(epochs=2, batch=16, radius="1x")
+    assert card.encoder == encoder_info()
+    assert card.label_keys == tuple(store.labels.keys)
+    assert card.label_names[1] == "thing 1"
+    assert card.radius == pytest.approx(card.mean_text_norm)
+    assert card.mean_text_norm == pytest.approx(10, rel=1e-2)
+    assert card.table_versions == store.versions(
+        [("labels", None), ("combinations", None), ("text_vectors", ENCODER_ID)]
+    )
+    assert torch.__version__.startswith(card.library_versions["torch"])
+    assert card.metrics["steps"] == 8
+    values = json.loads((run / CARD).read_text())
+    assert AdapterCard.from_json(values).to_json() == values
+
+
+def test_both_paths_load_and_half_vectors_are_taken(run: Path) -> None:
+    vectors_BD = torch.randn(4, 16).half()
+    logits_BN = load_adapter(run).logits(vectors_BD)
+    assert logits_BN.shape == (4, 6)
+    assert logits_BN.dtype == torch.float32
+    assert torch.equal(logits_BN, load_adapter(run / WEIGHTS).logits(vectors_BD.float()))
+    assert not logits_BN.requires_grad
+
+
+def test_competing_keeps_the_order_of_an_image_and_the_scale_of_texts(
+    store: Store, run: Path
+) -> None:
+    adapter = load_adapter(run)
+    vectors = np.concatenate(
+        [
+            vector_array(part.column("vector"))
+            for part in store.scan("text_vectors", encoder_id=ENCODER_ID)
+        ]
+    )
+    logits_BN = adapter.logits(torch.from_numpy(vectors))
+    competed_BN = adapter.compete(logits_BN)
+    assert torch.equal(competed_BN.argsort(dim=1), logits_BN.argsort(dim=1))
+    assert float((competed_BN - logits_BN).mean()) == pytest.approx(0, abs=1e-4)
+    # What lifts all labels of an image alike is gone.
+    torch.testing.assert_close(adapter.compete(logits_BN + 3), competed_BN)
+    spread = float(logits_BN.std())
+    expected_BN = torch.log_softmax(logits_BN / spread, dim=1) * spread
+    torch.testing.assert_close(competed_BN.diff(dim=0), expected_BN.diff(dim=0), atol=1e-3, rtol=0)
+
+
+def test_other_labels_and_encoders_are_refused(store: Store, run: Path, tmp_path: Path) -> None:
+    adapter: Adapter = load_adapter(run)
+    adapter.check_fits(store, ENCODER_ID)
+    other = text_store(tmp_path / "other", rows=4, labels=5)
+    with pytest.raises(TrainingError, match="6 labels that are not the 5 of"):
+        adapter.check_fits(other, ENCODER_ID)
+    other.register_encoder(encoder_info("another_16"))
+    with pytest.raises(TrainingError, match="was trained for the encoder 'random'"):
+        adapter.check_fits(other, "another_16")
+
+
+def test_an_absent_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no trained adapter here \(card\.json is missing\)"):
+        load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not json", b"{}", b'{"config": 3}', b"[1]", b"\xff\xfe"],
+)
+def test_a_damaged_card_is_named(run: Path, damage: bytes) -> None:
+    (run / CARD).write_bytes(damage)
+    with pytest.raises(TrainingError, match=r"card\.json: not a readable card"):
+        load_adapter(run)
+
+
+def test_damaged_weights_are_named(run: Path) -> None:
+    whole = (run / WEIGHTS).read_bytes()
+    (run / WEIGHTS).write_bytes(whole[:-4] + b"\0\0\0\1")
+    with pytest.raises(TrainingError, match=r"adapter\.safetensors: damaged"):
+        load_adapter(run)
+    (run / WEIGHTS).write_bytes(whole[:50])
+    with pytest.raises(TrainingError, match=r"adapter\.safetensors: damaged"):
+        load_adapter(run)
+
+
+def test_a_damaged_state_is_named(run: Path) -> None:
+    assert read_position(run).step == 0
+    (run / STATE).write_bytes(b"short")
+    with pytest.raises(TrainingError, match=r"training-state\.safetensors: damaged"):
+        read_position(run)
+    (run / STATE).unlink()
+    with pytest.raises(TrainingError, match="no training state to resume"):
+        read_position(run)

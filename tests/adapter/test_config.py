@@ -1,0 +1,50 @@
+"""A configuration is checked once, and the error names field, value and what is allowed."""
+
+from typing import Any
+
+import pytest
+
+from taistore.adapter.config import TrainConfig
+from taistore.errors import TrainingError
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("task", "pll2", "one of zsl"),
+        ("network", "deep", "residual, paper"),
+        ("where", "outside", "surface, interior"),
+        ("epochs", 0, "whole number from 1"),
+        ("batch", 1.5, "whole number from 1"),
+        ("batch", True, "whole number from 1"),
+        ("hidden", -1, "whole number from 0"),
+        ("seed", -1, "whole number from 0"),
+        ("dropout", 1.0, "at least 0 and below 1"),
+        ("lr", 0.0, "above 0"),
+        ("lr", float("inf"), "above 0"),
+        ("weight_decay", -0.1, "at least 0"),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, value: Any, allowed: str) -> None:
+    with pytest.raises(TrainingError, match=rf"^{field} .*not allowed: give .*{allowed}"):
+        TrainConfig(**{field: value})
+
+
+def test_a_wrong_radius_is_named() -> None:
+    with pytest.raises(TrainingError, match="radius 'far'"):
+        TrainConfig(radius="far")
+
+
+def test_json_round_trip() -> None:
+    config = TrainConfig.paper(seed=3, radius=25.0)
+    assert TrainConfig.from_json(config.to_json()) == config
+    with pytest.raises(TrainingError, match="unknown field 'colour'"):
+        TrainConfig.from_json({**config.to_json(), "colour": 1})
+
+
+def test_paper_settings() -> None:
+    config = TrainConfig.paper(hidden=64)
+    assert (config.network, config.epochs, config.batch, config.lr) == ("paper", 60, 64, 1e-4)
+    assert config.hidden == 64
+    with pytest.raises(TrainingError, match="hidden 0 is not allowed"):
+        TrainConfig.paper(hidden=0)
