@@ -123,9 +123,6 @@ def _plan(
     items = iter(items)
     while block := list(itertools.islice(items, READ_AHEAD)):
         ids = list(dict.fromkeys(item.image_id for item in block if isinstance(item, SourceImage)))
-        if not ids:  # Lance refuses an empty list of keys
-            yield from (item for item in block if isinstance(item, Reject))
-            continue
         encode = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
         if regions:
             encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))

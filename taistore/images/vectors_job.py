@@ -126,7 +126,7 @@ class _RowReader:
         with contextlib.closing(identify(items, workers=self._workers)) as identified:
             known = list(identified)
         ids = [item.image_id for item in known if isinstance(item, SourceImage)]
-        new = set(self._store.missing("images", ids) if ids else ())
+        new = set(self._store.missing("images", ids))
         images: list[EncodedImage] = []
         rejects: list[Reject] = []
         kept: list[int] = []

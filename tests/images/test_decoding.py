@@ -1,13 +1,10 @@
 """Every way in which a photo may be stored, and every way in which it may be broken."""
 
+import functools
 import io
 import os
-import struct
 import threading
 import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,7 @@ from taistore.images.decoding import (
     read_file,
     read_image,
 )
+from tests.images.odd_files import png, without_rights
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 
@@ -38,17 +36,6 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def _pixels(data: bytes) -> NDArray[np.int16]:
     return np.asarray(decode_image(data)).astype(np.int16)
-
-
-def png(width: int, height: int, *, depth: int = 8) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(bytes(10)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +211,7 @@ def test_damage_gives_an_image_or_an_image_error(data: st.DataObject) -> None:
         assert np.asarray(image).shape == (image.height, image.width, 3)
 
 
+@functools.cache
 def _small_photo(kind: str) -> bytes:
     image = Image.open(PHOTOS / "chelsea.png").convert("RGB").resize((40, 30))
     exif = Image.Exif()
@@ -232,19 +220,6 @@ def _small_photo(kind: str) -> bytes:
 
 
 # --- files -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """Drop root's rights, to which no file mode applies, for a moment."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def _file_reason(path: Path, **options: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from taistore.errors import ImageError
 from taistore.images.sources import FolderSource, Reject, SourceImage, open_source
 from taistore.labels import Label, LabelSet
-from tests.images.test_decoding import without_rights
+from tests.images.odd_files import without_rights
 
 LABELS = LabelSet([Label("cat", "cat")])
 

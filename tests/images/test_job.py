@@ -18,6 +18,7 @@ from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
+from tests.images.odd_files import png
 
 LABELS = LabelSet(Label(name, name) for name in COLOURS)
 RED, GREEN, BLUE = (LABELS.find(name) for name in ("red", "green", "blue"))
@@ -234,7 +235,7 @@ def test_bad_images_are_set_aside_and_the_rest_is_kept(store: Store, photos: Pat
     (photos / "empty.jpg").touch()
     (photos / "text.png").write_text("not an image", encoding="utf-8")
     (photos / "x.jpg").mkdir()
-    (photos / "bomb.png").write_bytes(_bomb())
+    (photos / "bomb.png").write_bytes(png(30_000, 30_000))
     (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
     summary = _ingest(store, photos)
     assert _counts(summary) == {"added": 4, "rejected": 6}
@@ -250,12 +251,6 @@ def test_bad_images_are_set_aside_and_the_rest_is_kept(store: Store, photos: Pat
     # A rerun tries them again and records them once.
     assert _counts(_ingest(store, photos)) == {"already_there": 4, "rejected": 6}
     assert store.count("rejects") == 6
-
-
-def _bomb() -> bytes:
-    from tests.images.test_decoding import png
-
-    return png(30_000, 30_000)
 
 
 def test_bad_rows_are_set_aside_by_their_line(store: Store, photos: Path) -> None:
