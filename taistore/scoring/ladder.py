@@ -4,6 +4,7 @@ Shapes: B images, D embedding dimension, N labels, R regions per image. Scores o
 labels of an image and the images of a label; :func:`confidence` maps them to [0, 1] for people.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.scoring.fusion import DEFAULT_FUSION, FUSIONS, standardise
+from taistore.scoring.fusion import DEFAULT_FUSION, FUSIONS, Competition, standardise
 
 Step = Literal["zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -22,6 +23,9 @@ STEPS: tuple[Step, ...] = get_args(Step)
 
 AdapterLogits = Callable[[Tensor], Tensor]
 """An adapter as the ladder sees it: raw vectors [B, D] to logits [B, N]."""
+
+BARE_COMPETITION = Competition()
+"""For an adapter of which nothing is known: its logits as they are, against a "none" at 0."""
 
 REGION_CELLS = 2**24
 """Region scores held at once (64 MB of float32)."""
@@ -49,11 +53,22 @@ def with_regions(
     return (whole_BN + highest_BN) / 2
 
 
+HALVES: dict[Step, tuple[float, float]] = {
+    "standardised": (1.6, 2.5),
+    "adapter_global": (1.7, -2.4),
+    "adapter": (1.7, -2.4),
+    "ensemble": (0.7, -1.1),
+}
+"""Slope and half-way point of :func:`confidence`. Fits: standardised slope 1.3 to 1.9, half 2.1 to
+3.1; adapter 1.4 to 2.2, -2.8 to -2.0; ensemble 0.55 to 0.83, -1.3 to -0.9."""
+
+
 class Ladder:
     """All score steps of one encoder, label set and (where there is one) adapter.
 
     ``prompts_ND`` are the labels' prompt vectors of any norm; ``adapter`` maps raw vectors [B, D]
-    to logits [B, N]. Scores of an image never depend on the other images of a batch.
+    to logits [B, N]. Its steps score an image's log shares in ``competition``, once the logits of
+    its regions are in. Scores of an image never depend on the other images of a batch.
     """
 
     def __init__(
@@ -61,6 +76,7 @@ class Ladder:
         prompts_ND: NDArray[Any] | Tensor,
         adapter: AdapterLogits | None = None,
         *,
+        competition: Competition = BARE_COMPETITION,
         fusion: str = DEFAULT_FUSION,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -69,6 +85,7 @@ class Ladder:
         self._device = torch.device(device)
         self._prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
         self._adapter = adapter
+        self._competition = competition
         self._fuse = FUSIONS[fusion]
 
     @property
@@ -119,11 +136,11 @@ class Ladder:
             )
         if regions_BRD is not None:
             regions_BRD = _tensor(regions_BRD, self._device)
-        climb = _Climb(self._prompts_ND, self._adapter, whole_BD, regions_BRD)
+        climb = _Climb(self._prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
         made: dict[Step, Tensor] = {}
         for step in wanted:
             if step == "ensemble":
-                made[step] = self._fuse(climb.best_zero_shot, climb.best_logits)
+                made[step] = self._fuse(climb.best_zero_shot, climb.best_shares)
             else:
                 made[step] = climb.step(step)
             if not made[step].isfinite().all():
@@ -141,11 +158,13 @@ class _Climb:
         self,
         prompts_ND: Tensor,
         adapter: AdapterLogits | None,
+        competition: Competition,
         whole_BD: Tensor,
         regions_BRD: Tensor | None,
     ) -> None:
         self._prompts_ND = prompts_ND
         self._adapter = adapter
+        self._competition = competition
         self._whole_BD = whole_BD
         self._regions_BRD = regions_BRD
         self._made: dict[Step, Tensor] = {}
@@ -156,8 +175,8 @@ class _Climb:
         return self.step("zero_shot" if self._regions_BRD is None else "regions")
 
     @property
-    def best_logits(self) -> Tensor:
-        """Adapter logits with regions where there are any."""
+    def best_shares(self) -> Tensor:
+        """Log shares of the adapter, with regions where there are any."""
         return self.step("adapter")
 
     def step(self, step: Step) -> Tensor:
@@ -173,8 +192,15 @@ class _Climb:
         if step == "regions":
             return self._add_regions(self.step("zero_shot"), self._cosines)
         if step == "adapter_global":
-            return self._logits(self._whole_BD)
-        return self._add_regions(self.step("adapter_global"), self._logits)
+            return self._competition.log_shares(self._whole_logits)
+        if self._regions_BRD is None:
+            return self.step("adapter_global")
+        logits_BN = self._add_regions(self._whole_logits, self._logits)
+        return self._competition.log_shares(logits_BN)
+
+    @functools.cached_property
+    def _whole_logits(self) -> Tensor:
+        return self._logits(self._whole_BD)
 
     def _add_regions(self, whole_BN: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
         if self._regions_BRD is None:
@@ -193,19 +219,16 @@ class _Climb:
 def confidence(step: Step, scores_BN: Tensor) -> Tensor:
     """Scores of a step as values in [0, 1] that keep their order: what people read and threshold.
 
-    Cosines (``zero_shot``, ``regions``): (1 + cosine) / 2. Logits (``adapter``,
-    ``adapter_global``): their sigmoid. Standard scores z: sigmoid(1.6 (z - 2.5)). ``ensemble`` v:
-    sigmoid(0.6 (v - 4.5)). The last two pairs of constants make half of the tags at 0.5 right on
-    VOC2012 and COCO photos with the packaged encoder (logistic fits gave slopes 1.3-1.9 and
-    0.56-0.72, halves at 2.1-3.1 and 4.0-5.1); elsewhere they are an orderly scale, no probability.
+    Cosines (``zero_shot``, ``regions``): (1 + cosine) / 2, mere order. The others s:
+    sigmoid(slope (s - half)) with the constants of :data:`HALVES`, chosen so that of the tags at
+    0.5 about half are right on VOC2012 and COCO photos (packaged encoder, two networks). Their
+    logistic fits agree well across networks and label sets, as these scores have a scale of their
+    own; with another encoder the values are an orderly scale, no probability.
     """
     if step in ("zero_shot", "regions"):
         return (0.5 + 0.5 * scores_BN).clamp(0.0, 1.0)
-    if step == "standardised":
-        return torch.sigmoid(1.6 * (scores_BN - 2.5))
-    if step == "ensemble":
-        return torch.sigmoid(0.6 * (scores_BN - 4.5))
-    return torch.sigmoid(scores_BN)
+    slope, half = HALVES[step]
+    return torch.sigmoid(slope * (scores_BN - half))
 
 
 def _tensor(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:

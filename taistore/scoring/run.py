@@ -13,7 +13,7 @@ from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.runs import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.errors import ScoringError, TrainingError
-from taistore.scoring.fusion import DEFAULT_FUSION
+from taistore.scoring.fusion import DEFAULT_FUSION, Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 
@@ -59,10 +59,17 @@ def open_run(
         )
     place = resolve_device(str(device))
     adapter.to(place)
-    ladder = Ladder(prompts_ND, adapter.logits, fusion=fusion, device=place)
+    card = adapter.card
+    ladder = Ladder(
+        prompts_ND,
+        adapter.logits,
+        competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
+        fusion=fusion,
+        device=place,
+    )
     return ScoringRun(
         run_id=run_id,
         encoder_id=encoder.encoder_id,
-        weights_digest=adapter.card.weights_digest,
+        weights_digest=card.weights_digest,
         ladder=ladder,
     )

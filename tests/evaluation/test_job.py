@@ -12,10 +12,13 @@ from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.evaluation import board as board_module
 from taistore.evaluation.job import evaluate
 from taistore.evaluation.metrics import metrics
+from taistore.scoring.fusion import Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
+    LOGIT_ENERGY,
+    LOGIT_SPREAD,
     NAMES,
     PICTURES,
     add_images,
@@ -44,7 +47,9 @@ def by_hand(store: Store, encoder: ColourEncoder, *, regions: bool) -> dict[str,
     vectors = encoder.encode_images(pixels, regions=2)
     assert vectors.regions is not None
     truth = np.array([[name in colours for name in NAMES] for colours in PICTURES], np.int8)
-    ladder = Ladder(prompts(encoder), load_adapter(run_path(store)).logits)
+    competition = Competition.over_texts(spread=LOGIT_SPREAD, energy=LOGIT_ENERGY)
+    adapter = load_adapter(run_path(store))
+    ladder = Ladder(prompts(encoder), adapter.logits, competition=competition)
     scores = ladder.scores(
         vectors.whole.astype(np.float16), vectors.regions.astype(np.float16) if regions else None
     )

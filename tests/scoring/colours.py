@@ -33,6 +33,10 @@ PICTURES: tuple[tuple[str, ...], ...] = (
 """Colours of the pictures; those that are no label are only there."""
 
 
+LOGIT_SPREAD, LOGIT_ENERGY = 2.0, 1.0
+"""What the card of :func:`add_run` says of its logits."""
+
+
 def labels() -> LabelSet:
     """One label per colour."""
     return LabelSet(Label(name.upper(), name) for name in NAMES)
@@ -130,8 +134,8 @@ def add_run(
         radius=25.0,
         table_versions={},
         library_versions={},
-        logit_spread=2.0,
-        logit_energy=1.0,
+        logit_spread=LOGIT_SPREAD,
+        logit_energy=LOGIT_ENERGY,
         metrics={},
         created="2026-01-01T00:00:00+00:00",
         weights_digest="",

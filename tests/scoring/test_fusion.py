@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from taistore.scoring.fusion import FUSIONS, standardise
+from taistore.scoring.fusion import FUSIONS, Competition, standardise
 
 RANDOM = np.random.default_rng(11)
 COSINES = torch.from_numpy(RANDOM.uniform(0.1, 0.3, (9, 6)).astype(np.float32))
@@ -26,7 +26,7 @@ def unit(scores: np.ndarray) -> np.ndarray:
 def test_rules_equal_their_numpy_transcription() -> None:
     c, a = COSINES.numpy(), LOGITS.numpy()
     expected = {
-        "standardised_plus_logits": z(c) + a / 2,
+        "standardised_plus_shares": z(c) + 1.5 * a,
         "mean_of_standardised": (z(c) + z(a)) / 2,
         "mean_of_ranges": (unit(c) + unit(a)) / 2,
     }
@@ -47,6 +47,27 @@ def test_an_image_does_not_depend_on_the_others(name: str) -> None:
 def test_equal_scores_give_finite_values(name: str, labels: int) -> None:
     flat = torch.full((2, labels), 0.3)
     assert FUSIONS[name](flat, flat * 7).isfinite().all()
+
+
+def test_shares_with_none_add_up_to_one() -> None:
+    competition = Competition(spread=2.0, none=-1.0)
+    shares = competition.log_shares(LOGITS).exp().numpy()
+    weights = np.exp(LOGITS.numpy().astype(np.float64) / 2)
+    none = np.exp(-0.5)
+    np.testing.assert_allclose(shares, weights / (weights.sum(1, keepdims=True) + none), rtol=1e-5)
+
+
+def test_an_image_that_shows_nothing_stays_below_one_that_shows_something() -> None:
+    shares = Competition(none=0.0).log_shares(torch.tensor([[5.0, -5.0], [-5.0, -15.0]]))
+    assert shares[0, 0] > shares[1, 0] + 4
+
+
+def test_competition_over_texts_puts_none_one_deviation_below_them() -> None:
+    assert Competition.over_texts(spread=3.0, energy=10.0) == Competition(spread=3.0, none=7.0)
+
+
+def test_huge_logits_stay_finite() -> None:
+    assert Competition().log_shares(torch.tensor([[1e4, -1e4]])).isfinite().all()
 
 
 def test_rounding_is_not_blown_up_to_deviations() -> None:

@@ -16,11 +16,14 @@ from taistore.images.sources import open_source
 from taistore.progress import ProgressBar, no_progress
 from taistore.scoring import parts as parts_module
 from taistore.scoring.files import read_tags
+from taistore.scoring.fusion import Competition
 from taistore.scoring.job import score
 from taistore.scoring.ladder import Ladder, confidence
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
+    LOGIT_ENERGY,
+    LOGIT_SPREAD,
     NAMES,
     PICTURES,
     add_images,
@@ -70,7 +73,9 @@ def expected_ensemble(store: Store, encoder: ColourEncoder, grid: int) -> np.nda
     """Ensemble scores [I, N] of all pictures without store or job."""
     pixels = np.stack([encoder.prepare(colour_image(*colours)) for colours in PICTURES])
     vectors = encoder.encode_images(pixels, regions=grid)
-    ladder = Ladder(prompts(encoder), load_adapter(run_path(store)).logits)
+    competition = Competition.over_texts(spread=LOGIT_SPREAD, energy=LOGIT_ENERGY)
+    adapter = load_adapter(run_path(store))
+    ladder = Ladder(prompts(encoder), adapter.logits, competition=competition)
     scores = ladder.scores(vectors.whole, vectors.regions, steps=["ensemble"])["ensemble"]
     return np.asarray(confidence("ensemble", scores))
 

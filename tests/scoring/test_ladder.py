@@ -28,6 +28,11 @@ def unit(vectors: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
+def log_shares(logits: NDArray[Any]) -> NDArray[Any]:
+    """Of one image, against a "none" at 0."""
+    return np.asarray(logits - np.log(1 + np.exp(logits).sum()))
+
+
 def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArray[Any]]:
     """The ladder of DESIGN.md section 5, image by image."""
     found: dict[Step, list[NDArray[Any]]] = {step: [] for step in STEPS}
@@ -41,10 +46,10 @@ def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArr
         found["zero_shot"].append(cosine)
         found["standardised"].append((cosine - cosine.mean()) / cosine.std())
         found["regions"].append(best_cosine)
-        found["adapter_global"].append(logits)
-        found["adapter"].append(best_logits)
+        found["adapter_global"].append(log_shares(logits))
+        found["adapter"].append(log_shares(best_logits))
         z = (best_cosine - best_cosine.mean()) / best_cosine.std()
-        found["ensemble"].append(z + best_logits / 2)
+        found["ensemble"].append(z + 1.5 * log_shares(best_logits))
     return {step: np.stack(rows) for step, rows in found.items()}
 
 
