@@ -82,7 +82,7 @@ def _run_job(
     ladder = {}
     if photos.is_file():
         ladder = _run(["evaluate", run, "--split", "test", *at], out)["ladder"]
-    written = ["--out", str(tags), "--html", str(page), "--overwrite"]
+    written = ["--threshold", "0.2", "--out", str(tags), "--html", str(page), "--overwrite"]
     _run(["score", run, *written, *at], out)
     return {"photos": str(photos), "run_id": run, "ladder": ladder, "tags": tags, "page": page}
 

@@ -19,7 +19,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "chelsea.png": ("cat",),
     "china.jpg": ("pagoda",),
     "coffee.png": ("cup", "spoon"),
-    "coins.png": ("coin",),
     "flower.jpg": ("flower",),
     "grass.png": (),
     "motorcycle_left.png": ("motorcycle",),

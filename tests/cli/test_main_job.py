@@ -47,9 +47,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def test_each_command_reports_what_it_did(job: Job) -> None:
-    assert job.init["labels"] == 20
+    assert job.init["labels"] == 19
     assert job.texts["written"] + job.texts["repeated"] == 300
-    assert (job.images["seen"], job.images["added"], job.images["rejected"]) == (15, 15, 0)
+    assert (job.images["seen"], job.images["added"], job.images["rejected"]) == (14, 14, 0)
     assert Path(job.run["checkpoint"], "adapter.safetensors").is_file()
     assert json.loads(Path(job.run["checkpoint"], "card.json").read_text(encoding="utf-8"))
 
@@ -63,7 +63,7 @@ def test_doing_it_again_does_nothing_twice(job: Job) -> None:
 def test_evaluate_prints_the_whole_ladder(job: Job) -> None:
     found = run("evaluate", job.run["run_id"], "--split", "test", *job.at)
     assert list(found["ladder"]) == STEPS
-    assert found["images"] == 15
+    assert found["images"] == 14
     for figures in found["ladder"].values():
         assert 30 < figures["mAP"] <= 100
         assert 0 < figures["micro_AP"] <= 100
@@ -76,17 +76,17 @@ def test_evaluate_prints_the_whole_ladder(job: Job) -> None:
 def test_score_the_store_and_a_folder(job: Job, tmp_path: Path) -> None:
     tags, page = tmp_path / "tags.parquet", tmp_path / "tags.html"
     stored = run("score", "latest", "--out", tags, "--html", page, *job.at)
-    assert stored["images"] == 15
+    assert stored["images"] == 14
     table = pq.read_table(tags)
     assert table.schema.equals(SCORES)
     html = page.read_text(encoding="utf-8")
-    assert html.count("data:image/jpeg;base64,") >= 15
+    assert html.count("data:image/jpeg;base64,") >= 14
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")
 
     sheet = tmp_path / "tags.csv"
     options = ("--top-k", "1", "--out", sheet)
     folder = run("score", "latest", job.folder / "photos", *options, *job.at)
-    assert folder["images"] == 15
+    assert folder["images"] == 14
     with sheet.open(newline="", encoding="utf-8") as rows:
         best = {Path(row["uri"]).stem[3:]: row["label_key"] for row in csv.DictReader(rows)}
     assert best["chelsea"] == "cat"
@@ -101,14 +101,14 @@ def test_a_finished_file_is_not_overwritten(job: Job, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 1
     assert "--overwrite" in refused.stderr
-    assert run(*arguments, "--overwrite")["images"] == 15
+    assert run(*arguments, "--overwrite")["images"] == 14
 
 
 def test_show_counts_everything(job: Job) -> None:
     shown = run("show", *job.at)
-    assert shown["tables"]["images"] == 15
+    assert shown["tables"]["images"] == 14
     assert shown["tables"]["rejects"] == 0
-    assert shown["encoders"][0]["region_vectors"] == 15
+    assert shown["encoders"][0]["region_vectors"] == 14
     assert [row["status"] for row in shown["runs"]] == ["finished"]
 
 
@@ -124,7 +124,7 @@ def test_a_second_encoder_stands_beside_the_first(job: Job) -> None:
     other = ("--encoder", "packaged:lite0@192")
     before = run("show", *job.at)["encoders"]
     assert run("generate-texts", "--count", "300", *other, *job.at)["encoded_earlier"] > 0
-    assert run("ingest-images", job.manifest, *other, *job.at)["encoded"] == 15
+    assert run("ingest-images", job.manifest, *other, *job.at)["encoded"] == 14
     after = run("show", *job.at)["encoders"]
     assert len(after) == len(before) + 1
     assert all(row in after for row in before)
