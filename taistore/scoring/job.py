@@ -126,7 +126,7 @@ def score(
             max_pixels=max_pixels,
         )
     job = _Job(store, run.ladder, choice, file, source=name, max_rejects=max_rejects)
-    with contextlib.closing(batches), progress("Score", total=total or None, unit="image") as bar:
+    with contextlib.closing(batches), progress("score", total=total or None, unit="image") as bar:
         for done in job.run(batches):
             bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
     tags, without_tags = file.finish()

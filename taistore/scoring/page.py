@@ -81,6 +81,7 @@ def write_page(
     title: str = "Tagged photos",
     about: str = "",
     footer: str = "",
+    least_score: float = 0.0,
     max_images: int = MAX_IMAGES,
     thumbnail_pixels: int = THUMBNAIL_PIXELS,
     workers: int = 2,
@@ -90,14 +91,15 @@ def write_page(
 
     Photos are read from their ``uri``; one that is gone shows a blank. With ``store``, tags whose
     truth it knows are marked right or wrong, and missed labels named. ``about`` is a line below
-    the title, ``footer`` one at the end. Raises :class:`ScoringError` where ``tags`` cannot be
-    read or ``page`` cannot be written.
+    the title, ``footer`` one at the end. The page opens with the tags from ``least_score`` on,
+    which its reader can change. Raises :class:`ScoringError` where ``tags`` cannot be read or
+    ``page`` cannot be written.
     """
     tags, page = Path(tags), Path(page)
     images = list(itertools.islice(_images(read_tags(tags)), max_images))
     total = count_images(tags) if len(images) == max_images else len(images)
     known = _known_labels(store, images) if store is not None else {}
-    with progress("Page", total=len(images), unit="image") as bar:
+    with progress("page", total=len(images), unit="image") as bar:
         thumbnails = []
         with ThreadPoolExecutor(workers, thread_name_prefix="taistore-page") as pool:
             for thumbnail in pool.map(lambda i: _thumbnail(i.uri, thumbnail_pixels), images):
@@ -113,6 +115,7 @@ def write_page(
         f"{tags.name}."
         if left_out
         else "",
+        least_score=least_score,
     )
     _write(page, html)
     without = sum(not thumbnail.data for thumbnail in thumbnails)

@@ -19,7 +19,13 @@ _JOINER = "\u200d"
 
 
 def render(
-    *, images: Sequence[dict[str, Any]], title: str, about: str, footer: str, left_out: str
+    *,
+    images: Sequence[dict[str, Any]],
+    title: str,
+    about: str,
+    footer: str,
+    left_out: str,
+    least_score: float = 0.0,
 ) -> str:
     """The HTML of a page from its cards (see the template); escapes every string."""
     folder = resources.files("taistore.scoring") / "templates"
@@ -50,6 +56,7 @@ def render(
         about=about,
         footer=footer,
         left_out=left_out,
+        least=f"{least_score:.2f}",
         images=images,
         labels=labels,
         data=inline_json(data),

@@ -75,8 +75,8 @@ def card(name: str, *tags: tuple[str, float], **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def rendered(cards: Sequence[dict[str, Any]], **changes: str) -> str:
-    texts = {"title": "T", "about": "A", "footer": "F", "left_out": ""} | changes
+def rendered(cards: Sequence[dict[str, Any]], **changes: Any) -> str:
+    texts: dict[str, Any] = {"title": "T", "about": "A", "footer": "F", "left_out": ""} | changes
     return render(images=cards, **texts)
 
 
@@ -292,17 +292,21 @@ def test_search_and_label_filter_work_in_a_browser(browser: str, tmp_path: Path)
         [
             ("/p/Beach.jpg", "dog", 0.5),
             ("/p/Beach.jpg", "sea", 0.4),
+            ("/p/Beach.jpg", "park", 0.2),
             ("/p/park.jpg", "dog", 0.9),
             ("/p/café.jpg", "cup", 0.9),
             (f"/p/{EVIL.replace('/', '∕')}.jpg", EVIL, 0.9),
         ],
     )
     page = tmp_path / "page.html"
-    write_page(tags, page)
+    write_page(tags, page, least_score=0.3)
     shown, status = seen(browser, page, "")
     assert (len(shown), status) == (4, "4 of 4 images")
     assert seen(browser, page, "q=caf%C3%A9") == (["café.jpg"], "1 of 4 images")
     assert seen(browser, page, "q=DOG%20beach")[0] == ["Beach.jpg"]
+    assert seen(browser, page, "q=park")[0] == ["park.jpg"]
     # The surest image of a label comes first.
     assert seen(browser, page, "label=DOG")[0] == ["park.jpg", "Beach.jpg"]
+    # Tags below the least score count for nothing.
+    assert seen(browser, page, "from=0.6&label=DOG") == (["park.jpg"], "1 of 4 images")
     assert seen(browser, page, "label=DOG&label=SEA&q=nothing") == ([], "0 of 4 images")

@@ -4,17 +4,31 @@ const $ = (id) => document.getElementById(id);
 const fold = (text) => text.normalize("NFKC").toLowerCase();
 const cards = [...document.querySelectorAll(".card")];
 const panelButtons = [...document.querySelectorAll(".label")];
-const haystacks = data.images.map((image) =>
-  fold([image.name, ...image.tags.map((tag) => data.labels[tag[0]])].join("\n")));
-const scores = data.images.map((image) => new Map(image.tags));
+const tagItems = cards.map((card) => [...card.querySelectorAll(".tags > li")]);
+const names = data.images.map((image) => fold(image.name));
+const labels = data.labels.map(fold);
 const chosen = new Set();
+// Of each image, the tags that reach the least score: label -> score.
+let scores = [];
+
+function select() {
+  const least = Number($("least").value);
+  $("least-shown").textContent = least.toFixed(2);
+  scores = data.images.map((image) => new Map(image.tags.filter((tag) => tag[1] >= least)));
+  data.images.forEach((image, index) => image.tags.forEach((tag, place) => {
+    tagItems[index][place].hidden = tag[1] < least;
+  }));
+}
 
 function matches(index, words) {
-  return words.every((word) => haystacks[index].includes(word)) &&
+  const found = (word) => names[index].includes(word) ||
+    [...scores[index].keys()].some((label) => labels[label].includes(word));
+  return words.every(found) &&
     [...chosen].every((label) => scores[index].has(label));
 }
 
 function show() {
+  select();
   const words = fold($("search").value).split(/\s+/).filter(Boolean);
   const counts = new Array(data.labels.length).fill(0);
   let shown = 0;
@@ -83,6 +97,7 @@ function remember() {
   const state = new URLSearchParams();
   if ($("search").value) state.set("q", $("search").value);
   for (const label of chosen) state.append("label", data.keys[label]);
+  if (Number($("least").value) !== Number($("least").defaultValue)) state.set("from", $("least").value);
   const hash = state.toString();
   if (hash !== location.hash.slice(1)) {
     history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
@@ -92,6 +107,7 @@ function remember() {
 function recall() {
   const state = new URLSearchParams(location.hash.slice(1));
   $("search").value = state.get("q") ?? "";
+  $("least").value = state.get("from") ?? $("least").defaultValue;
   chosen.clear();
   for (const key of state.getAll("label")) {
     const label = data.keys.indexOf(key);
@@ -101,6 +117,7 @@ function recall() {
 }
 
 $("search").addEventListener("input", show);
+$("least").addEventListener("input", show);
 $("clear").addEventListener("click", () => { clear(); $("search").focus(); });
 $("reset").addEventListener("click", () => { clear(); $("search").focus(); });
 document.addEventListener("click", (event) => {
