@@ -7,14 +7,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from taistore.adapter.config import TrainConfig
@@ -123,12 +123,10 @@ class Adapter(nn.Module):
 
 def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> AdapterCard:
     """Write weights and card into ``folder``; returns the card with the weights' digest."""
-    weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    data = save(weights)
-    card = dataclasses.replace(card, weights_digest=hashlib.sha256(data).hexdigest())
-    write_whole(folder / WEIGHTS, data)
-    text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
-    write_whole(folder / CARD, text.encode() + b"\n")
+    write_tensors(folder / WEIGHTS, network.state_dict())
+    card = dataclasses.replace(card, weights_digest=_digest(folder / WEIGHTS))
+    text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
     return card
 
 
@@ -149,8 +147,7 @@ def load_adapter(path: str | Path) -> Adapter:
         raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
     network = build_network(card.shape)
     try:
-        data = (folder / WEIGHTS).read_bytes()
-        if hashlib.sha256(data).hexdigest() != card.weights_digest:
+        if _digest(folder / WEIGHTS) != card.weights_digest:
             raise TrainingError(
                 f"{folder / WEIGHTS}: damaged, or of another run than {CARD}: {again}"
             )
@@ -160,18 +157,29 @@ def load_adapter(path: str | Path) -> Adapter:
     return Adapter(network, card)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file so that a kill leaves the old one or the new one, never a part."""
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
+        write(part)
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise TrainingError(f"{path}: cannot be written ({reason}): mend that and --resume") from (
-            error
-        )
+    except (OSError, SafetensorError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise TrainingError(
+            f"{path}: cannot be written ({reason}): mend that, then resume the run"
+        ) from error
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file whole; saving to a file holds one copy of the data, not two."""
+    plain = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+    write_whole(path, lambda part: save_file(plain, part, metadata))

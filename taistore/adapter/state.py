@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
-from taistore.adapter.checkpoint import write_whole
+from taistore.adapter.checkpoint import write_tensors
 from taistore.errors import TrainingError
 
 STATE = "training-state.safetensors"
@@ -35,8 +34,7 @@ def save_state(
             if weight in optimizer.state:
                 values[f"{moment}.{name}"] = optimizer.state[weight][moment]
     metadata = {"step": str(position.step), "run": json.dumps(position.run, sort_keys=True)}
-    plain = {name: value.detach().contiguous().cpu() for name, value in values.items()}
-    write_whole(folder / STATE, save(plain, metadata))
+    write_tensors(folder / STATE, values, metadata)
 
 
 def read_position(folder: Path) -> Position:

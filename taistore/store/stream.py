@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from taistore.errors import StoreError
 from taistore.store.arrow import vector_array
-from taistore.store.store import READ_AHEAD_BYTES, Store
+from taistore.store.store import Store
 
 BLOCK_ROWS = 1024
 BUFFER_ROWS = 65_536
 PREFETCHED_BATCHES = 4
+READ_AHEAD_BYTES = 8 * 2**20
+"""A block is a few megabytes; more read-ahead than that is never used."""
 
 Positives = tuple[NDArray[np.int64], NDArray[np.int32]]
 _NON_FINITE = np.uint16(0x7C00)

@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from taistore.adapter.checkpoint import CARD, WEIGHTS, Adapter, AdapterCard, load_adapter
+from taistore.adapter.checkpoint import (
+    CARD,
+    WEIGHTS,
+    Adapter,
+    AdapterCard,
+    load_adapter,
+    save_adapter,
+)
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.state import STATE, read_position
 from taistore.adapter.training import train
 from taistore.errors import TrainingError
-from taistore.store.store import Store, vector_array
+from taistore.store.arrow import vector_array
+from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, encoder_info, prompt_vectors, text_store
 
 
@@ -119,3 +127,16 @@ def test_a_damaged_state_is_named(run: Path) -> None:
     (run / STATE).unlink()
     with pytest.raises(TrainingError, match="no training state to resume"):
         read_position(run)
+
+
+def test_a_folder_that_cannot_be_written_is_named(store: Store, run: Path, tmp_path: Path) -> None:
+    adapter = load_adapter(run)
+    # A directory in the way of the temporary file stands for every reason not to write.
+    (tmp_path / "full" / f"{WEIGHTS}.part").mkdir(parents=True)
+    with pytest.raises(TrainingError, match=r"adapter\.safetensors: cannot be written"):
+        save_adapter(tmp_path / "full", adapter.network, adapter.card)
+    whole = (run / WEIGHTS).read_bytes()
+    (run / f"{WEIGHTS}.part").mkdir()
+    with pytest.raises(TrainingError, match="cannot be written"):
+        save_adapter(run, adapter.network, adapter.card)
+    assert (run / WEIGHTS).read_bytes() == whole
