@@ -117,6 +117,7 @@ class ImageWriter:
             self._append_vectors()
         if self._images:
             self._write_rows()
+            self._store.clear_rejects(self._job, [image.source.uri for image in self._images])
         if self._rejects:
             self._store.reject(
                 self._job, [(item.uri, item.reason, item.detail) for item in self._rejects]

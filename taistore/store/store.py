@@ -30,6 +30,9 @@ from taistore.store.combinations import CombinationIndex
 READ_AHEAD_BYTES = 32 * 2**20
 """Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
 
+_SOURCE_PLACE = re.compile(r",? ?\S+\.rs:\d+(:\d+)?")
+"""Where in Lance's own source an error arose: of no use to whoever reads the message."""
+
 _ENCODER_ID = re.compile(r"[a-z0-9_]{1,120}")
 
 
@@ -233,6 +236,13 @@ class Store:
         ]
         self.upsert("rejects", rows)
 
+    def clear_rejects(self, job: str, uris: Sequence[str]) -> None:
+        """Forget earlier rejects of these items, which have succeeded since."""
+        where = {"job": job, "uri": list(uris)}
+        if any(batch.num_rows for batch in self.scan("rejects", columns=["uri"], where=where)):
+            with _writing(self.uri, "rejects"):
+                self.dataset("rejects").delete(filter_expression(where))
+
     # --- reading ---------------------------------------------------------------------------
 
     def scan(
@@ -358,7 +368,7 @@ def _writing(uri: str, table: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        detail = str(error).splitlines()[0][:200]
+        detail = _SOURCE_PLACE.sub("", str(error).splitlines()[0])[:200]
         full = "no space left" in str(error).lower() or "enospc" in str(error).lower()
         remedy = "free some space" if full else "check that the disk and permissions allow writing"
         raise StoreError(

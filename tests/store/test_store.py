@@ -89,6 +89,16 @@ def test_upsert_replaces_the_row(store: Store) -> None:
     assert sum(batch.num_rows for batch in found) == 1
 
 
+def test_a_reject_that_succeeded_is_forgotten(store: Store) -> None:
+    store.clear_rejects("job", ["a"])
+    store.reject("job", [("a", "empty", ""), ("b' OR '1'='1", "empty", "")])
+    store.reject("other", [("a", "empty", "")])
+    store.clear_rejects("job", ["a", "c"])
+    rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
+    left = sorted((row["job"], row["uri"]) for row in rows)
+    assert left == [("job", "b' OR '1'='1"), ("other", "a")]
+
+
 def test_missing_and_vectors_keep_the_asked_order(store: Store) -> None:
     store.append("text_vectors", text_rows([5, 1, 3]), encoder_id="colour_16")
     ids = [f"{i:032x}" for i in (3, 9, 5, 8)]
