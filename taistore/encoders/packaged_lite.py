@@ -74,7 +74,7 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.steps(x)
-        return x + y if self.shortcut else y
+        return y.add_(x) if self.shortcut else y
 
 
 class EfficientNetLite(nn.Module):

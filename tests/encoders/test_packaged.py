@@ -137,6 +137,25 @@ def test_vectors_are_centred_and_of_norm_sqrt_d(encoder: PackagedEncoder) -> Non
     assert abs(float(unlike[0] @ unlike[1])) < 0.15
 
 
+def test_the_vector_is_the_expectation_of_the_class_texts() -> None:
+    encoder = loaded("lite0+lite2")
+    pixels = encoder.prepare(photo("chelsea"))
+    images = torch.from_numpy((pixels[None].astype(np.float32) - 127) / 128)
+    chances = []
+    for model in ("lite0", "lite2"):
+        with torch.inference_mode():
+            logits = EfficientNetLite(read_image_weights(model), model).eval()(images).double()
+        logits_NL = logits[0].flatten(1).numpy() / 1.5
+        powers_NL = np.exp(logits_NL - logits_NL.max(axis=0))
+        chances.append((powers_NL / powers_NL.sum(axis=0)).mean(axis=1))
+    texts_ND = read_class_texts().double().numpy()
+    centred_ND = texts_ND - texts_ND.mean(axis=0)
+    centred_ND /= np.linalg.norm(centred_ND, axis=1, keepdims=True)
+    expected_D = np.mean(chances, axis=0) @ centred_ND
+    expected_D *= 384**0.5 / np.linalg.norm(expected_D)
+    np.testing.assert_allclose(encoder.encode_images(pixels[None]).whole[0], expected_D, atol=2e-3)
+
+
 def test_same_photo_same_vector_alone_or_in_a_batch(encoder: PackagedEncoder) -> None:
     pixels = np.stack([encoder.prepare(photo(name)) for name in ("chelsea", "coffee", "rocket")])
     together = encoder.encode_images(pixels, regions=3)
