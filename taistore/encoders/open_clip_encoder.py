@@ -13,19 +13,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from taistore.encoders.open_clip_fetch import fetch_tag
-from taistore.encoders.open_clip_model import (
+from taistore.encoders.open_clip_catalogue import (
     QUICK,
     Recipe,
-    build_model,
-    cast_model,
-    fit_weights,
     model_config,
     native_resolution,
     recipe_of_file,
     recipe_of_tag,
     tag_config,
 )
+from taistore.encoders.open_clip_fetch import fetch_tag
+from taistore.encoders.open_clip_model import build_model, cast_model, fit_weights
 from taistore.encoders.open_clip_spec import OpenClipSpec, parse_open_clip_spec
 from taistore.encoders.open_clip_text import TextTower, load_tokenizer
 from taistore.encoders.pixels import PixelFitter
@@ -36,8 +34,7 @@ from taistore.encoders.weights import read_weights, weights_digest
 from taistore.errors import EncoderError
 
 _DIGITS = 10  # of the weights digest in an encoder_id
-_TEXT_BATCH = {"cpu": 256}
-_TEXT_BATCH_GPU = 2048
+_TEXT_BATCH, _TEXT_BATCH_GPU = 256, 2048
 
 
 class OpenClipEncoder:
@@ -61,7 +58,7 @@ class OpenClipEncoder:
             model,
             tokenizer,
             name=info.model,
-            batch=_TEXT_BATCH.get(device.type, _TEXT_BATCH_GPU),
+            batch=_TEXT_BATCH if device.type == "cpu" else _TEXT_BATCH_GPU,
         )
         self._fit = PixelFitter(
             resolution=info.resolution, resize=info.resize, interpolation=recipe.interpolation

@@ -1,11 +1,6 @@
 """Building an open_clip model of any resolution and putting a weights file into it."""
 
-import difflib
-import json
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import open_clip
@@ -20,87 +15,32 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import LayerNormFp32
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
 from taistore.encoders.attention_pool import POSITIONS_KEY, interpolate_positions
+from taistore.encoders.open_clip_catalogue import model_config, native_resolution
 from taistore.encoders.weights import Weights
 from taistore.errors import EncoderError
 
-logger = logging.getLogger(__name__)
-QUICK = "-quickgelu"
-# A hub's model folder says in this file how its weights were trained.
-_SIDECAR = "open_clip_config.json"
+_DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"}
+_DRAWING |= {"xavier_normal_", "xavier_uniform_"}
 _STRIDE = 32  # of CLIP ResNets: pixels per cell of the last feature map
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """What a weights file does not say of itself: how it wants its pixels and its activations."""
+class _NoRandomWeights(TorchFunctionMode):
+    """Leaves out the drawing of weights that a file replaces: most of the time of building."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
-    quick_gelu: bool
-
-
-def model_config(model: str) -> dict[str, Any]:
-    """open_clip's configuration of ``model``; raises :class:`EncoderError` with close matches."""
-    config: dict[str, Any] | None = open_clip.get_model_config(model)
-    if config is None:
-        raise EncoderError(f"open_clip has no model {model!r}: {_close(model, _models())}")
-    return config
-
-
-def native_resolution(model: str) -> int:
-    """Pixels of a side that ``model`` was configured for."""
-    size: int | Sequence[int] = model_config(model)["vision_cfg"].get("image_size", 224)
-    return size if isinstance(size, int) else int(size[0])
-
-
-def tag_config(model: str, tag: str) -> dict[str, Any]:
-    """open_clip's entry for a pretrained tag; raises :class:`EncoderError` with those there are."""
-    model_config(model)
-    entry: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
-    if not entry:
-        tags: list[str] = open_clip.list_pretrained_tags_by_model(model)
-        hint = _close(tag, tags) if tags else "none is known, give a weights file"
-        raise EncoderError(f"open_clip has no pretrained tag {tag!r} for {model}: {hint}")
-    return entry
-
-
-def recipe_of_tag(model: str, tag: str) -> Recipe:
-    """How the weights of a pretrained tag are used, as open_clip lists it."""
-    return _recipe(tag_config(model, tag))
-
-
-def recipe_of_file(model: str, path: Path, *, from_openai: bool) -> Recipe:
-    """How a local weights file is used.
-
-    In this order: ``open_clip_config.json`` beside it; OpenAI's own archives run on QuickGELU; the
-    model's name (``-quickgelu``). Mean and deviation are those that the model's tags agree on.
-    """
-    entry = _agreed_by_tags(model)
-    named = bool(model_config(model).get("quick_gelu", False))
-    entry["quick_gelu"] = named or from_openai
-    sidecar = path.parent / _SIDECAR
-    if sidecar.is_file():
-        try:
-            content = json.loads(sidecar.read_text(encoding="utf-8"))
-            entry |= content.get("preprocess_cfg", {})
-            entry["quick_gelu"] = content["model_cfg"].get("quick_gelu", False)
-            return _recipe(entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EncoderError(
-                f"{sidecar} is not an open_clip configuration ({error}): mend or remove it"
-            ) from None
-    if not entry["quick_gelu"] and model + QUICK in _models():
-        logger.warning(
-            "%s: taken as trained with GELU; weights trained with QuickGELU, as OpenAI's, are "
-            "written open_clip:%s%s/…",
-            path,
-            model,
-            QUICK,
-        )
-    return _recipe(entry)
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ in _DRAWING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def build_model(model: str, *, resolution: int, quick_gelu: bool, dtype: torch.dtype) -> Any:
@@ -126,7 +66,9 @@ def build_model(model: str, *, resolution: int, quick_gelu: bool, dtype: torch.d
     if config.pop("custom_text", False) or by_transformers:
         kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     try:
-        built = kind(**config, cast_dtype=None if dtype == torch.float32 else dtype)
+        # Loading must not shift the random numbers of whoever loads.
+        with torch.random.fork_rng(devices=[]), _NoRandomWeights():
+            built = kind(**config, cast_dtype=None if dtype == torch.float32 else dtype)
     except OSError as error:
         raise EncoderError(
             f"open_clip:{model} needs {text.get('hf_model_name')!r} from the model hub "
@@ -170,8 +112,8 @@ def fit_weights(built: Any, weights: Weights, *, model: str, resolution: int, wh
 def cast_model(built: Any, dtype: torch.dtype, device: torch.device) -> None:
     """Make a loaded model ready to encode: on ``device`` in ``dtype``, laid out for speed.
 
-    Norms stay in float32, as open_clip has it for layer norms. ResNets get their batch norms folded into
-    their convolutions (the same function), convolutional towers become channels-last.
+    Norms stay in float32, as open_clip has it for layer norms. ResNets get their batch norms folded
+    into their convolutions (the same function), convolutional towers become channels-last.
     """
     convolutional = any(isinstance(module, nn.BatchNorm2d) for module in built.modules())
     if isinstance(built.visual, ModifiedResNet):
@@ -219,36 +161,6 @@ def _check_resolution(model: str, vision: Mapping[str, Any], resolution: int) ->
         )
 
 
-def _agreed_by_tags(model: str) -> dict[str, Any]:
-    """Preprocessing that all tags of ``model`` share; OpenAI's where they differ or are none."""
-    entries = [
-        open_clip.get_pretrained_cfg(model, tag)
-        for tag in open_clip.list_pretrained_tags_by_model(model)
-    ]
-    agreed: dict[str, Any] = {
-        "mean": open_clip.OPENAI_DATASET_MEAN,
-        "std": open_clip.OPENAI_DATASET_STD,
-        "interpolation": "bicubic",
-    }
-    for key in agreed:
-        values = {entry[key] for entry in entries}
-        if len(values) == 1:
-            agreed[key] = values.pop()
-    return agreed
-
-
-def _recipe(entry: Mapping[str, Any]) -> Recipe:
-    mean, std = (tuple(float(value) for value in entry[key]) for key in ("mean", "std"))
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"mean {mean} and std {std} are not three numbers each")
-    return Recipe(
-        mean=mean,
-        std=std,
-        interpolation=str(entry["interpolation"]),
-        quick_gelu=bool(entry.get("quick_gelu", False)),
-    )
-
-
 def _mismatch(
     own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], model: str, where: str
 ) -> str:
@@ -264,20 +176,6 @@ def _mismatch(
         f"{where} are not weights of open_clip's {model} ({reason}): "
         "name the model that they were trained as"
     )
-
-
-def _models() -> list[str]:
-    models: list[str] = open_clip.list_models()
-    return models
-
-
-def _close(name: str, known: Sequence[str]) -> str:
-    """Names in ``known`` that look like ``name``, whatever the case."""
-    folded = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=4, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(folded[candidate] for candidate in near)}?"
-    return f"known are {', '.join(list(known)[:6])}{', …' if len(known) > 6 else ''}"
 
 
 def _first_line(error: Exception) -> str:

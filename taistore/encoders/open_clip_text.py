@@ -98,9 +98,11 @@ class TextTower:
             cleaned = [canonicalize_text(basic_clean(text)) for text in texts]
         else:
             cleaned = [tokenizer.clean_fn(text) for text in texts]
+        if not cleaned:
+            return []  # some tokenizers of transformers fail on an empty list
         special = not self._adds_own
         encoded = tokenizer.tokenizer(cleaned, add_special_tokens=special, verbose=False)
-        ids: list[list[int]] = encoded["input_ids"] if cleaned else []
+        ids: list[list[int]] = encoded["input_ids"]
         return ids
 
     def _check(self, row: int, text: str, ids: Sequence[int]) -> None:

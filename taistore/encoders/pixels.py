@@ -32,7 +32,7 @@ class PixelFitter:
         if image.mode != "RGB":
             image = image.convert("RGB")
         if self.resize == "crop":
-            image = _cut_long_side(image)
+            image = cut_long_side(image)
         mode = InterpolationMode(self.interpolation)
         size = [self.resolution] * (2 if self.resize == "squash" else 1)
         pixels_3HW = T.resize(T.pil_to_tensor(image), size, interpolation=mode, antialias=True)
@@ -42,7 +42,8 @@ class PixelFitter:
         return pixels
 
 
-def _cut_long_side(image: Image.Image) -> Image.Image:
+def cut_long_side(image: Image.Image) -> Image.Image:
+    """The middle of an image that is much longer than a centre crop of it will show."""
     keep = _LONG_SIDE * min(image.size)
     if max(image.size) <= keep:
         return image

@@ -15,6 +15,7 @@ from PIL import Image
 from skimage import data as skimage_data
 
 from taistore.encoders.open_clip_encoder import OpenClipEncoder, load_open_clip
+from taistore.encoders.pixels import cut_long_side
 from taistore.encoders.protocol import Encoder
 from taistore.errors import EncoderError, TextError
 from tests.encoders.small_models import build, normalised, pixels, save
@@ -145,6 +146,9 @@ def test_a_crop_of_an_extreme_panorama_stays_small(load: Load) -> None:
     wide = Image.new("RGB", (60_000, 6), (10, 20, 30))
     wide.paste((200, 100, 50), (29_000, 0, 31_000, 6))
     assert encoder.prepare(wide)[:, 32, 32].tolist() == [200, 100, 50]
+    assert cut_long_side(wide).size == (48, 6)
+    assert cut_long_side(wide.rotate(90, expand=True)).size == (6, 48)
+    assert cut_long_side(wide.resize((48, 6))).size == (48, 6)
 
 
 def test_any_mode_of_image_and_any_thread_will_do(load: Load) -> None:
@@ -219,6 +223,14 @@ def test_half_precision_stays_close(load: Load, name: str, precision: str) -> No
 def test_auto_is_single_precision_on_the_cpu(load: Load) -> None:
     encoder = load("small-resnet", precision="auto")
     assert {p.dtype for p in encoder._model.parameters()} == {torch.float32}
+
+
+def test_loading_does_not_shift_the_callers_random_numbers(
+    small_weights: Callable[[str], Path],
+) -> None:
+    before = torch.random.get_rng_state()
+    load_open_clip(f"open_clip:small-vit/{small_weights('small-vit')}", device="cpu")
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_an_overflow_is_noticed(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""What open_clip knows of its models and pretrained tags, and what a weights file leaves unsaid."""
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from taistore.errors import EncoderError
+
+logger = logging.getLogger(__name__)
+QUICK = "-quickgelu"
+# A hub's model folder says in this file how its weights were trained.
+_SIDECAR = "open_clip_config.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What a weights file does not say of itself: how it wants its pixels and its activations."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    quick_gelu: bool
+
+
+def model_config(model: str) -> dict[str, Any]:
+    """open_clip's configuration of ``model``; raises :class:`EncoderError` with close matches."""
+    config: dict[str, Any] | None = open_clip.get_model_config(model)
+    if config is None:
+        raise EncoderError(f"open_clip has no model {model!r}: {_close(model, _models())}")
+    return config
+
+
+def native_resolution(model: str) -> int:
+    """Pixels of a side that ``model`` was configured for."""
+    size: int | Sequence[int] = model_config(model)["vision_cfg"].get("image_size", 224)
+    return size if isinstance(size, int) else int(size[0])
+
+
+def tag_config(model: str, tag: str) -> dict[str, Any]:
+    """open_clip's entry for a pretrained tag; raises :class:`EncoderError` with those there are."""
+    model_config(model)
+    entry: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
+    if not entry:
+        tags: list[str] = open_clip.list_pretrained_tags_by_model(model)
+        hint = _close(tag, tags) if tags else "none is known, give a weights file"
+        raise EncoderError(f"open_clip has no pretrained tag {tag!r} for {model}: {hint}")
+    return entry
+
+
+def recipe_of_tag(model: str, tag: str) -> Recipe:
+    """How the weights of a pretrained tag are used, as open_clip lists it."""
+    return _recipe(tag_config(model, tag))
+
+
+def recipe_of_file(model: str, path: Path, *, from_openai: bool) -> Recipe:
+    """How a local weights file is used.
+
+    In this order: ``open_clip_config.json`` beside it; OpenAI's own archives run on QuickGELU; the
+    model's name (``-quickgelu``). Mean and deviation are those that the model's tags agree on.
+    """
+    entry = _agreed_by_tags(model)
+    named = bool(model_config(model).get("quick_gelu", False))
+    entry["quick_gelu"] = named or from_openai
+    sidecar = path.parent / _SIDECAR
+    if sidecar.is_file():
+        try:
+            content = json.loads(sidecar.read_text(encoding="utf-8"))
+            entry |= content.get("preprocess_cfg", {})
+            entry["quick_gelu"] = content["model_cfg"].get("quick_gelu", False)
+            return _recipe(entry)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EncoderError(
+                f"{sidecar} is not an open_clip configuration ({error}): mend or remove it"
+            ) from None
+    if not entry["quick_gelu"] and model + QUICK in _models():
+        logger.warning(
+            "%s: taken as trained with GELU; weights trained with QuickGELU, as OpenAI's, are "
+            "written open_clip:%s%s/…",
+            path,
+            model,
+            QUICK,
+        )
+    return _recipe(entry)
+
+
+def _agreed_by_tags(model: str) -> dict[str, Any]:
+    """Preprocessing that all tags of ``model`` share; OpenAI's where they differ or are none."""
+    entries = [
+        open_clip.get_pretrained_cfg(model, tag)
+        for tag in open_clip.list_pretrained_tags_by_model(model)
+    ]
+    agreed: dict[str, Any] = {
+        "mean": open_clip.OPENAI_DATASET_MEAN,
+        "std": open_clip.OPENAI_DATASET_STD,
+        "interpolation": "bicubic",
+    }
+    for key in agreed:
+        values = {entry[key] for entry in entries}
+        if len(values) == 1:
+            agreed[key] = values.pop()
+    return agreed
+
+
+def _recipe(entry: Mapping[str, Any]) -> Recipe:
+    mean, std = (tuple(float(value) for value in entry[key]) for key in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"mean {mean} and std {std} are not three numbers each")
+    return Recipe(
+        mean=mean,
+        std=std,
+        interpolation=str(entry["interpolation"]),
+        quick_gelu=bool(entry.get("quick_gelu", False)),
+    )
+
+
+def _models() -> list[str]:
+    models: list[str] = open_clip.list_models()
+    return models
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    """Names in ``known`` that look like ``name``, whatever the case."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=4, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(folded[candidate] for candidate in near)}?"
+    return f"known are {', '.join(list(known)[:6])}{', …' if len(known) > 6 else ''}"
