@@ -192,7 +192,9 @@ def make_store(
     if isinstance(network, Residual):
         unit_ND = torch.from_numpy(prompts_ND)
         network.start_from(unit_ND, unit_ND.mean(0), 10 * unit_ND[:2048], 1 / labels)
-    save_adapter(folder / "store" / "runs" / "run", network, card)
+    run_folder = folder / "store" / "runs" / "run"
+    run_folder.mkdir(parents=True)
+    save_adapter(run_folder, network, card)
     store.record_run(
         {
             "run_id": "run",

@@ -140,6 +140,7 @@ def add_run(
         created="2026-01-01T00:00:00+00:00",
         weights_digest="",
     )
+    run_path(store, run_id).mkdir(parents=True)
     save_adapter(run_path(store, run_id), adapter, card)
     store.record_run(
         {
