@@ -153,7 +153,11 @@ def test_a_value_beyond_single_precision_is_a_bad_row(tmp_path: Path) -> None:
 
 def test_parquet_rows_of_another_length_or_without_a_vector_are_bad(tmp_path: Path) -> None:
     vectors = pa.array([[1.0, 2.0], [1.0], None, [3.0, None], [5.0, 6.0]], pa.list_(pa.float32()))
-    table = {"id": ["a", "b", "c", "d", None], "vector": vectors, "width": [1, 2, 3, 4, 5]}
+    table: dict[str, Any] = {
+        "id": ["a", "b", "c", "d", None],
+        "vector": vectors,
+        "width": [1, 2, 3, 4, 5],
+    }
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
     bad: list[BadRow] = []
     (batch,) = read_vectors(tmp_path / "x.parquet", on_bad=bad.append)
