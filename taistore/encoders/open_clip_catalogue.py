@@ -58,15 +58,14 @@ def recipe_of_tag(model: str, tag: str) -> Recipe:
     return _recipe(tag_config(model, tag))
 
 
-def recipe_of_file(model: str, path: Path, *, from_openai: bool) -> Recipe:
+def recipe_of_file(model: str, path: Path) -> Recipe:
     """How a local weights file is used.
 
-    In this order: ``open_clip_config.json`` beside it; OpenAI's own archives run on QuickGELU; the
-    model's name (``-quickgelu``). Mean and deviation are those that the model's tags agree on.
+    In this order: ``open_clip_config.json`` beside it; the model's name (``-quickgelu``). Mean and
+    deviation are those that the model's tags agree on.
     """
     entry = _agreed_by_tags(model)
-    named = bool(model_config(model).get("quick_gelu", False))
-    entry["quick_gelu"] = named or from_openai
+    entry["quick_gelu"] = bool(model_config(model).get("quick_gelu", False))
     sidecar = path.parent / _SIDECAR
     if sidecar.is_file():
         try:

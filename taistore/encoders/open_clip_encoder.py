@@ -162,7 +162,7 @@ def load_open_clip(
         )
     weights = read_weights(path)
     recipe = (
-        recipe_of_file(parsed.model, path, from_openai=weights.from_openai)
+        recipe_of_file(parsed.model, path)
         if parsed.weights_file
         else recipe_of_tag(parsed.model, parsed.weights)
     )
@@ -174,7 +174,7 @@ def load_open_clip(
         model, weights, model=parsed.model, resolution=resolution, where=f"the tensors of {path}"
     )
     tokenizer = load_tokenizer(parsed.model)
-    info = _info(parsed, recipe, weights_digest(weights.tensors), int(tokenizer.context_length))
+    info = _info(parsed, recipe, weights_digest(weights), int(tokenizer.context_length))
     del weights
     cast_model(model, dtype, where)
     return OpenClipEncoder(model, tokenizer, info=info, recipe=recipe, device=where, dtype=dtype)

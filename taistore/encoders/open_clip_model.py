@@ -19,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 
 from taistore.encoders.attention_pool import POSITIONS_KEY, interpolate_positions
 from taistore.encoders.open_clip_catalogue import model_config, native_resolution
-from taistore.encoders.weights import Weights
 from taistore.errors import EncoderError
 
 _DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"}
@@ -77,12 +76,14 @@ def build_model(model: str, *, resolution: int, quick_gelu: bool, dtype: torch.d
     return built.eval().requires_grad_(False)
 
 
-def fit_weights(built: Any, weights: Weights, *, model: str, resolution: int, where: str) -> None:
+def fit_weights(
+    built: Any, weights: Mapping[str, torch.Tensor], *, model: str, resolution: int, where: str
+) -> None:
     """Put ``weights`` into a built model, its position embeddings resized to ``resolution``.
 
     Raises :class:`EncoderError` where they are another architecture's; ``where`` names them.
     """
-    state = dict(convert_state_dict(built, dict(weights.tensors)))
+    state = dict(convert_state_dict(built, dict(weights)))
     if "positional_embedding" in state and not hasattr(built, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     own = built.state_dict()

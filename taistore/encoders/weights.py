@@ -1,8 +1,7 @@
 """Reading a weights file: tensors by name and nothing else; a file never gets to run code.
 
-OpenAI's own CLIP files are TorchScript archives. ``torch.load(weights_only=True)`` refuses them
-and ``torch.jit.load`` builds the program in them; here their pickle is read with a closed list of
-names, so that tensors and containers come out and nothing is called that a file could choose.
+OpenAI's own CLIP files are TorchScript archives, which hold a program: they are refused with the
+command that takes the weights out of one.
 """
 
 import hashlib
@@ -10,10 +9,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -22,19 +19,12 @@ from taistore.errors import EncoderError
 # What scripted models hold beside their weights: sizes, and the mask that every model builds.
 _NOT_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size", "attn_mask"})
 _COUNTERS = "num_batches_tracked"
-# How torch and the reader below say that a pickle names something else than tensors.
-_OBJECTS = re.compile("Unsupported (global|class)|unsupported (GLOBAL|class)|refused")
+# How torch says that a pickle names something else than tensors.
+_OBJECTS = re.compile("Unsupported (global|class)|unsupported (GLOBAL|class)")
 
 
-class Weights(NamedTuple):
-    """Tensors by name; ``from_openai``: the file is a TorchScript archive, OpenAI's own format."""
-
-    tensors: dict[str, torch.Tensor]
-    from_openai: bool
-
-
-def read_weights(path: Path) -> Weights:
-    """Tensors of a ``.safetensors`` file, a checkpoint of tensors or a TorchScript archive.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name of a ``.safetensors`` file or a checkpoint of tensors.
 
     The names are those of the model: a training checkpoint's ``state_dict`` is taken out and the
     ``module.`` of distributed training cut off. Raises :class:`EncoderError` naming the file.
@@ -43,7 +33,7 @@ def read_weights(path: Path) -> Weights:
         what = "is a directory" if path.is_dir() else "is not there"
         raise EncoderError(f"weights file {path} {what}: check the path after the model's name")
     try:
-        content, from_openai = _read(path)
+        content = _read(path)
     except PermissionError:
         raise EncoderError(f"weights file {path}: no permission to read it") from None
     except pickle.UnpicklingError as error:
@@ -58,13 +48,13 @@ def read_weights(path: Path) -> Weights:
     tensors = {name: tensor for name, tensor in tensors.items() if not _aside(name)}
     if not tensors:
         raise EncoderError(f"weights file {path} holds no tensors: give a model's state_dict")
-    return Weights(tensors, from_openai)
+    return tensors
 
 
 def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Hex sha256 over names, shapes and values as float32.
 
-    The same weights in another container (``.pt``, ``.safetensors``, TorchScript, fp16 on disk)
+    The same weights in another container (``.pt``, ``.safetensors``, fp16 on disk)
     have the same digest, so a downloaded tag and its copy in a file are one encoder.
     """
     digest = hashlib.sha256()
@@ -75,13 +65,13 @@ def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[object, bool]:
+def _read(path: Path) -> object:
     if path.suffix.lower() == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(path), False
+            return load_file(path)
         except SafetensorError as error:
             raise ValueError(str(error)) from None
     zipped = zipfile.is_zipfile(path)
@@ -89,12 +79,12 @@ def _read(path: Path) -> tuple[object, bool]:
         with zipfile.ZipFile(path) as archive:
             # What tells TorchScript from torch.save: constants beside the data.
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                return _read_torchscript(archive), True
+                raise EncoderError(_torchscript(path))
     with warnings.catch_warnings():
         # torch warns of odd pickle protocols before it refuses the file; we say it in one line.
         warnings.simplefilter("ignore")
         # Mapping the file keeps one copy of the weights in memory instead of two.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped), False
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
 
 def _state_dict(content: object) -> Mapping[object, object]:
@@ -117,6 +107,15 @@ def _refusal(path: Path, error: Exception) -> str:
     return _damaged(path, error)
 
 
+def _torchscript(path: Path) -> str:
+    return (
+        f"weights file {path} is a TorchScript archive, which holds a program: take its weights "
+        'out where you trust it (python -c "import torch, safetensors.torch as s; '
+        "s.save_file(torch.jit.load('x.pt', 'cpu').state_dict(), 'x.safetensors')\") and name "
+        "that file; OpenAI's own belong to the models that end in -quickgelu"
+    )
+
+
 def _damaged(path: Path, error: Exception) -> str:
     reason = str(error).rpartition("WeightsUnpickler error:")[2]
     reason = " ".join(reason.split())[:120] or "nothing to read"
@@ -124,85 +123,3 @@ def _damaged(path: Path, error: Exception) -> str:
         f"weights file {path} is damaged, incomplete or not a weights file "
         f"({path.stat().st_size:,} bytes; {reason}): copy or download it again"
     )
-
-
-class _ScriptModule:
-    """Stands for a module of a TorchScript archive: its attributes, none of its code."""
-
-
-def _rebuild_tensor(
-    storage: torch.Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
-) -> torch.Tensor:
-    return storage.as_strided(size, stride, offset)
-
-
-def _same_list(items: list[object]) -> list[object]:
-    return items
-
-
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
-_KNOWN: dict[tuple[str, str], Callable[..., object]] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch.jit._pickle", "build_intlist"): _same_list,
-    ("torch.jit._pickle", "build_tensorlist"): _same_list,
-    ("torch.jit._pickle", "build_doublelist"): _same_list,
-    ("torch.jit._pickle", "build_boollist"): _same_list,
-}
-
-
-class _ClosedReader(pickle.Unpickler):
-    """Knows tensors, their containers and nothing else."""
-
-    def __init__(self, stream: IO[bytes], archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(stream)
-        self._archive = archive
-        self._root = root
-        self._storages: dict[str, torch.Tensor] = {}
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if module_name.startswith("__torch__"):
-            return _ScriptModule
-        if module_name == "torch" and global_name in _DTYPES:
-            return _DTYPES[global_name]
-        try:
-            return _KNOWN[module_name, global_name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused {module_name}.{global_name}") from None
-
-    def persistent_load(self, pid: Any) -> torch.Tensor:
-        _, dtype, key, _, _ = pid
-        if key not in self._storages:
-            content = bytearray(self._archive.read(f"{self._root}/data/{key}"))
-            empty = torch.empty(0, dtype=dtype)
-            self._storages[key] = torch.frombuffer(content, dtype=dtype) if content else empty
-        return self._storages[key]
-
-
-def _read_torchscript(archive: zipfile.ZipFile) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by their dotted names, as ``state_dict`` would give them."""
-    data = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "")
-    with archive.open(data) as stream:
-        module = _ClosedReader(stream, archive, data.removesuffix("/data.pkl")).load()
-    return _tensors(module, "")
-
-
-def _tensors(module: object, prefix: str) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
-    for name, value in vars(module).items() if isinstance(module, _ScriptModule) else ():
-        if isinstance(value, torch.Tensor):
-            found[prefix + name] = value
-        else:
-            found.update(_tensors(value, f"{prefix}{name}."))
-    return found
