@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from taistore._extras import require
 from taistore.encoders.imagenet_classes import CLASSES, ClassTexts, class_texts
+from taistore.encoders.packaged_space import principal_map
 from taistore.encoders.packaged_text import PackagedTokenizer, SentenceTower
 from taistore.encoders.packaged_weights import CLASS_TABLE, locate
 
@@ -40,7 +41,7 @@ def all_class_texts() -> list[ClassTexts]:
 
 
 @torch.inference_mode()
-def class_table(classes: Sequence[ClassTexts]) -> torch.Tensor:
+def mean_texts(classes: Sequence[ClassTexts]) -> torch.Tensor:
     """Mean text vector of each class, [N, 384] float16.
 
     Names and definition weigh alike; where a person belongs to the photo, that text weighs as much
@@ -65,7 +66,8 @@ def _flat(texts: ClassTexts) -> list[str]:
 def main() -> None:
     """Write the table to the path given, by default to where the package reads it."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else locate(CLASS_TABLE)
-    content = save({"class_texts": class_table(all_class_texts())})
+    texts = mean_texts(all_class_texts())
+    content = save({"class_texts": texts, "principal_map": principal_map(texts.float()).half()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     print(f"{path}: sha256 {hashlib.sha256(content).hexdigest()}")

@@ -4,11 +4,10 @@ It is **not CLIP**. Nobody trained its two towers together: an ImageNet classifi
 position of the photo how likely each of 1,000 classes is, and the photo's vector is the expectation
 of the classes' text vectors under that distribution (ConSE, Norouzi et al. 2013, arXiv:1312.5650,
 done per position, which lets small things be seen). Texts and class texts go through the same
-sentence encoder, all-MiniLM-L6-v2, so that both kinds of vector lie in one space. What ImageNet has
+sentence encoder, all-MiniLM-L6-v2, and then into one space (``packaged_space``). What ImageNet has
 no word for, it does not see.
 
-The mean class text is subtracted from either side, since all sentences share a direction; the unit
-vector is then scaled to the norm sqrt(D), near the raw CLIP vectors that radii and adapters are
+Unit vectors are scaled to the norm sqrt(D), near the raw CLIP vectors that radii and adapters are
 made for.
 
 Shapes: B batch, D embedding dimension, N ImageNet classes, H and W positions, G region grid.
@@ -27,6 +26,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from taistore.encoders.packaged_lite import EfficientNetLite
+from taistore.encoders.packaged_space import DIM, WIDTH, SharedSpace
 from taistore.encoders.packaged_text import CONTEXT_LENGTH, PackagedTokenizer, SentenceTower
 from taistore.encoders.packaged_weights import (
     CLASS_TABLE,
@@ -34,7 +34,7 @@ from taistore.encoders.packaged_weights import (
     TEXT_WEIGHTS,
     TOKENIZER,
     locate,
-    read_class_texts,
+    read_class_table,
     read_image_weights,
 )
 from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
@@ -47,8 +47,7 @@ _FORM = re.compile(r"packaged(?::(?P<model>[^@]*)(?:@(?P<resolution>\d{1,5}))?)?
 # A softened softmax keeps the second and third guess of a position, where the label often is.
 _TEMPERATURE = 1.5
 # Part of the encoder's id: vectors made in another way never share a table.
-_RECIPE = f"expectation of centred class texts per position, temperature {_TEMPERATURE}"
-_DIM = 384
+_RECIPE = f"expectation of class texts per position; softmax {_TEMPERATURE}, kernel {WIDTH}"
 _GPU_BATCH = 64
 
 
@@ -109,7 +108,7 @@ class PackagedEncoder:
     def __init__(
         self,
         towers: Sequence[EfficientNetLite],
-        class_texts_ND: torch.Tensor,
+        space: SharedSpace,
         *,
         info: EncoderInfo,
         device: torch.device,
@@ -119,8 +118,8 @@ class PackagedEncoder:
         self._towers = [
             tower.eval().to(device).to(memory_format=torch.channels_last) for tower in towers
         ]
-        self._centre_D = class_texts_ND.mean(dim=0)
-        self._class_texts_ND = F.normalize(class_texts_ND - self._centre_D, dim=-1).to(device)
+        self._space = space
+        self._classes_ND = space.classes_ND.to(device)
         self._lock = threading.Lock()
         self._tokenizer: PackagedTokenizer | None = None
         self._sentences: SentenceTower | None = None
@@ -143,7 +142,7 @@ class PackagedEncoder:
         ids = self._load_tokenizer().checked_ids(texts)
         if not ids:
             return np.empty((0, self._info.dim), dtype=np.float32)
-        return self._scaled(self._load_sentences().encode(ids) - self._centre_D)
+        return self._scaled(self._space.place(self._load_sentences().encode(ids)))
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """An upright RGB image, squashed to uint8 [3, H, W]; safe to call from threads."""
@@ -197,7 +196,7 @@ class PackagedEncoder:
         return torch.stack(chances).mean(dim=0)
 
     def _expected_texts(self, chance_N: torch.Tensor) -> torch.Tensor:
-        return chance_N @ self._class_texts_ND
+        return chance_N @ self._classes_ND
 
     def _scaled(self, vectors: torch.Tensor) -> Float32:
         values: Float32 = (F.normalize(vectors, dim=-1) * self._info.dim**0.5).cpu().numpy()
@@ -229,9 +228,8 @@ def load_packaged(
     names = MODELS[model].towers
     locate(TEXT_WEIGHTS)  # a missing package should show now, not after an hour of photos
     towers = [EfficientNetLite(read_image_weights(name), name) for name in names]
-    return PackagedEncoder(
-        towers, read_class_texts(), info=_info(model, side), device=torch.device(device)
-    )
+    space = SharedSpace(*read_class_table())
+    return PackagedEncoder(towers, space, info=_info(model, side), device=torch.device(device))
 
 
 def _info(model: str, resolution: int) -> EncoderInfo:
@@ -249,6 +247,6 @@ def _info(model: str, resolution: int) -> EncoderInfo:
         weights_digest=digest,
         resolution=resolution,
         resize="squash",
-        dim=_DIM,
+        dim=DIM,
         context_length=CONTEXT_LENGTH,
     )

@@ -53,8 +53,8 @@ TOKENIZER = PackagedFile(
 )
 CLASS_TABLE = PackagedFile(
     "taistore.encoders",
-    "data/packaged_class_texts.safetensors",
-    "225076c0d8e295173cefdad90cdbd6c086e5ba15a2fc7325ebb34239eccba2e3",
+    "data/packaged_class_table.safetensors",
+    "c4ac7b31bad325cbfef18eb0ac73689ac050fdcd68b5f0f35ebeb3b789d770a5",
     "the packaged encoder",
 )
 
@@ -107,7 +107,18 @@ def read_text_weights() -> dict[str, torch.Tensor]:
     return weights
 
 
-def read_class_texts() -> torch.Tensor:
-    """Mean text vector of each ImageNet-1k class, [1000, 384] float32 (stored as float16)."""
-    table: torch.Tensor = load_file(verified(CLASS_TABLE))["class_texts"]
-    return table.float()
+class ClassTable(NamedTuple):
+    """What ``build_class_table`` made, as float32 (stored as float16).
+
+    ``texts`` [1000, 384]: mean sentence vector of each ImageNet-1k class; ``map`` [1000, 384]: see
+    ``packaged_space.principal_map``.
+    """
+
+    texts: torch.Tensor
+    map: torch.Tensor
+
+
+def read_class_table() -> ClassTable:
+    """The shipped table."""
+    tensors: dict[str, torch.Tensor] = load_file(verified(CLASS_TABLE))
+    return ClassTable(tensors["class_texts"].float(), tensors["principal_map"].float())
