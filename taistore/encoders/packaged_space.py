@@ -5,7 +5,7 @@ classes, whose small shares of the photo add up. The kernel exp((cosine - 1) / w
 classes and hushes distant ones. Its principal components over the 1,000 class texts (Nyström,
 Williams & Seeger 2001) make it a plain inner product again, so that vectors stay vectors: adapters,
 perturbation and neighbours work on them as on any others. Measured against the cosine alone,
-VOC2012 / COCO: zero-shot mAP +1.3 / +1.7, standardised +2.2 / +2.9, with regions +0.4 / +0.4.
+VOC2012 / COCO: zero-shot mAP +1.1 / +1.6, standardised +2.1 / +2.5, with regions +0.4 / +0.3.
 
 Shapes: N classes, T texts, S dimension of sentence vectors, D of the space.
 """
