@@ -360,7 +360,12 @@ def _has_labels(uri: str) -> bool:
     if "://" in uri:
         return "labels" in Store(uri, lancedb.connect(uri)).table_names()
     # Connecting creates the directory, so a mistyped path must be caught before.
-    return (Path(uri) / "labels.lance").is_dir()
+    try:
+        return (Path(uri) / "labels.lance").is_dir()
+    except OSError as error:
+        raise StoreError(
+            f"{uri}: cannot be reached ({error.strerror}): check the path and its permissions"
+        ) from error
 
 
 @contextlib.contextmanager
