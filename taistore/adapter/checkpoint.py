@@ -32,9 +32,10 @@ CARD_VERSION = 1
 class AdapterCard:
     """Everything needed to reload an adapter and to train it again.
 
-    ``radius`` is what the configuration's radius came to, in the unit
-    of the vectors; ``logit_spread`` and ``logit_energy`` serve :meth:`Adapter.compete`;
-    ``weights_digest`` is the SHA-256 of the weights file.
+    ``radius`` is what the configuration's radius came to, in the unit of the vectors.
+    ``logit_spread`` is the deviation of the logits over a sample of the texts, ``logit_energy``
+    the mean over those texts of ``spread * logsumexp(logits / spread)``: with both, scoring lets
+    the labels of an image compete. ``weights_digest`` is the SHA-256 of the weights file.
     """
 
     run_id: str
@@ -93,18 +94,6 @@ class Adapter(nn.Module):
         with torch.inference_mode():
             logits_BN: torch.Tensor = self.network(vectors_BD.to(weight.device, weight.dtype))
         return logits_BN
-
-    def compete(self, logits_BN: torch.Tensor) -> torch.Tensor:
-        """Let the labels of each image compete: logits [B, N] minus their soft maximum.
-
-        An image that excites many labels by its look alone is held back against one that excites
-        few; the order of the labels of an image stays. The soft maximum is the log-sum-exp at the
-        deviation that logits have over texts, less its mean over texts, so that the result is
-        still on the scale of logits. Needs no image but the one in its row.
-        """
-        spread = self.card.logit_spread
-        energy_B1 = spread * torch.logsumexp(logits_BN / spread, dim=1, keepdim=True)
-        return logits_BN - energy_B1 + self.card.logit_energy
 
     def check_fits(self, store: Store, encoder_id: str) -> None:
         """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""

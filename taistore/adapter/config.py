@@ -54,8 +54,8 @@ class TrainConfig:
         """The paper's setting (4.1 of arXiv:2312.04160), with ``changes``.
 
         Its plain network, 60 epochs, batch 64, 1-cycle up to 1e-4, radius 25 for CLIP RN50's
-        norm of 10: ``auto``. The paper leaves width and dropout open: 512 (1,024 is twice as slow
-        and no better on VOC or COCO) and 0.5.
+        norm of 10: ``auto``. The paper leaves width and dropout open: 512,
+        which trains on 10,000 texts in about a CPU minute, and 0.5.
         """
         values: dict[str, Any] = {
             "network": "paper",

@@ -62,25 +62,17 @@ def test_both_paths_load_and_half_vectors_are_taken(run: Path) -> None:
     assert not logits_BN.requires_grad
 
 
-def test_competing_keeps_the_order_of_an_image_and_the_scale_of_texts(
-    store: Store, run: Path
-) -> None:
+def test_the_card_measures_the_logits_of_the_texts(store: Store, run: Path) -> None:
     adapter = load_adapter(run)
-    vectors = np.concatenate(
-        [
-            vector_array(part.column("vector"))
-            for part in store.scan("text_vectors", encoder_id=ENCODER_ID)
-        ]
-    )
-    logits_BN = adapter.logits(torch.from_numpy(vectors))
-    competed_BN = adapter.compete(logits_BN)
-    assert torch.equal(competed_BN.argsort(dim=1), logits_BN.argsort(dim=1))
-    assert float((competed_BN - logits_BN).mean()) == pytest.approx(0, abs=1e-4)
-    # What lifts all labels of an image alike is gone.
-    torch.testing.assert_close(adapter.compete(logits_BN + 3), competed_BN)
+    parts = [
+        vector_array(part.column("vector"))
+        for part in store.scan("text_vectors", encoder_id=ENCODER_ID)
+    ]
+    logits_BN = adapter.logits(torch.from_numpy(np.concatenate(parts)))
     spread = float(logits_BN.std())
-    expected_BN = torch.log_softmax(logits_BN / spread, dim=1) * spread
-    torch.testing.assert_close(competed_BN.diff(dim=0), expected_BN.diff(dim=0), atol=1e-3, rtol=0)
+    assert adapter.card.logit_spread == pytest.approx(spread, rel=1e-4)
+    energy = float((spread * torch.logsumexp(logits_BN / spread, dim=1)).mean())
+    assert adapter.card.logit_energy == pytest.approx(energy, rel=1e-4)
 
 
 def test_other_labels_and_encoders_are_refused(store: Store, run: Path, tmp_path: Path) -> None:

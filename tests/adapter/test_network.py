@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from taistore.adapter.network import (
+    START_DEVIATION,
     NetworkShape,
     Residual,
     SeededDropout,
@@ -47,7 +48,7 @@ def test_residual_begins_with_logits_of_a_useful_size() -> None:
     network = residual()
     perturbed_BD = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
     logits_BN = network(perturbed_BD).detach()
-    assert float(logits_BN.std()) == pytest.approx(2.0, rel=1e-3)
+    assert float(logits_BN.std()) == pytest.approx(START_DEVIATION, rel=1e-3)
     assert float(logits_BN.mean()) == pytest.approx(np.log(0.25 / 0.75), abs=1e-3)
 
 
