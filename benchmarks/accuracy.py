@@ -100,7 +100,7 @@ def main() -> None:
     if options.sweep:
         tables += [_sweep_table(bench) for bench in benches]
     path = write_report(
-        "accuracy",
+        "accuracy" if set(options.sets) == set(SETS) else f"accuracy-{'-'.join(options.sets)}",
         title="mAP on real photos, trained on texts alone",
         text=(
             f"Encoder {encoder.info.spec}, {options.texts:,} template texts, all labelled photos "

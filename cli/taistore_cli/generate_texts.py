@@ -83,6 +83,7 @@ def command(
     Example:
       taistore generate-texts --count 10000
     """
+    from taistore.store.maintenance import optimize
     from taistore.texts.job import GenerateConfig, generate_texts
 
     store = open_store(store_uri)
@@ -101,6 +102,7 @@ def command(
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
     summary = generate_texts(store, encoder, config, progress=out.progress)
     label_prompts(store, encoder.info, device=device, precision=precision, out=out, encoder=encoder)
+    optimize(store, only_due=True, progress=out.progress)
     balance = summary.balance
     return out.result(
         asdict(summary),

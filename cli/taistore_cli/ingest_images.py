@@ -65,6 +65,7 @@ def command(
     """
     from taistore.images.job import ingest_images
     from taistore.images.sources import open_source
+    from taistore.store.maintenance import optimize
 
     store = open_store(store_uri)
     source = open_source(photos, store.labels)
@@ -80,6 +81,7 @@ def command(
         max_rejects=max_rejects,
         progress=out.progress,
     )
+    optimize(store, only_due=True, progress=out.progress)
     rejects = " (taistore show --rejects)" if summary.rejected else ""
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
     return out.result(

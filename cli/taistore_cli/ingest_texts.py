@@ -45,11 +45,13 @@ def command(
     Example:
       taistore ingest-texts captions.jsonl
     """
+    from taistore.store.maintenance import optimize
     from taistore.texts.ingest import ingest_texts
 
     store = open_store(store_uri)
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
     summary = ingest_texts(store, encoder, captions, max_rejects=max_rejects, progress=out.progress)
+    optimize(store, only_due=True, progress=out.progress)
     return out.result(
         asdict(summary),
         f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "

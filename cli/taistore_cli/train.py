@@ -41,10 +41,18 @@ from taistore_cli.output import Output
     type=click.Choice(["surface", "interior"]),
     help="Noise on the sphere of that radius, or inside it.  [default: surface]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.")
-@click.option("--batch", type=click.IntRange(min=1), help="Texts per step.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 20, paper 60]"
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
+)
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
-@click.option("--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.")
+@click.option(
+    "--hidden",
+    type=click.IntRange(min=0),
+    help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 512]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resume", "resume_run", metavar="RUN", help="Continue a run that was stopped.")
 @click.option(

@@ -10,6 +10,9 @@ from taistore.store.store import Store
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""
 
+DUE_FRAGMENTS = 48
+"""A table with more fragments than this reads noticeably slower; large jobs then tidy up."""
+
 _COMPACTION_ROWS = 1024
 
 
@@ -26,15 +29,23 @@ class TableReport:
 
 
 def optimize(
-    store: Store, *, keep_days: float = 7.0, progress: Progress = no_progress
+    store: Store,
+    *,
+    keep_days: float = 7.0,
+    only_due: bool = False,
+    progress: Progress = no_progress,
 ) -> list[TableReport]:
     """Merge small fragments, refresh indexes, drop versions older than ``keep_days``.
+
+    ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments.
 
     Safe beside readers and writers: they keep the version that they opened. Runs record the
     table versions that they read; a dropped version can no longer be trained on again.
     """
-    names = store.table_names()
-    reports = []
+    names = [name for name in store.table_names() if not only_due or _due(store, name)]
+    reports: list[TableReport] = []
+    if not names:
+        return reports
     with progress("optimize", total=len(names), unit="table") as bar:
         for name in names:
             kind, _, encoder_id = name.partition("__")
@@ -42,6 +53,13 @@ def optimize(
                 reports.append(_optimize_table(store, kind, encoder_id or None, keep_days))
             bar.advance()
     return reports
+
+
+def _due(store: Store, name: str) -> bool:
+    kind, _, encoder_id = name.partition("__")
+    if kind not in TABLES:
+        return False
+    return len(store.dataset(kind, encoder_id or None).get_fragments()) > DUE_FRAGMENTS
 
 
 def _optimize_table(

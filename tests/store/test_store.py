@@ -201,6 +201,7 @@ def test_optimize_merges_fragments_and_indexes(store: Store) -> None:
     assert store.missing("text_vectors", [f"{7:032x}", "f" * 32], encoder_id="colour_16") == [
         "f" * 32
     ]
+    assert optimize(store, only_due=True) == []
     again = {report.table: report for report in optimize(store)}
     assert again["text_vectors__colour_16"].fragments_after == 1
 
