@@ -9,9 +9,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # Photos and labels of your own: make demo PHOTOS=photos/ LABELS=labels.txt
 VOC := ../shared/data/voc2012
+ifeq ($(PHOTOS)$(LABELS),)
 ifneq ($(wildcard $(VOC)/labels.jsonl),)
-PHOTOS ?= $(VOC)/labels.jsonl
-LABELS ?= $(VOC)/classes.csv
+PHOTOS := $(VOC)/labels.jsonl
+LABELS := $(VOC)/classes.csv
+endif
 endif
 
 .PHONY: setup demo test check format schemas docs lock benchmarks clean
@@ -25,7 +27,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	touch $@
 
 demo: setup
-	$(BIN)/taistore demo --out demo-out $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(LABELS),--labels $(LABELS))
+	$(BIN)/taistore demo --out demo-out $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(LABELS),--labels "$(LABELS)")
 
 test: check
 	$(BIN)/python -m pytest -n auto --dist worksteal

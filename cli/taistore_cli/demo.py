@@ -1,5 +1,6 @@
 """``taistore demo``: the main job on real photos, by the commands that a user would type."""
 
+import hashlib
 import shlex
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import click
 
+from taistore.errors import ScoringError
 from taistore_cli.options import common_options
 from taistore_cli.output import Output
 
@@ -60,9 +62,15 @@ def command(
     manifest = write_demo_photos(packaged)
     label_list = packaged / "labels.txt"
     label_list.write_text("\n".join(demo_labels()) + "\n", encoding="utf-8")
-    jobs = [_run_job(packaged, label_list, manifest, encoder, out)]
+    wanted = [("packaged", manifest, label_list)]
     if photos is not None and labels_file is not None:
-        jobs.append(_run_job(folder / "own-photos", labels_file, photos, encoder, out))
+        wanted.append((photos.resolve().stem, photos, labels_file))
+    jobs = []
+    for name, source, labels in wanted:
+        # Other photos, labels or encoder: another store, so that nothing is mixed up.
+        identity = f"{source.resolve()}\0{labels.resolve()}\0{encoder}".encode()
+        digest = hashlib.blake2b(identity, digest_size=3).hexdigest()
+        jobs.append(_run_job(folder / f"{name}-{digest}", labels, source, encoder, out))
     seconds = time.monotonic() - started
     lines = [f"\ndone in {seconds:.0f} s"]
     for job in jobs:
@@ -82,8 +90,10 @@ def _run_job(
     _run(["ingest-images", str(photos), "--regions", "7", *at], out)
     run = str(_run(["train", "--task", "zsl", *at], out)["run_id"])
     ladder = {}
-    if photos.is_file():
+    try:
         ladder = _run(["evaluate", run, "--split", "test", *at], out)["ladder"]
+    except ScoringError as error:
+        out.note(f"not evaluated: {error}")
     written = ["--threshold", "0.2", "--out", str(tags), "--html", str(page), "--overwrite"]
     _run(["score", run, *written, *at], out)
     return {"photos": str(photos), "run_id": run, "ladder": ladder, "tags": tags, "page": page}

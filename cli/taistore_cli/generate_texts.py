@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_encoder, open_store
+from taistore_cli.opening import label_prompts, open_encoder, open_store, tidy
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -83,7 +83,6 @@ def command(
     Example:
       taistore generate-texts --count 10000
     """
-    from taistore.store.maintenance import optimize
     from taistore.texts.job import GenerateConfig, generate_texts
 
     store = open_store(store_uri)
@@ -102,7 +101,7 @@ def command(
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
     summary = generate_texts(store, encoder, config, progress=out.progress)
     label_prompts(store, encoder.info, device=device, precision=precision, out=out, encoder=encoder)
-    optimize(store, only_due=True, progress=out.progress)
+    tidy(store, out)
     balance = summary.balance
     return out.result(
         asdict(summary),

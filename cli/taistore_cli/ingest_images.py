@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_encoder, open_store
+from taistore_cli.opening import open_encoder, open_store, tidy
 from taistore_cli.options import (
     batch_size_option,
     common_options,
@@ -65,7 +65,6 @@ def command(
     """
     from taistore.images.job import ingest_images
     from taistore.images.sources import open_source
-    from taistore.store.maintenance import optimize
 
     store = open_store(store_uri)
     source = open_source(photos, store.labels)
@@ -81,7 +80,7 @@ def command(
         max_rejects=max_rejects,
         progress=out.progress,
     )
-    optimize(store, only_due=True, progress=out.progress)
+    tidy(store, out)
     rejects = " (taistore show --rejects)" if summary.rejected else ""
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
     return out.result(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_encoder, open_store
+from taistore_cli.opening import open_encoder, open_store, tidy
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -45,13 +45,12 @@ def command(
     Example:
       taistore ingest-texts captions.jsonl
     """
-    from taistore.store.maintenance import optimize
     from taistore.texts.ingest import ingest_texts
 
     store = open_store(store_uri)
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
     summary = ingest_texts(store, encoder, captions, max_rejects=max_rejects, progress=out.progress)
-    optimize(store, only_due=True, progress=out.progress)
+    tidy(store, out)
     return out.result(
         asdict(summary),
         f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "

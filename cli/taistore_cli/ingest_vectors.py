@@ -64,5 +64,9 @@ def command(
             store, name, vectors, ids=ids, split=split, progress=out.progress
         )
     value = asdict(summary)
-    figures = ", ".join(f"{field} {number}" for field, number in value.items())
-    return out.result(value, figures)
+    counts = ", ".join(
+        f"{number:,} {field.replace('_', ' ')}"
+        for field, number in value.items()
+        if isinstance(number, int)
+    )
+    return out.result(value, f"encoder {summary.encoder}: {counts}")

@@ -68,6 +68,7 @@ def command(
     store = Store.create(store_uri, labels, default_encoder=spec)
     if info is not None:
         store.register_encoder(info)
+    following = "generate-texts" if info else "ingest-vectors --kind text"
     return out.result(
         {
             "store": store.uri,
@@ -76,5 +77,5 @@ def command(
             "encoder": spec,
             "encoder_id": info.encoder_id if info else None,
         },
-        f"{store.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore generate-texts",
+        f"{store.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore {following}",
     )

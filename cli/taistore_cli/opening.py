@@ -69,3 +69,14 @@ def label_prompts(
     if encoder is None:
         encoder = open_encoder(store, info.spec, device=device, precision=precision, out=out)
     return prompt_vectors(store, encoder, progress=out.progress)
+
+
+def tidy(store: "Store", out: Output) -> None:
+    """Compact what a large job left in many fragments; another writer may keep it from that."""
+    from taistore.errors import StoreError
+    from taistore.store.maintenance import optimize
+
+    try:
+        optimize(store, only_due=True, progress=out.progress)
+    except StoreError as error:
+        out.note(f"note: not compacted ({error}); 'taistore optimize' does it later")

@@ -1,12 +1,9 @@
 """Where an encoder runs and in which number format."""
 
-from typing import Literal
-
 import torch
 
 from taistore.errors import EncoderError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,

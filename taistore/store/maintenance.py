@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from taistore.contracts import TABLES
 from taistore.progress import Progress, no_progress
-from taistore.store.store import Store
+from taistore.store.store import Store, writing
 
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""
@@ -39,18 +39,22 @@ def optimize(
 
     ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments.
 
-    Safe beside readers and writers: they keep the version that they opened. Runs record the
-    table versions that they read; a dropped version can no longer be trained on again.
+    Safe beside readers and writers: they keep the version that they opened. Versions that an
+    unfinished run reads are kept, so that it can be resumed. Raises :class:`StoreError` where
+    another job was writing to the same table.
     """
     names = [name for name in store.table_names() if not only_due or _due(store, name)]
     reports: list[TableReport] = []
     if not names:
         return reports
+    pinned = _pinned(store)
     with progress("optimize", total=len(names), unit="table") as bar:
         for name in names:
             kind, _, encoder_id = name.partition("__")
             if kind in TABLES:
-                reports.append(_optimize_table(store, kind, encoder_id or None, keep_days))
+                age = None if name in pinned else timedelta(days=keep_days)
+                with writing(store.uri, name):
+                    reports.append(_optimize_table(store, kind, encoder_id or None, age))
             bar.advance()
     return reports
 
@@ -62,8 +66,14 @@ def _due(store: Store, name: str) -> bool:
     return len(store.dataset(kind, encoder_id or None).get_fragments()) > DUE_FRAGMENTS
 
 
+def _pinned(store: Store) -> set[str]:
+    """Tables of which an unfinished run reads a certain version."""
+    unfinished = [run for run in store.runs() if run["status"] != "finished"]
+    return {table for run in unfinished for table in run["table_versions"]}
+
+
 def _optimize_table(
-    store: Store, kind: str, encoder_id: str | None, keep_days: float
+    store: Store, kind: str, encoder_id: str | None, keep: timedelta | None
 ) -> TableReport:
     dataset = store.dataset(kind, encoder_id)
     before = len(dataset.get_fragments())
@@ -77,12 +87,12 @@ def _optimize_table(
                 dataset.create_scalar_index(column, "BTREE")
             indexed.append(column)
         dataset.optimize.optimize_indices()
-    removed = dataset.cleanup_old_versions(older_than=timedelta(days=keep_days))
+    removed = dataset.cleanup_old_versions(older_than=keep) if keep is not None else None
     return TableReport(
         table=store.table_name(kind, encoder_id),
         rows=dataset.count_rows(),
         fragments_before=before,
         fragments_after=len(dataset.get_fragments()),
         indexed=tuple(indexed),
-        bytes_removed=int(removed.bytes_removed),
+        bytes_removed=int(removed.bytes_removed) if removed is not None else 0,
     )

@@ -54,7 +54,7 @@ class Store:
         ``default_encoder`` is the spec used where a command names none. Raises
         :class:`StoreError` when a store with other labels or another default encoder is there.
         """
-        uri = str(uri)
+        uri = _expanded(uri)
         if _has_labels(uri):
             store = cls.open(uri)
             if store.labels != labels:
@@ -78,7 +78,7 @@ class Store:
             },
             schema=schema.with_metadata(metadata),
         )
-        with _writing(uri, "labels"):
+        with writing(uri, "labels"):
             database = lancedb.connect(uri)
             database.create_table("labels", rows, mode="create", exist_ok=False)
         return cls(uri, database)
@@ -86,7 +86,7 @@ class Store:
     @classmethod
     def open(cls, uri: str | Path) -> "Store":
         """An existing store; :class:`StoreError` when there is none or its version differs."""
-        uri = str(uri)
+        uri = _expanded(uri)
         if not _has_labels(uri):
             raise StoreError(
                 f"{uri}: no taistore store here: make one with "
@@ -212,7 +212,7 @@ class Store:
         if not data.num_rows:
             return 0
         name = self.table_name(kind, encoder_id)
-        with _writing(self.uri, name):
+        with writing(self.uri, name):
             table = self._database.create_table(name, schema=data.schema, exist_ok=True)
             merge = table.merge_insert(list(contract.key)).when_not_matched_insert_all()
             if update:
@@ -240,7 +240,7 @@ class Store:
         """Forget earlier rejects of these items, which have succeeded since."""
         where = {"job": job, "uri": list(uris)}
         if any(batch.num_rows for batch in self.scan("rejects", columns=["uri"], where=where)):
-            with _writing(self.uri, "rejects"):
+            with writing(self.uri, "rejects"):
                 self.dataset("rejects").delete(filter_expression(where))
 
     # --- reading ---------------------------------------------------------------------------
@@ -356,6 +356,11 @@ def _as_table(batch: pa.RecordBatch) -> pa.Table:
     return pa.Table.from_batches([batch])
 
 
+def _expanded(uri: str | Path) -> str:
+    text = str(uri)
+    return text if "://" in text else str(Path(text).expanduser())
+
+
 def _has_labels(uri: str) -> bool:
     if "://" in uri:
         return "labels" in Store(uri, lancedb.connect(uri)).table_names()
@@ -369,13 +374,19 @@ def _has_labels(uri: str) -> bool:
 
 
 @contextlib.contextmanager
-def _writing(uri: str, table: str) -> Iterator[None]:
+def writing(uri: str, table: str) -> Iterator[None]:
+    """Turn whatever Lance raises while it writes into one :class:`StoreError` with a remedy."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         detail = _SOURCE_PLACE.sub("", str(error).splitlines()[0])[:200]
-        full = "no space left" in str(error).lower() or "enospc" in str(error).lower()
-        remedy = "free some space" if full else "check that the disk and permissions allow writing"
+        text = str(error).lower()
+        if "no space left" in text or "enospc" in text:
+            remedy = "free some space"
+        elif "conflict" in text:
+            remedy = "another job writes there: wait for it"
+        else:
+            remedy = "check that the disk and permissions allow writing"
         raise StoreError(
             f"{uri}: cannot write table {table!r}: {detail}: {remedy}, then run the same command "
             "again; what was committed before is kept"

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -142,8 +143,6 @@ def test_combination_index_round_trip(store: Store) -> None:
 
 
 def test_runs_decode_their_json(store: Store) -> None:
-    from datetime import UTC, datetime
-
     run = {
         "run_id": "r1",
         "task": "zsl",
@@ -226,3 +225,35 @@ def test_schemas_folder_matches_the_contracts(tmp_path: Path) -> None:
     folder = Path(__file__).resolve().parents[2] / "schemas"
     written = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     assert written == contracts(), "run 'make schemas' and commit the result"
+
+
+def test_the_tilde_means_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Store.create("~/store", LABELS, default_encoder="packaged")
+    assert Store.open("~/store").uri == str(tmp_path / "store")
+
+
+def test_optimize_keeps_the_versions_that_an_unfinished_run_reads(store: Store) -> None:
+    store.append("text_vectors", text_rows([1]), encoder_id="colour_16")
+    name = store.table_name("text_vectors", "colour_16")
+    read = store.versions([("text_vectors", "colour_16")])
+    run = {
+        "run_id": "r1",
+        "task": "zsl",
+        "encoder_id": "colour_16",
+        "status": "running",
+        "seed": 0,
+        "config": {},
+        "table_versions": read,
+        "metrics": {},
+        "checkpoint": "runs/r1",
+        "created": datetime.now(UTC),
+    }
+    store.record_run(run)
+    store.append("text_vectors", text_rows([2]), encoder_id="colour_16")
+    optimize(store, keep_days=0)
+    pinned = store.dataset("text_vectors", "colour_16", version=read[name])
+    assert pinned.count_rows() == 1
+    store.record_run({**run, "status": "finished"})
+    optimize(store, keep_days=0)
+    assert len(store.dataset("text_vectors", "colour_16").versions()) == 1
