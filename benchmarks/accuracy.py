@@ -95,7 +95,12 @@ def main() -> None:
         prepare(name, options.data, options.work, encoder, seeds=options.seeds, texts=options.texts)
         for name in options.sets
     ]
-    networks = {"residual (default)": TrainConfig(), "paper": TrainConfig.paper()}
+    networks = {
+        "residual (default)": TrainConfig(),
+        # Zero-shot's own cosines, only scaled and competing: what training starts from.
+        "residual, untrained": TrainConfig(epochs=1, lr=1e-12),
+        "paper": TrainConfig.paper(),
+    }
     tables = [_ladder_table(benches, networks)]
     if options.sweep:
         tables += [_sweep_table(bench) for bench in benches]

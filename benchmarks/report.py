@@ -79,7 +79,9 @@ def write_report(
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"-m {module.name}" if module is not None else Path(sys.argv[0]).name
-    command = f"python {program} {shlex.join(sys.argv[1:])}".strip()
+    # Where a folder lay on this machine is nobody's business; its name is enough.
+    given = [f"FOLDER/{Path(a).name}" if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    command = f"python {program} {shlex.join(given)}".strip()
     lines = [f"# {title}", ""]
     if text:
         lines += [text.strip(), ""]
