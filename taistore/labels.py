@@ -13,6 +13,8 @@ from taistore.errors import LabelError
 
 SYNONYM_SEPARATOR = "|"
 
+_SUFFIXES = ("", ".txt", ".csv")
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -67,8 +69,10 @@ class LabelSet(Sequence[Label]):
                     f"{places[first] if places else f'label {first + 1}'}: remove one of the two"
                 )
             self._by_key[label.key] = i
+        self._by_own_name: dict[str, list[int]] = {}
         self._by_name: dict[str, list[int]] = {}
         for i, label in enumerate(self._labels):
+            self._by_own_name.setdefault(normalise_name(label.name), []).append(i)
             for name in dict.fromkeys(map(normalise_name, (label.name, *label.synonyms))):
                 self._by_name.setdefault(name, []).append(i)
         self._name_counts = Counter(normalise_name(label.name) for label in self._labels)
@@ -126,13 +130,15 @@ class LabelSet(Sequence[Label]):
         return name
 
     def find(self, text: str) -> int:
-        """``label_id`` of a key, else of a name or synonym that only one label carries.
+        """``label_id`` of a key, else of a name, else of a synonym that only one label carries.
 
-        Raises :class:`LabelError` when nothing matches or several labels do.
+        A label's own name wins over the same word as another label's synonym. Raises
+        :class:`LabelError` when nothing matches or several labels do.
         """
         if text in self._by_key:
             return self._by_key[text]
-        ids = self._by_name.get(normalise_name(text), [])
+        name = normalise_name(text)
+        ids = self._by_own_name.get(name) or self._by_name.get(name, [])
         if len(ids) == 1:
             return ids[0]
         if not ids:
@@ -144,10 +150,15 @@ class LabelSet(Sequence[Label]):
 def read_labels(path: str | Path) -> LabelSet:
     """Read a label file: ``.txt`` (one name a line) or ``.csv`` with a header.
 
-    CSV columns: ``key`` (or ``mid``), ``name``, optional ``synonyms`` separated by ``|``; without
-    a key column the name is the key. Raises :class:`LabelError` with file and line.
+    In text, also without a suffix, a line that is ``#`` or starts with ``# `` is a comment. CSV
+    columns: ``key`` (or ``mid``, ``LabelName``), ``name`` (or ``DisplayName``), optional
+    ``synonyms`` separated by ``|``; without a key column the name is the key. Raises
+    :class:`LabelError` with file and line.
     """
     path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES and not path.is_dir():
+        raise LabelError(f"{path}: labels are read from .txt and .csv files: save it as one")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -160,7 +171,7 @@ def read_labels(path: str | Path) -> LabelSet:
         raise LabelError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
     if not text.strip():
         raise LabelError(f"{path}: the label file is empty: put one label on each line")
-    rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _text_rows(text)
+    rows = _csv_rows(path, text) if suffix == ".csv" else _text_rows(text)
     labels, lines = [], []
     for line, label in rows:
         labels.append(label)
@@ -173,7 +184,7 @@ def read_labels(path: str | Path) -> LabelSet:
 def _text_rows(text: str) -> Iterator[tuple[int, Label]]:
     for number, line in enumerate(text.splitlines(), start=1):
         name = " ".join(line.split())
-        if name and not name.startswith("#"):
+        if name and name != "#" and not name.startswith("# "):
             yield number, Label(name, name)
 
 
@@ -182,12 +193,15 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
     line = 1
     try:
         header = {(field or "").strip().lower(): field for field in reader.fieldnames or []}
-        name_field = header.get("name")
+        name_field = header.get("name", header.get("displayname"))
         key_field = next(
             (header[f] for f in ("key", "mid", "labelname") if f in header), name_field
         )
         if name_field is None or key_field is None:
-            raise LabelError(f"{path}: line 1: no 'name' column: the header must be key,name")
+            raise LabelError(
+                f"{path}: line 1: no 'name' column: the header must be key,name, separated by a "
+                "comma"
+            )
         synonyms_field = header.get("synonyms")
         line = reader.line_num + 1
         for row in reader:

@@ -24,6 +24,24 @@ def test_text_file(tmp_path: Path) -> None:
     assert labels.keys == ["cat", "traffic light"]
 
 
+def test_a_comment_needs_a_space(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "labels", "#\n#1 fan\n # a comment\n#tag\n"))
+    assert labels.keys == ["#1 fan", "#tag"]
+
+
+def test_csv_with_the_header_of_openimages(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "l.CSV", "LabelName,DisplayName\n/m/1,Pipe organ\n"))
+    assert list(labels) == [Label("/m/1", "Pipe organ")]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".tsv", ".xlsx", ".JSON"])
+def test_other_suffixes_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"l{suffix}"
+    path.write_bytes(b"\xff\x00cat\n")
+    with pytest.raises(LabelError, match=r"labels are read from \.txt and \.csv files"):
+        read_labels(path)
+
+
 def test_csv_with_key_name_synonyms(tmp_path: Path) -> None:
     rows = 'key,name,synonyms\n/m/1,organ,"pipe organ | church organ"\n/m/2,organ,\n'
     labels = read_labels(write(tmp_path / "l.csv", rows))
@@ -45,6 +63,7 @@ def test_csv_without_keys_takes_the_name(tmp_path: Path) -> None:
         ("l.csv", "key,name\n,cat\n", r"l\.csv: line 2: empty label"),
         ("l.csv", "key,name\na,cat\na,dog\n", r"l\.csv: line 3: label 'a' was already given"),
         ("l.csv", "mid,title\na,cat\n", r"l\.csv: line 1: no 'name' column"),
+        ("l.csv", "key;name\na;cat\n", r"l\.csv: line 1: no 'name' column: .*by a comma"),
         ("l.csv", "key,name\n", r"l\.csv: no labels below the header"),
         ("l.csv", 'key,name\n"a,cat\n', r"l\.csv: line 2: .*mend the CSV row"),
         ("l.txt", "  \n", r"l\.txt: the label file is empty"),
@@ -87,6 +106,14 @@ def test_find_by_key_name_and_synonym() -> None:
         labels.find("organ")
     with pytest.raises(LabelError, match="'dog' is not in the label set"):
         labels.find("dog")
+
+
+def test_a_name_wins_over_the_synonym_of_another() -> None:
+    plane, aeroplane = Label("1", "plane"), Label("2", "aeroplane", ("Plane", "jet"))
+    labels = LabelSet([aeroplane, plane, Label("3", "fighter", ("jet",))])
+    assert labels.find("PLANE") == 1
+    with pytest.raises(LabelError, match="ambiguous: use one of the keys 2, 3"):
+        labels.find("jet")
 
 
 @given(st.lists(KEYS, min_size=1, max_size=5), st.randoms(use_true_random=False))

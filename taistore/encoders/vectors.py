@@ -39,11 +39,16 @@ Vectors = NDArray[np.float32] | NDArray[np.float16]
 
 
 class VectorBatch(NamedTuple):
-    """Rows as they were found: ids, further fields by name, raw vectors [n, D]."""
+    """Rows as they were found: ids, further fields by name, raw vectors [n, D].
+
+    ``numbers`` counts the rows from 0 within ``path``, the bad ones included.
+    """
 
     ids: list[str]
     rows: Rows
     vectors: Vectors
+    path: Path
+    numbers: list[int]
 
 
 class BadRow(NamedTuple):
@@ -87,23 +92,30 @@ class VectorSource:
         kept: Any = np.float16 if chunk.vectors.dtype == np.float16 else np.float32
         with np.errstate(over="ignore"):
             vectors: Vectors = chunk.vectors.astype(kept, copy=False)
+            # A store keeps float16, where a large value would become infinite.
+            halves = vectors.astype(np.float16, copy=False)
         finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        fits = np.asarray(np.isfinite(halves).all(axis=1))
         named = np.array([bool(name) for name in chunk.ids])
-        good = np.asarray(finite & vectors.any(axis=1) & named)
+        good = np.asarray(fits & vectors.any(axis=1) & named)
         if good.all():
-            return VectorBatch(chunk.ids, chunk.rows, vectors)
+            numbers = list(range(chunk.first_row, chunk.first_row + len(chunk.ids)))
+            return VectorBatch(chunk.ids, chunk.rows, vectors, path, numbers)
         for i in np.nonzero(~good)[0].tolist():
             reason = chunk.faults.get(i) or (
                 "the id is empty"
                 if not chunk.ids[i]
-                else "the vector is all zeros"
-                if finite[i]
                 else "the vector holds NaN or infinity"
+                if not finite[i]
+                else "the vector is all zeros"
+                if fits[i]
+                else "the vector is too large for float16"
             )
             self._on_bad(BadRow(path, chunk.first_row + i, chunk.ids[i], reason))
         left = np.nonzero(good)[0].tolist()
         rows = {name: [values[i] for i in left] for name, values in chunk.rows.items()}
-        return VectorBatch([chunk.ids[i] for i in left], rows, vectors[good])
+        numbers = [chunk.first_row + i for i in left]
+        return VectorBatch([chunk.ids[i] for i in left], rows, vectors[good], path, numbers)
 
 
 def open_vectors(
@@ -121,8 +133,9 @@ def open_vectors(
     ``ids`` names the ids of a ``.npy`` file, as a file or a sequence; ``kind`` chooses between
     the two halves of a clip-retrieval folder; ``vector_field`` and ``id_field`` the columns where
     they cannot be told. Layouts, counts and dimensions are checked here, rows as they are read: a
-    row with an empty id, NaN, infinity or only zeros goes to ``on_bad`` and is left out; without
-    ``on_bad`` it raises :class:`EncoderError` naming file and row, as everything else does.
+    row with an empty id, NaN, infinity, a value beyond float16 or only zeros goes to ``on_bad``
+    and is left out; without ``on_bad`` it raises :class:`EncoderError` naming file and row, as
+    everything else does.
     """
     path = Path(path).expanduser()
     if isinstance(ids, str | Path):

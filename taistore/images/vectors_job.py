@@ -28,8 +28,6 @@ from taistore.store.store import Store
 JOB = "ingest-vectors"
 """Name of the job in the table ``rejects``."""
 
-_LARGEST = float(np.finfo(np.float16).max)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestImageVectorsSummary:
@@ -120,7 +118,7 @@ class _RowReader:
         self._annotations = AnnotationReader(store.labels)
 
     def read(self, batch: VectorBatch) -> EncodedBatch:
-        """The images of a batch with their vectors, float16 overflow and bad rows set aside."""
+        """The images of a batch with their vectors, bad rows set aside."""
         require_known_columns(("image", *batch.rows))
         items = [self._item(batch, i) for i in range(len(batch.ids))]
         with contextlib.closing(identify(items, workers=self._workers)) as identified:
@@ -147,8 +145,6 @@ class _RowReader:
         given = batch.ids[i]
         row = {name: values[i] for name, values in batch.rows.items()}
         try:
-            if float(np.abs(batch.vectors[i]).max()) > _LARGEST:
-                raise RowError("the vector is too large for float16", reason="bad_vector")
             annotation, split = self._annotations.annotation(row), self._annotations.split(row)
             path = self._file(given)
             return SourceImage(

@@ -115,6 +115,7 @@ class _Job:
         self.written += write_texts(self._store, self._encoder, fresh)
         self.present += len(rows) - len(fresh)
         bar.advance(len(lines))
+        self._clear_rejects(lines, bad)
         self._reject(bad)
 
     def _labelled(
@@ -154,6 +155,13 @@ class _Job:
             seed=None,
             tokens=tokens,
         )
+
+    def _clear_rejects(self, lines: Iterable[Line], bad: Iterable[BadLine]) -> None:
+        """Forget what an earlier run held against lines that are good now."""
+        still = {line.line for line in bad}
+        good = [f"{self._path}:{line.line}" for line in lines if line.line not in still]
+        if good:
+            self._store.clear_rejects(JOB, good)
 
     def _reject(self, bad: list[BadLine]) -> None:
         if not bad:

@@ -3,10 +3,9 @@
 Shapes: N labels, D dimension of the vectors.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +54,10 @@ def ingest_text_vectors(
     """Store text vectors under the encoder ``vectors:<name>``; a rerun adds nothing twice.
 
     An id is a label's key or name, or a caption; the text is ``template`` with ``{}`` replaced by
-    it. Labels come from a field ``labels`` (a list of names or keys), else from the id as a label,
-    else from the labels that the text mentions. The mean of a label's own texts becomes its
-    zero-shot prompt vector. Rows that are not finite or name unknown labels go to ``rejects``.
+    it. Labels come from a field ``labels`` (a list of names or keys, or one of them), else from the
+    id as a label, else from the labels that the text mentions. The mean of a label's own texts
+    becomes its zero-shot prompt vector. Rows that :func:`open_vectors` finds bad, or whose labels
+    are unknown or not text, go to ``rejects``, by file and row from 0.
     Raises :class:`EncoderError` on files that do not fit, :class:`TextError` where no row is
     usable.
     """
@@ -65,39 +65,26 @@ def ingest_text_vectors(
     source = open_vectors(path, ids, kind="text", on_bad=bad.append)
     info = imported_info(name, dim=source.dim)
     store.register_encoder(info)
-    labels = store.labels
-    finder = _Finder(labels, template)
-    read = written = present = unlabelled = rejected = 0
+    job = _Job(store, info.encoder_id, template)
     with progress("text vectors", total=source.count, unit="rows") as bar:
         for batch in source:
-            refused: list[tuple[str, str, str]] = []
-            rows = [row for row in finder.rows(batch, refused) if row is not None]
-            unlabelled += len(batch.ids) - len(rows) - len(refused)
-            new = _append(store, info.encoder_id, rows, batch.vectors)
-            written += new
-            present += len(rows) - new
-            read += len(batch.ids)
-            refused += [(f"{b.path}:{b.row}", "bad_vector", b.reason) for b in bad]
-            read += len(bad)
-            bad.clear()
-            rejected += len(refused)
-            store.reject(JOB, [(f"{path}:{where}", why, detail) for where, why, detail in refused])
-            bar.advance(len(batch.ids))
-    if not written and not present:
-        raise TextError(
-            f"{path}: none of {read:,} rows names a label of the store: give ids that are label "
-            "names, or rows with a field 'labels'"
-        )
+            bar.advance(len(batch.ids) + len(bad))
+            job.set_aside(bad)
+            job.run(batch)
+        # A batch of nothing but bad rows is never yielded.
+        bar.advance(len(bad))
+        job.set_aside(bad)
+    job.check_some_usable(path)
     return IngestTextVectorsSummary(
         encoder=info.spec,
         encoder_id=info.encoder_id,
-        read=read,
-        written=written,
-        present=present,
-        unlabelled=unlabelled,
-        rejected=rejected,
+        read=job.read,
+        written=job.written,
+        present=job.present,
+        unlabelled=job.unlabelled,
+        rejected=job.rejected,
         labels_with_prompt=_write_prompts(store, info.encoder_id),
-        labels=len(labels),
+        labels=len(store.labels),
     )
 
 
@@ -108,32 +95,93 @@ class _Row:
     label_ids: tuple[int, ...]
 
 
-class _Finder:
-    def __init__(self, labels: LabelSet, template: str) -> None:
-        self._labels = labels
+class _Reject(NamedTuple):
+    uri: str
+    reason: str
+    detail: str
+
+
+class _Job:
+    """Turns batches of vectors into rows of the store and counts what became of them."""
+
+    def __init__(self, store: Store, encoder_id: str, template: str) -> None:
+        self._store = store
+        self._encoder_id = encoder_id
         self._template = template
-        self._filter = NounFilter(labels)
+        self._labels: LabelSet = store.labels
+        self._filter = NounFilter(self._labels)
+        self.read = self.written = self.present = self.unlabelled = self.rejected = 0
+        self._last: _Reject | None = None
 
-    def rows(
-        self, batch: VectorBatch, refused: list[tuple[str, str, str]]
-    ) -> Iterator[_Row | None]:
+    def run(self, batch: VectorBatch) -> None:
+        """Label and append the rows of one batch."""
         named: list[Any] = batch.rows.get("labels", [None] * len(batch.ids))
-        for position, (given, names) in enumerate(zip(batch.ids, named, strict=True)):
-            text = self._template.replace("{}", given)
+        rows: list[_Row] = []
+        refused: list[_Reject] = []
+        good: list[str] = []
+        for i, (given, names) in enumerate(zip(batch.ids, named, strict=True)):
+            text, uri = self._template.replace("{}", given), _uri(batch.path, batch.numbers[i])
             try:
-                found = self._label_ids(given, text, names)
+                label_ids = self._label_ids(given, text, names)
             except LabelError as error:
-                refused.append((given, "unknown_label", str(error)))
-                continue
-            yield _Row(position, text, found) if found else None
+                refused.append(_Reject(uri, "unknown_label", str(error)))
+            except TextError as error:
+                refused.append(_Reject(uri, "bad_labels", str(error)))
+            else:
+                good.append(uri)
+                if label_ids:
+                    rows.append(_Row(i, text, label_ids))
+        new = _append(self._store, self._encoder_id, rows, batch.vectors)
+        self.read += len(batch.ids)
+        self.written += new
+        self.present += len(rows) - new
+        self.unlabelled += len(good) - len(rows)
+        if good:
+            self._store.clear_rejects(JOB, good)
+        self._reject(refused)
 
-    def _label_ids(self, given: str, text: str, names: list[str] | None) -> tuple[int, ...]:
+    def set_aside(self, bad: list[BadRow]) -> None:
+        """Reject the bad rows met so far, which are taken out of ``bad``."""
+        self.read += len(bad)
+        self._reject([_Reject(_uri(b.path, b.row), "bad_vector", b.reason) for b in bad])
+        bad.clear()
+
+    def check_some_usable(self, path: str | Path) -> None:
+        """Raise where all files gave nothing."""
+        if self.written or self.present:
+            return
+        if self._last is not None and not self.unlabelled:
+            raise TextError(
+                f"{path}: none of {self.read:,} rows is usable (last: {self._last.uri}: "
+                f"{self._last.detail}): mend them, the table 'rejects' has them all"
+            )
+        raise TextError(
+            f"{path}: none of {self.read:,} rows names a label of the store: give ids that are "
+            "label names, or rows with a field 'labels'"
+        )
+
+    def _label_ids(self, given: str, text: str, names: object) -> tuple[int, ...]:
+        if isinstance(names, str):
+            return (self._labels.find(names),)
         if names is not None:
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise TextError(f"labels is {names!r:.80}: give a list of label names or keys")
             return tuple(sorted({self._labels.find(name) for name in names}))
         try:
             return (self._labels.find(given),)
         except LabelError:
             return self._filter.find(text).label_ids
+
+    def _reject(self, rejects: list[_Reject]) -> None:
+        if rejects:
+            self._store.reject(JOB, rejects)
+            self.rejected += len(rejects)
+            self._last = rejects[-1]
+
+
+def _uri(path: Path, row: int) -> str:
+    """Names a row in the table ``rejects``, as the image vectors of the same job do."""
+    return f"{path}: row {row}"
 
 
 def _append(store: Store, encoder_id: str, rows: list[_Row], vectors: NDArray[Any]) -> int:

@@ -151,6 +151,22 @@ def test_a_value_beyond_single_precision_is_a_bad_row(tmp_path: Path) -> None:
         list(read_vectors(_npy(tmp_path, array, ["a", "b"])))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_value_beyond_half_precision_is_a_bad_row(tmp_path: Path, dtype: Any) -> None:
+    array = _table(4).astype(dtype)
+    array[0, 0], array[2, 1] = 65504, -65520
+    bad: list[BadRow] = []
+    path = _npy(tmp_path, array, ["a", "b", "c", "d"])
+    (batch,) = read_vectors(path, on_bad=bad.append)
+    assert (batch.ids, batch.path, batch.numbers) == (["a", "b", "d"], path, [0, 1, 3])
+    assert [(b.row, b.reason) for b in bad] == [(2, "the vector is too large for float16")]
+
+
+def test_rows_are_numbered_within_their_file(tmp_path: Path) -> None:
+    batches = list(read_vectors(_npy(tmp_path, _table(5), list("abcde")), batch_size=3))
+    assert [b.numbers for b in batches] == [[0, 1, 2], [3, 4]]
+
+
 def test_parquet_rows_of_another_length_or_without_a_vector_are_bad(tmp_path: Path) -> None:
     vectors = pa.array([[1.0, 2.0], [1.0], None, [3.0, None], [5.0, 6.0]], pa.list_(pa.float32()))
     table: dict[str, Any] = {

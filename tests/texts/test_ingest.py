@@ -114,6 +114,15 @@ def test_too_many_rejects_stop_the_job_and_keep_the_good(store: Store, tmp_path:
     assert ingest_texts(store, ColourEncoder(), path, max_rejects=2).rejected == 2
 
 
+def test_mended_lines_are_rejects_no_longer(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"text": "a red box"}\n{\n{"text": "x", "labels": ["purple"]}\n', "utf-8")
+    assert ingest_texts(store, ColourEncoder(), path).rejected == 2
+    path.write_text('{"text": "a red box"}\n{"text": "blue"}\n{\n', "utf-8")
+    assert ingest_texts(store, ColourEncoder(), path).rejected == 1
+    assert {r["uri"]: r["reason"] for r in _rows(store, "rejects")} == {f"{path}:3": "malformed"}
+
+
 def test_human_captions_find_most_coco_objects(shared_data: Path, tmp_path: Path) -> None:
     from taistore.labels import read_labels
 
