@@ -108,9 +108,9 @@ def test_bad_rows_are_set_aside(store: Store, tmp_path: Path) -> None:
     summary = ingest_image_vectors(store, "mine", path)
     assert (summary.read, summary.added, summary.rejected, summary.written) == (6, 2, 4, 2)
     assert _rejects(store) == [
-        ("v.npy: 2", "bad_vector"),
         ("v.npy: 3", "unknown_label"),
         ("v.npy: row 1", "bad_vector"),
+        ("v.npy: row 2", "bad_vector"),
         ("v.npy: x y", "bad_name"),
     ]
     assert set(_rows(store)) == {uri_image_id("0"), uri_image_id("5")}
