@@ -36,7 +36,7 @@ class ScoreSummary:
     """What one job did. ``images`` are in the file, ``resumed`` of them from an earlier start.
 
     ``without_tags`` of them have none above the threshold. ``rejected`` images are in the table
-    ``rejects``. ``step`` ranked the labels.
+    ``rejects`` (until they succeed). ``step`` ranked the labels.
     """
 
     run_id: str
@@ -92,8 +92,8 @@ def score(
     ``resume=False`` starts anew. A bad image goes to the store's ``rejects`` and the job goes on.
 
     Raises :class:`ScoringError` when ``out`` cannot be written or is there already (without
-    ``overwrite``), when no image could be scored or past ``max_rejects``; and what
-    :func:`~taistore.scoring.run.open_run` and the source raise.
+    ``overwrite``) or another job writes it, when no image could be scored or past
+    ``max_rejects``; and what :func:`~taistore.scoring.run.open_run` and the source raise.
     """
     started = time.monotonic()
     require_suffix(Path(out))
@@ -126,10 +126,12 @@ def score(
             max_pixels=max_pixels,
         )
     job = _Job(store, run.ladder, choice, file, source=name, max_rejects=max_rejects)
-    with contextlib.closing(batches), progress("score", total=total or None, unit="image") as bar:
-        for done in job.run(batches):
-            bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
-    tags, without_tags = file.finish()
+    with contextlib.closing(file):
+        bars = progress("score", total=total or None, unit="image")
+        with contextlib.closing(batches), bars as bar:
+            for done in job.run(batches):
+                bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
+        tags, without_tags = file.finish()
     return ScoreSummary(
         run_id=run_id,
         source=name,
@@ -193,6 +195,9 @@ class _Job:
         self._source = source
         self._max_rejects = max_rejects
         self._first_reject: tuple[str, str, str] | None = None
+        # Looking for rejects to clear costs a scan a batch; mostly there are none at all.
+        earlier = store.scan("rejects", columns=["uri"], where={"job": JOB})
+        self._rejects_before = any(batch.num_rows for batch in earlier)
 
     def run(self, batches: Iterator[ScorableBatch]) -> Iterator[int]:
         """Score everything; yields the number of images that each batch brought to an end."""
@@ -220,6 +225,9 @@ class _Job:
             tags = tag_table(
                 batch.image_ids, batch.uris, scores, labels=self._store.labels, choice=self._choice
             )
+            # Cleared before a part can hold them: a later start would skip them.
+            if self._rejects_before:
+                self._store.clear_rejects(JOB, batch.uris)
             self._file.add(tags, images=len(batch.image_ids))
             self.scored += len(batch.image_ids)
 
@@ -235,7 +243,6 @@ class _Job:
     def _require_success(self) -> None:
         if self.scored or self._file.resumed:
             return
-        self._file.drop_empty()
         if self.rejected:
             raise ScoringError(
                 f"{self._source}: none of {self.rejected} images could be scored "

@@ -4,6 +4,7 @@ The page needs nothing from elsewhere: photos are embedded as small upright JPEG
 """
 
 import base64
+import errno
 import io
 import itertools
 import os
@@ -93,9 +94,10 @@ def write_page(
     truth it knows are marked right or wrong, and missed labels named. ``about`` is a line below
     the title, ``footer`` one at the end. The page opens with the tags from ``least_score`` on,
     which its reader can change. Raises :class:`ScoringError` where ``tags`` cannot be read or
-    ``page`` cannot be written.
+    ``page`` cannot be written (see :func:`require_page`).
     """
     tags, page = Path(tags), Path(page)
+    require_page(page, tags)
     images = list(itertools.islice(_images(read_tags(tags)), max_images))
     total = count_images(tags) if len(images) == max_images else len(images)
     known = _known_labels(store, images) if store is not None else {}
@@ -122,6 +124,28 @@ def write_page(
     return PageSummary(
         page=str(page), images=len(images), left_out=left_out, without_preview=without
     )
+
+
+def require_page(page: Path, tags: Path) -> None:
+    """Find out before a long job whether a page can be written; writes nothing.
+
+    Raises :class:`ScoringError` where ``page`` is a directory, the file of tags itself, or in a
+    place that cannot be written.
+    """
+    try:
+        if page.is_dir():
+            raise ScoringError(f"{page} is a directory: name a file for --html")
+        if page.resolve() == tags.resolve():
+            raise ScoringError(f"{page} is the file of tags: name another file for --html")
+        folder = page.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unwritable(page, error) from error
 
 
 def _images(rows: Iterable[dict[str, Any]]) -> Iterator[_TaggedImage]:
@@ -230,6 +254,9 @@ def _write(page: Path, html: str) -> None:
         temporary.write_text(html, encoding="utf-8")
         temporary.replace(page)
     except OSError as error:
-        raise ScoringError(
-            f"{page}: cannot be written ({error.strerror or error}): name another file"
-        ) from error
+        raise _unwritable(page, error) from error
+
+
+def _unwritable(page: Path, error: Exception) -> ScoringError:
+    detail = getattr(error, "strerror", None) or error
+    return ScoringError(f"{page}: cannot be written ({detail}): name another file for --html")

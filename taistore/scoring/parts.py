@@ -1,18 +1,19 @@
 """A file of tags in the making: parts that appear whole, skipped on rerun, merged at the end.
 
 ``tags.csv`` grows in ``tags.csv.parts/``. A part holds the tags of some images; an image that got
-no tag has one row of rank 0 there, so that the parts alone say which images are done.
+no tag has one row of rank 0 there, so that the parts alone say which images are done. A lock on
+a file in there keeps a second job out; the system drops it when its process ends, however it ends.
 """
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ PART_SECONDS = 60.0
 
 _JOB_KEY = b"taistore:score"
 _MERGED = "merged.tmp"
+_LOCK = "lock"
 
 T = TypeVar("T")
 
@@ -36,7 +38,8 @@ class TagFile:
     """The output of one scoring job; ``job`` holds the options that decide what is in it.
 
     Raises :class:`ScoringError` when ``out`` cannot be written, is finished already (without
-    ``overwrite``), or has parts of a job with other options. ``resume=False`` drops earlier parts.
+    ``overwrite``), is being written by another job, or has parts of a job with other options.
+    ``resume=False`` drops earlier parts. :meth:`close` lets the next job at ``out``.
     """
 
     def __init__(
@@ -56,19 +59,23 @@ class TagFile:
         self._rows: list[pa.Table] = []
         self._images = 0
         self._since = time.monotonic()
-        self._prepare(overwrite=overwrite, resume=resume)
-        for path in self._paths():
-            self.done.add(map(str, _read_part(path).column(done_by).unique().to_pylist()))
+        self._lock: IO[bytes] | None = None
+        try:
+            self._prepare(overwrite=overwrite, resume=resume)
+            for path in self._paths():
+                self.done.add(map(str, _read_part(path).column(done_by).unique().to_pylist()))
+        except BaseException:
+            self.close()
+            raise
         self.resumed = len(self.done)
 
     def _prepare(self, *, overwrite: bool, resume: bool) -> None:
-        if self.out.is_dir():
-            raise ScoringError(f"{self.out} is a directory: name a file for --out")
-        if self.out.exists() and not overwrite:
-            raise ScoringError(
-                f"{self.out} is there already, finished: give --overwrite to replace it, or "
-                "another --out"
-            )
+        self._require_free(overwrite=overwrite)
+        with _writing(self.out):
+            self._parts.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self._parts / _LOCK, self.out)
+        # Another job may have finished between the first look and the lock.
+        self._require_free(overwrite=overwrite)
         with _writing(self.out):
             paths = self._paths()
             # Parts older than a finished file were left behind when their job was killed last.
@@ -76,19 +83,27 @@ class TagFile:
                 path.stat().st_mtime_ns <= self.out.stat().st_mtime_ns for path in paths
             )
             if left or not resume:
-                shutil.rmtree(self._parts, ignore_errors=True)
-            self._parts.mkdir(parents=True, exist_ok=True)
+                self._drop_parts()
             for leftover in self._parts.glob("*.tmp"):
                 leftover.unlink()
         self._require_same_job(overwrite=overwrite)
+
+    def _require_free(self, *, overwrite: bool) -> None:
+        if self.out.is_dir():
+            raise ScoringError(f"{self.out} is a directory: name a file for --out")
+        if self.out.exists() and not overwrite:
+            raise ScoringError(
+                f"{self.out} is there already, finished: give --overwrite to replace it, or "
+                "another --out"
+            )
 
     def _require_same_job(self, *, overwrite: bool) -> None:
         for path in self._paths()[:1]:
             before = json.loads(_reading(path, pq.read_schema).metadata[_JOB_KEY])
             differing = [name for name in self._job if before.get(name) != self._job[name]]
             if differing and overwrite:
-                shutil.rmtree(self._parts)
-                self._parts.mkdir()
+                with _writing(self.out):
+                    self._drop_parts()
             elif differing:
                 name = differing[0]
                 raise ScoringError(
@@ -99,6 +114,10 @@ class TagFile:
 
     def _paths(self) -> list[Path]:
         return sorted(self._parts.glob("part-*.parquet"))
+
+    def _drop_parts(self) -> None:
+        for path in self._paths():
+            path.unlink()
 
     def add(self, tags: pa.Table, *, images: int) -> None:
         """Take the tags of ``images`` more images; writes a part when one is due."""
@@ -138,13 +157,43 @@ class TagFile:
                     written += tags.num_rows
                     writer.write(tags)
             _settle(merged, self.out)
-        shutil.rmtree(self._parts, ignore_errors=True)
+        with contextlib.suppress(OSError):  # The file is whole: what stays behind does no harm.
+            self._drop_parts()
+        self.close()
         return written, without
 
-    def drop_empty(self) -> None:
-        """Remove the folder of parts where nothing was written."""
-        if self._parts.is_dir() and not self._paths():
-            shutil.rmtree(self._parts, ignore_errors=True)
+    def close(self) -> None:
+        """Let other jobs write here; parts stay, a folder without any goes. Writes nothing."""
+        if self._lock is None:
+            return
+        if not self._paths():
+            # The lock goes last: whoever comes before that is refused and leaves nothing there.
+            with contextlib.suppress(OSError):
+                for leftover in self._parts.glob("*.tmp"):
+                    leftover.unlink()
+                (self._parts / _LOCK).unlink()
+                self._parts.rmdir()
+        self._lock.close()
+        self._lock = None
+
+
+def _locked(path: Path, out: Path) -> IO[bytes]:
+    """The open file that holds the lock until it is closed."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The job that held it may have removed the file as it ended: then the lock is on nothing.
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+    except BlockingIOError:
+        pass
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    raise ScoringError(
+        f"{out}: another job is writing it: wait until that one has ended, or name another --out"
+    )
 
 
 def _read_part(path: Path) -> pa.Table:

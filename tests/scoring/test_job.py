@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -173,6 +173,53 @@ def test_bad_images_are_set_aside_and_the_rest_is_scored(
     assert sorted(row["reason"] for row in rejects)[0] == "empty"
 
 
+def test_what_succeeds_later_is_no_reject_any_more(
+    store: Store, encoder: ColourEncoder, photos: Path, tmp_path: Path
+) -> None:
+    mended, broken = photos / "0000 mended.png", photos / "0001 broken.png"
+    whole = sorted(photos.iterdir())[0].read_bytes()
+    for path in (mended, broken):
+        path.write_bytes(b"")
+    store.reject("ingest-images", [(str(mended), "empty", "of another job")])
+
+    def rejected() -> list[tuple[str, str]]:
+        rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
+        return sorted((row["job"], Path(row["uri"]).name) for row in rows)
+
+    def run() -> None:
+        source = open_source(photos, store.labels)
+        out, vectors = tmp_path / "tags.csv", prompts(encoder)
+        score(store, "run-1", source, out, encoder=encoder, prompts_ND=vectors, overwrite=True)
+
+    run()
+    other = ("ingest-images", mended.name)
+    assert rejected() == [other, ("score", mended.name), ("score", broken.name)]
+    mended.write_bytes(whole)
+    run()
+    assert set(rejected()) == {other, ("score", broken.name)}
+
+
+def test_two_jobs_at_the_same_file_do_not_mix(
+    store: Store, encoder: ColourEncoder, tmp_path: Path
+) -> None:
+    add_pictures(store, encoder)
+    out, refusals = tmp_path / "tags.csv", []
+
+    class Second(_Killer):
+        def advance(self, amount: int = 1, **figures: float) -> None:
+            with pytest.raises(ScoringError, match="another job is writing it") as caught:
+                score(store, "run-1", None, out, prompts_ND=prompts(encoder))
+            refusals.append(str(caught.value))
+
+    def second(description: str, *, total: int | None, unit: str) -> ProgressBar:
+        return Second(0)
+
+    summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder), progress=second)
+    assert len(refusals) == 1
+    assert "\n" not in refusals[0]
+    assert summary.images == len(tags(out)) == len(PICTURES)
+
+
 def test_the_same_content_under_two_paths_is_tagged_under_both(
     store: Store, encoder: ColourEncoder, photos: Path, tmp_path: Path
 ) -> None:
@@ -193,7 +240,7 @@ class _Killer:
     def __init__(self, after: int) -> None:
         self._left = after
 
-    def __enter__(self) -> "_Killer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

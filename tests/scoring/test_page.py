@@ -22,7 +22,7 @@ from taistore.contracts import SCORES
 from taistore.errors import ScoringError
 from taistore.labels import Label, LabelSet
 from taistore.scoring.files import tag_writer
-from taistore.scoring.page import write_page
+from taistore.scoring.page import require_page, write_page
 from taistore.scoring.page_html import inline_json, render, visible
 from taistore.store.store import Store
 from tests.fakes import colour_image
@@ -254,6 +254,25 @@ def test_pages_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         write_page(tags, tags / "page.html")
     with pytest.raises(ScoringError, match=r"no.csv: not a readable file of tags"):
         write_page(tmp_path / "no.csv", tmp_path / "page.html")
+
+
+def test_places_for_a_page_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    tags = write_tags(tmp_path / "tags.csv", [])
+    before = tags.read_bytes()
+    for page, complaint in {
+        "/": "/ is a directory: name a file for --html",
+        str(tmp_path): "is a directory",
+        f"{tmp_path}/deep/../tags.csv": "tags.csv is the file of tags: name another file",
+        f"{tags}/deep/page.html": r"cannot be written \(Not a directory\)",
+        f"{tmp_path}/{'x' * 300}": r"cannot be written \(File name too long\)",
+    }.items():
+        for refuse in (require_page, lambda page, tags: write_page(tags, page)):
+            with pytest.raises(ScoringError, match=complaint) as caught:
+                refuse(Path(page), tags)
+            assert "\n" not in str(caught.value)
+    require_page(tmp_path / "new" / "folder" / "page.html", tags)
+    assert list(tmp_path.iterdir()) == [tags]
+    assert tags.read_bytes() == before
 
 
 @pytest.fixture(scope="module")

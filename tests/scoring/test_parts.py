@@ -1,6 +1,10 @@
 """The output in the making: whole parts, no surprises with files that are there."""
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,12 @@ def new(out: Path, **options: Any) -> TagFile:
     return TagFile(out, **({"job": JOB, "done_by": "image_id"} | options))
 
 
+def resumed(out: Path, **options: Any) -> int:
+    """How many images a new start finds done."""
+    with contextlib.closing(new(out, **options)) as file:
+        return file.resumed
+
+
 def test_parts_are_resumed_and_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PART_IMAGES", 2)
     out = tmp_path / "deep" / "tags.jsonl"
@@ -36,6 +46,7 @@ def test_parts_are_resumed_and_merged(tmp_path: Path, monkeypatch: pytest.Monkey
     file.add(rows("a"), images=1)
     file.add(rows("b", "c"), images=2)
     file.add(rows("lost"), images=1)  # a kill comes before the next part is due
+    file.close()
     again = new(out)
     assert again.resumed == 3
     assert again.done.new(["a", "b", "c", "lost"]) == [False, False, False, True]
@@ -50,6 +61,7 @@ def test_a_half_written_part_is_no_part(tmp_path: Path) -> None:
     file = new(out)
     file.add(rows("a"), images=1)
     file.flush()
+    file.close()
     (tmp_path / "tags.csv.parts" / "part-00000001.tmp").write_bytes(b"half")
     again = new(out)
     assert again.resumed == 1
@@ -62,8 +74,10 @@ def test_a_part_is_written_when_time_has_passed(
 ) -> None:
     monkeypatch.setattr(module, "PART_SECONDS", 0.0)
     out = tmp_path / "tags.csv"
-    new(out).add(rows("a"), images=1)
-    assert new(out).resumed == 1
+    file = new(out)
+    file.add(rows("a"), images=1)
+    file.close()
+    assert resumed(out) == 1
 
 
 def test_a_finished_file_is_only_replaced_on_request(tmp_path: Path) -> None:
@@ -76,8 +90,10 @@ def test_a_finished_file_is_only_replaced_on_request(tmp_path: Path) -> None:
     file.add(rows("a"), images=1)
     file.flush()
     assert out.read_bytes() == before
+    file.close()
     # An interrupted replacement goes on where it stopped.
-    assert new(out, overwrite=True).resumed == 1
+    file = new(out, overwrite=True)
+    assert file.resumed == 1
     file.finish()
     assert len(list(read_tags(out))) == 1
 
@@ -87,10 +103,11 @@ def test_parts_left_behind_by_a_finished_job_are_not_resumed(tmp_path: Path) -> 
     file = new(out)
     file.add(rows("a"), images=1)
     file.flush()
+    file.close()
     out.write_text("finished")
     later = (tmp_path / "tags.csv.parts" / "part-00000000.parquet").stat().st_mtime + 5
     os.utime(out, (later, later))
-    assert new(out, overwrite=True).resumed == 0
+    assert resumed(out, overwrite=True) == 0
 
 
 def test_parts_of_another_job_are_not_mixed(tmp_path: Path) -> None:
@@ -98,11 +115,12 @@ def test_parts_of_another_job_are_not_mixed(tmp_path: Path) -> None:
     file = new(out)
     file.add(rows("a"), images=1)
     file.flush()
+    file.close()
     other = {**JOB, "top-k": 3}
     with pytest.raises(ScoringError, match="an unfinished job with top-k 2, not 3"):
         new(out, job=other)
-    assert new(out).resumed == 1
-    assert new(out, job=other, overwrite=True).resumed == 0
+    assert resumed(out) == 1
+    assert resumed(out, job=other, overwrite=True) == 0
 
 
 def test_resuming_can_be_turned_off(tmp_path: Path) -> None:
@@ -110,7 +128,8 @@ def test_resuming_can_be_turned_off(tmp_path: Path) -> None:
     file = new(out)
     file.add(rows("a"), images=1)
     file.flush()
-    assert new(out, resume=False).resumed == 0
+    file.close()
+    assert resumed(out, resume=False) == 0
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
@@ -138,7 +157,8 @@ def test_a_full_disk_keeps_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.add(rows("b"), images=1)
         with pytest.raises(ScoringError, match=r"No space left on device\): mend that"):
             file.flush()
-    assert new(out).resumed == 1
+    file.close()
+    assert resumed(out) == 1
 
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
@@ -146,7 +166,45 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     file = new(out)
     file.add(rows("a"), images=1)
     file.flush()
+    file.close()
     part = tmp_path / "tags.csv.parts" / "part-00000000.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(ScoringError, match=r"part-00000000.parquet: damaged"):
         new(out)
+
+
+def test_a_second_job_at_the_same_file_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "tags.csv"
+    file = new(out)
+    file.add(rows("a"), images=1)
+    file.flush()
+    for options in ({}, {"overwrite": True}, {"resume": False}, {"job": {"run": "other"}}):
+        with pytest.raises(ScoringError, match=r"tags.csv: another job is writing it: wait"):
+            new(out, **options)
+    file.add(rows("b"), images=1)
+    assert file.finish() == (2, 0)
+    assert list(tmp_path.iterdir()) == [out]
+    new(out, overwrite=True).close()
+
+
+def test_a_lock_whose_job_was_killed_does_not_hold(tmp_path: Path) -> None:
+    out = tmp_path / "tags.csv"
+    code = f"""
+import os, pathlib, signal
+import tests.scoring.test_parts as t
+file = t.new(pathlib.Path({str(out)!r}))
+file.add(t.rows("a"), images=1)
+file.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (tmp_path / "tags.csv.parts" / "lock").exists()
+    assert resumed(out) == 1
+
+
+def test_a_job_that_made_nothing_leaves_nothing(tmp_path: Path) -> None:
+    file = new(tmp_path / "tags.csv")
+    file.close()
+    file.close()
+    assert not list(tmp_path.iterdir())
