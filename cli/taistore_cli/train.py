@@ -15,6 +15,9 @@ from taistore_cli.options import (
 )
 from taistore_cli.output import Output
 
+WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"}
+"""Options that do not change what a run computes."""
+
 
 @click.command()
 @click.option(
@@ -54,7 +57,9 @@ from taistore_cli.output import Output
     help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 512]",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--resume", "resume_run", metavar="RUN", help="Continue a run that was stopped.")
+@click.option(
+    "--resume", "resume_run", metavar="RUN", help="Continue a stopped run (an id, or latest)."
+)
 @click.option(
     "--out",
     "folder",
@@ -87,27 +92,52 @@ def command(
     Example:
       taistore train --task zsl
     """
+    given = _given()
+    if resume_run is not None and given - WITH_RESUME:
+        raise click.UsageError(
+            f"{min(given - WITH_RESUME)} cannot change with --resume: a run goes on with its own "
+            "settings; leave it out, or train a new run"
+        )
     from taistore.adapter.config import TrainConfig
     from taistore.adapter.training import resume, train
 
     store = open_store(store_uri)
-    if resume_run is not None:
-        result = resume(store, resume_run, progress=out.progress)
-    else:
-        chosen = {name: value for name, value in settings.items() if value is not None}
-        make = TrainConfig.paper if network == "paper" else TrainConfig
-        config = make(**{**chosen, "task": task, "device": device})
-        info = registered_encoder(store, encoder_spec)
-        prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
-        result = train(
-            store,
-            info.encoder_id,
-            config,
-            prompts_ND=prompts_ND,
-            out=folder,
-            progress=out.progress,
-        )
+    started: list[str] = []
+
+    def on_start(run_id: str) -> None:
+        started.append(run_id)
+        out.note(f"run {run_id}")
+
+    try:
+        if resume_run is not None:
+            result = resume(
+                store,
+                resume_run,
+                device=device if "--device" in given else None,
+                progress=out.progress,
+                on_start=on_start,
+            )
+        else:
+            chosen = {name: value for name, value in settings.items() if value is not None}
+            make = TrainConfig.paper if network == "paper" else TrainConfig
+            config = make(**{**chosen, "task": task, "device": device})
+            info = registered_encoder(store, encoder_spec)
+            prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
+            result = train(
+                store,
+                info.encoder_id,
+                config,
+                prompts_ND=prompts_ND,
+                out=folder,
+                progress=out.progress,
+                on_start=on_start,
+            )
+    except (KeyboardInterrupt, click.Abort):
+        for run_id in started:
+            out.note(f"stopped; to go on: taistore train --resume {run_id}")
+        raise
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    state = " is finished already" if result.finished_before else ""
     return out.result(
         {
             "run_id": result.run_id,
@@ -115,7 +145,18 @@ def command(
             "config": result.config.to_json(),
             "metrics": result.metrics,
         },
-        f"run {result.run_id} ({figures})\n"
+        f"run {result.run_id}{state} ({figures})\n"
         f"next: taistore evaluate {result.run_id}, taistore score {result.run_id} photos/ "
         "--out tags.parquet",
     )
+
+
+def _given() -> set[str]:
+    """The options on the command line, by name."""
+    context = click.get_current_context()
+    return {
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    }

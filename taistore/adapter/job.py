@@ -5,12 +5,17 @@ from a generator seeded by the run's seed and the step's number, so that a step 
 whatever went before it.
 """
 
+import contextlib
 import importlib.metadata
 import math
 import platform
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,6 +40,10 @@ LOSS_EVERY = 20
 SAMPLE_ROWS = 2048
 BF16_FROM_BATCH = 256
 _LIBRARIES = ("torch", "numpy", "lancedb", "pylance", "safetensors")
+
+
+class _DivergedError(TrainingError):
+    """The loss is not finite, so that the weights are not worth keeping."""
 
 
 @dataclass(kw_only=True)
@@ -62,25 +71,36 @@ class TrainingJob:
         self.device = next(self.network.parameters()).device
         self.generator = torch.Generator(self.device)
         self.loss = math.nan
+        self.done = 0
 
     def run(self, first: int, progress: Progress) -> dict[str, float]:
         began = time.monotonic()
+        self.done = first
         try:
             self._train(first, progress)
-        except TrainingError:
+            metrics = {
+                "loss": self.loss,
+                "steps": float(self.total),
+                "seconds": time.monotonic() - began,
+            }
+            save_adapter(self.folder, self.network, self._card(metrics))
+            self._record("finished", metrics)
+        except _DivergedError:
             self._record("failed", {})
             raise
-        metrics = {
-            "loss": self.loss,
-            "steps": float(self.total),
-            "seconds": time.monotonic() - began,
-        }
-        save_adapter(self.folder, self.network, self._card(metrics))
-        self._record("finished", metrics)
+        except BaseException as error:
+            # The reader is to see what ended the training, not that it could not be saved too.
+            with contextlib.suppress(Exception):
+                self.save()
+            if isinstance(error, TrainingError):
+                self._record("failed", {})
+            raise
         return metrics
 
-    def save(self, step: int) -> None:
-        save_state(self.folder, self.network, self.optimizer, Position(step=step, run=self.start))
+    def save(self) -> None:
+        """Write what the run needs to go on from the steps that are done."""
+        position = Position(step=self.done, run=self.start, loss=self.loss)
+        save_state(self.folder, self.network, self.optimizer, position)
 
     def start_residual(
         self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]
@@ -130,25 +150,24 @@ class TrainingJob:
         self.network.eval()
         with torch.inference_mode():
             logits_BN = self.network(self._sample().vectors.to(self.device)).float()
-            spread = max(float(logits_BN.std()), 1e-6)
+            spread = float(logits_BN.std(correction=0).clamp_min(1e-6))
             energy = spread * torch.logsumexp(logits_BN / spread, dim=1).mean()
         return spread, float(energy)
 
     def _train(self, first: int, progress: Progress) -> None:
         self.network.train()
         per_epoch = self.source.batches_per_epoch
-        step, shown, saved = first, first, time.monotonic()
+        shown, saved = first, time.monotonic()
         with progress("train", total=self.total - first, unit="steps") as bar:
             for epoch in range(first // per_epoch, self.config.epochs):
-                begin = step - epoch * per_epoch
+                begin = self.done - epoch * per_epoch
                 for batch in self.source.batches(epoch=epoch, start=begin):
-                    self._step(step, batch)
-                    step += 1
-                    if step % LOSS_EVERY == 0 or step == self.total:
-                        bar.advance(step - shown, loss=self.loss)
-                        shown = step
+                    self._step(self.done, batch)
+                    if self.done % LOSS_EVERY == 0 or self.done == self.total:
+                        bar.advance(self.done - shown, loss=self.loss)
+                        shown = self.done
                     if time.monotonic() - saved >= self.checkpoint_seconds:
-                        self.save(step)
+                        self.save()
                         saved = time.monotonic()
 
     def _step(self, step: int, batch: TrainingBatch) -> None:
@@ -164,15 +183,17 @@ class TrainingJob:
             logits_BN = self.network(vectors_BD, self.generator)
         self.optimizer.zero_grad()
         torch.autograd.backward(sparse_bce(logits_BN, positives_P))
-        self.optimizer.step()
         # The value serves the reader alone: computing it in every step would cost a tenth of it.
         if (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total:
             self.loss = bce_value(logits_BN.detach(), positives_P)
             if not math.isfinite(self.loss):
-                raise TrainingError(
+                raise _DivergedError(
                     f"the loss is {self.loss} at step {step + 1} of {self.total}: lower lr "
                     f"({config.lr:g}) or radius ({batch.radius:g}) and train again"
                 )
+        with _interrupts_held():
+            self.optimizer.step()
+            self.done = step + 1
 
     def _record(self, status: str, metrics: dict[str, float]) -> None:
         record(
@@ -208,3 +229,20 @@ class TrainingJob:
             logit_energy=energy,
             weights_digest="",
         )
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait for the block: weights and the number of their step change together."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])

@@ -129,7 +129,9 @@ class Residual(nn.Module):
         self.prompts.copy_(prompts_ND)
         self.shared.copy_(F.normalize(shared_D, dim=0))
         cosine_BN = F.normalize(perturbed_BD, dim=1) @ self.prompts.T
-        self.scale.fill_(START_DEVIATION / float(cosine_BN.std().clamp_min(MIN_DEVIATION)))
+        # Without a correction, since a single label and text have no deviation but 0.
+        deviation = cosine_BN.std(correction=0).clamp_min(MIN_DEVIATION)
+        self.scale.fill_(START_DEVIATION / float(deviation))
         rate = min(max(positive_rate, 1e-6), 0.5)
         self.linear.bias.fill_(math.log(rate / (1 - rate)) - float(self.scale * cosine_BN.mean()))
 

@@ -1,6 +1,7 @@
 """The state of a training under way: one safetensors file, replaced whole, never unpickled."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """How far a training is: steps done, and what the run was started with, as plain JSON."""
+    """How far a training is: steps done, what the run was started with, as plain JSON, and its
+    last computed loss, which is nan before the first."""
 
     step: int
     run: dict[str, Any]
+    loss: float = math.nan
 
 
 def save_state(
@@ -33,7 +36,11 @@ def save_state(
         for moment in _MOMENTS:
             if weight in optimizer.state:
                 values[f"{moment}.{name}"] = optimizer.state[weight][moment]
-    metadata = {"step": str(position.step), "run": json.dumps(position.run, sort_keys=True)}
+    metadata = {
+        "step": str(position.step),
+        "run": json.dumps(position.run, sort_keys=True),
+        "loss": repr(position.loss),
+    }
     write_tensors(folder / STATE, values, metadata)
 
 
@@ -42,7 +49,11 @@ def read_position(folder: Path) -> Position:
     with _opened(folder) as file:
         metadata = file.metadata() or {}
         try:
-            return Position(step=int(metadata["step"]), run=json.loads(metadata["run"]))
+            return Position(
+                step=int(metadata["step"]),
+                run=json.loads(metadata["run"]),
+                loss=float(metadata.get("loss", "nan")),
+            )
         except (KeyError, ValueError):
             raise TrainingError(
                 f"{folder / STATE}: not a training state of taistore: train again"

@@ -4,13 +4,13 @@ N labels, D embedding dimension.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
@@ -19,6 +19,7 @@ from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.runs import new_folder, record, run_folder
 from taistore.adapter.sources import Source, TextSource, text_stream
 from taistore.adapter.state import load_state, read_position
+from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.geometry.perturbation import resolve_radius
 from taistore.progress import Progress, no_progress
@@ -26,15 +27,21 @@ from taistore.store.store import Store
 
 CHECKPOINT_SECONDS = 30.0
 
+OnStart = Callable[[str], None]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """A finished training: ``checkpoint`` is the folder that ``load_adapter`` reads."""
+    """A finished training: ``checkpoint`` is the folder that ``load_adapter`` reads.
+
+    ``finished_before``: it was to be resumed, but was finished already.
+    """
 
     run_id: str
     checkpoint: Path
     config: TrainConfig
     metrics: dict[str, float]
+    finished_before: bool = False
 
 
 def train(
@@ -45,25 +52,17 @@ def train(
     prompts_ND: NDArray[np.float32],
     out: Path | None = None,
     progress: Progress = no_progress,
-    resume_run: str | None = None,
+    on_start: OnStart | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult:
     """Train on the texts of ``store`` and record the run.
 
     ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from.
-    The run goes to ``out``, else into the store, where it can be resumed after a kill:
-    ``resume_run`` continues a run whose configuration is ``config``, to the same weights that it
-    would have reached undisturbed. Raises :class:`TrainingError` without texts, on vectors or a
-    loss that are not finite, and where nothing can be written.
+    The run goes to ``out``, else into the store. ``on_start`` is called with its id before the
+    first step: from then on :func:`resume` continues the run, however it was stopped, to the same
+    weights that it would have reached undisturbed. Raises :class:`TrainingError` without texts, on
+    vectors or a loss that are not finite, and where nothing can be written.
     """
-    if resume_run is not None:
-        return resume(
-            store,
-            resume_run,
-            config=config,
-            progress=progress,
-            checkpoint_seconds=checkpoint_seconds,
-        )
     start, source, mean_unit_D = _new_start(store, encoder_id, config)
     shape = NetworkShape(**start["shape"])
     if prompts_ND.shape != (shape.labels, shape.dim):
@@ -71,7 +70,7 @@ def train(
             f"prompt vectors have the shape {list(prompts_ND.shape)}, but the store has "
             f"{shape.labels} labels and the encoder {shape.dim} dimensions"
         )
-    network = build_network(shape, seed=config.seed).to(_device(config))
+    network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
     run_id, folder, name = new_folder(store, start, out)
     job = TrainingJob(
         store=store,
@@ -85,8 +84,10 @@ def train(
     )
     if isinstance(network, Residual):
         job.start_residual(network, prompts_ND, mean_unit_D)
-    job.save(0)
+    job.save()
     record(store, run_id, start, checkpoint=name, status="running", metrics={})
+    if on_start is not None:
+        on_start(run_id)
     return RunResult(run_id=run_id, checkpoint=folder, config=config, metrics=job.run(0, progress))
 
 
@@ -94,44 +95,53 @@ def resume(
     store: Store,
     run_id: str,
     *,
-    config: TrainConfig | None = None,
+    device: str | None = None,
     progress: Progress = no_progress,
+    on_start: OnStart | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult:
-    """Continue a run that was killed, on the table versions that it began with.
+    """Continue a run that was stopped, on the table versions that it began with.
 
-    A finished run is returned as it is. ``config``, where given, must be the run's own; raises
-    :class:`TrainingError` naming the field that differs.
+    ``latest`` is the newest run that is not finished. A finished run is returned as it is, with
+    ``finished_before`` set. ``device`` takes the place of the run's own. ``on_start`` is called
+    with the run's id before the first step. Raises :class:`TrainingError` where nothing is left
+    to resume or the texts of the run are gone.
     """
-    row = store.run(run_id)
-    recorded = TrainConfig.from_json(row["config"])
-    for field in dataclasses.fields(TrainConfig) if config is not None else ():
-        ours, theirs = getattr(config, field.name), getattr(recorded, field.name)
-        if ours != theirs:
-            raise TrainingError(
-                f"run {run_id} was started with {field.name} {theirs!r}, not {ours!r}: resume it "
-                "with its own configuration, or train a new run"
-            )
+    row = _unfinished(store) if run_id == "latest" else store.run(run_id)
+    run_id = row["run_id"]
+    config = TrainConfig.from_json(row["config"])
     folder = run_folder(store, run_id)
     if row["status"] == "finished":
-        return RunResult(run_id=run_id, checkpoint=folder, config=recorded, metrics=row["metrics"])
+        metrics = {k: float(v) for k, v in row["metrics"].items() if isinstance(v, int | float)}
+        return RunResult(
+            run_id=run_id, checkpoint=folder, config=config, metrics=metrics, finished_before=True
+        )
     position = read_position(folder)
     start = position.run
-    source = _source(store, start)
-    network = build_network(NetworkShape(**start["shape"])).to(_device(recorded))
+    network = build_network(NetworkShape(**start["shape"]))
     job = TrainingJob(
         store=store,
         run_id=run_id,
         folder=folder,
         checkpoint=row["checkpoint"],
         start=start,
-        network=network,
-        source=source,
+        network=network.to(resolve_device(device or config.device)),
+        source=_source(store, run_id, start),
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
+    job.loss = position.loss
+    if on_start is not None:
+        on_start(run_id)
     metrics = job.run(position.step, progress)
-    return RunResult(run_id=run_id, checkpoint=folder, config=recorded, metrics=metrics)
+    return RunResult(run_id=run_id, checkpoint=folder, config=config, metrics=metrics)
+
+
+def _unfinished(store: Store) -> dict[str, Any]:
+    unfinished = [row for row in store.runs() if row["status"] != "finished"]
+    if unfinished:
+        return unfinished[-1]
+    raise TrainingError(f"{store.uri}: has no unfinished run to resume: train a new run")
 
 
 def _new_start(
@@ -172,28 +182,17 @@ def _new_start(
     return start, source, mean_unit_D
 
 
-def _source(store: Store, start: dict[str, Any]) -> Source:
+def _source(store: Store, run_id: str, start: dict[str, Any]) -> Source:
     config = TrainConfig.from_json(start["config"])
     name = store.table_name("text_vectors", start["encoder_id"])
-    stream = text_stream(
-        store,
-        start["encoder_id"],
-        batch=config.batch,
-        seed=config.seed,
-        version=start["table_versions"][name],
-    )
-    return TextSource(stream, labels=len(store.labels), radius=start["radius"])
-
-
-def _device(config: TrainConfig) -> torch.device:
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    version = start["table_versions"][name]
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        stream = text_stream(
+            store, start["encoder_id"], batch=config.batch, seed=config.seed, version=version
+        )
+    except (ValueError, OSError) as error:
         raise TrainingError(
-            f"device {config.device!r} is not usable on this machine: give 'auto' or 'cpu'"
+            f"{store.uri}: version {version} of {name!r}, which run {run_id} began with, is gone: "
+            "train a new run"
         ) from error
-    return device
+    return TextSource(stream, labels=len(store.labels), radius=start["radius"])

@@ -69,7 +69,7 @@ def test_the_card_measures_the_logits_of_the_texts(store: Store, run: Path) -> N
         for part in store.scan("text_vectors", encoder_id=ENCODER_ID)
     ]
     logits_BN = adapter.logits(torch.from_numpy(np.concatenate(parts)))
-    spread = float(logits_BN.std())
+    spread = float(logits_BN.std(correction=0))
     assert adapter.card.logit_spread == pytest.approx(spread, rel=1e-4)
     energy = float((spread * torch.logsumexp(logits_BN / spread, dim=1)).mean())
     assert adapter.card.logit_energy == pytest.approx(energy, rel=1e-4)

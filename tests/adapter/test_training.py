@@ -1,10 +1,12 @@
 """Whole trainings on a real store: they learn, repeat bit for bit and survive being killed."""
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +19,7 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Residual
 from taistore.adapter.runs import run_folder
 from taistore.adapter.training import RunResult, resume, train
-from taistore.errors import StoreError, TrainingError
+from taistore.errors import EncoderError, StoreError, TrainingError
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream
@@ -114,17 +116,19 @@ def test_the_same_seed_gives_the_same_bits(store: Store) -> None:
     assert weights(other) != weights(first)
 
 
-@pytest.mark.parametrize("stop_at", [20, 40])
+@pytest.mark.parametrize("stop_at", [20, 40, 52])
 def test_resumed_equals_undisturbed(store: Store, stop_at: int) -> None:
     undisturbed = run(store)
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(stop_at)), checkpoint_seconds=0)
+        run(store, progress=showing(_Bar(stop_at)))
     killed = store.runs()[-1]
     assert killed["status"] == "running"
     bar = _Bar()
-    resumed = run(store, progress=showing(bar), resume_run=killed["run_id"])
-    # The interrupt came before the state of its own step was written.
-    assert bar.done == undisturbed.metrics["steps"] - (stop_at - 1)
+    started: list[str] = []
+    resumed = resume(store, "latest", progress=showing(bar), on_start=started.append)
+    assert started == [killed["run_id"]]
+    # No step was lost, nor done twice.
+    assert bar.done == undisturbed.metrics["steps"] - stop_at
     assert resumed.run_id == killed["run_id"]
     assert weights(resumed) == weights(undisturbed)
     assert resumed.metrics["loss"] == undisturbed.metrics["loss"]
@@ -145,15 +149,81 @@ def test_resume_reads_the_versions_that_the_run_began_with(store: Store) -> None
 
 def test_resuming_a_finished_run_returns_it(store: Store) -> None:
     done = run(store)
-    assert resume(store, done.run_id) == done
+    row = store.run(done.run_id)
+    store.record_run({**row, "metrics": {**row["metrics"], "evaluation": {"test": {"mAP": 1}}}})
+    assert resume(store, done.run_id) == dataclasses.replace(done, finished_before=True)
 
 
-def test_resume_refuses_another_configuration(store: Store) -> None:
-    done = run(store)
-    with pytest.raises(TrainingError, match=r"started with lr 0\.001, not 0\.5"):
-        run(store, dataclasses.replace(CONFIG, lr=0.5), resume_run=done.run_id)
+def test_latest_is_the_newest_unfinished_run(store: Store) -> None:
+    started: list[str] = []
+    for _ in range(2):
+        with pytest.raises(InterruptedTrainingError):
+            run(store, progress=showing(_Bar(20)), on_start=started.append)
+    run(store)
+    assert resume(store, "latest").run_id == started[1]
+    assert resume(store, "latest").run_id == started[0]
+    with pytest.raises(TrainingError, match="no unfinished run to resume: train a new run"):
+        resume(store, "latest")
     with pytest.raises(StoreError, match="no run 'zsl-none'"):
-        run(store, resume_run="zsl-none")
+        resume(store, "zsl-none")
+
+
+def test_a_device_given_with_resume_replaces_the_runs(store: Store) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        run(store, progress=showing(_Bar(20)))
+    row = store.runs()[-1]
+    store.record_run({**row, "config": {**row["config"], "device": "cuda:99"}})
+    with pytest.raises(EncoderError, match="device 'cuda:99' is not here"):
+        resume(store, row["run_id"])
+    assert resume(store, row["run_id"], device="cpu").metrics["steps"] == 52
+
+
+def test_a_version_that_is_gone_asks_for_a_new_run(store: Store) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        run(store, progress=showing(_Bar(20)))
+    store.append("text_vectors", [{**one_row(store), "text_id": "f" * 32}], encoder_id=ENCODER_ID)
+    dataset = store.dataset("text_vectors", ENCODER_ID)
+    dataset.optimize.compact_files()
+    dataset.cleanup_old_versions(older_than=timedelta(0))
+    with pytest.raises(TrainingError, match="is gone: train a new run") as caught:
+        resume(store, "latest")
+    assert "\n" not in str(caught.value)
+
+
+def one_row(store: Store) -> dict[str, Any]:
+    row: dict[str, Any] = next(store.scan("text_vectors", encoder_id=ENCODER_ID)).to_pylist()[0]
+    return row
+
+
+def test_one_label_and_one_text_train(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "one", rows=1, labels=1)
+    result = train(store, ENCODER_ID, TrainConfig(), prompts_ND=prompt_vectors(1))
+    adapter = load_adapter(result.checkpoint)
+    assert math.isfinite(result.metrics["loss"])
+    assert all(bool(weight.isfinite().all()) for weight in adapter.network.parameters())
+    assert math.isfinite(adapter.card.logit_spread)
+    assert math.isfinite(adapter.card.logit_energy)
+
+
+def test_ctrl_c_within_a_step_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = run(store)
+    original = torch.optim.AdamW.step
+    steps = 0
+
+    def interrupted_once(self: torch.optim.AdamW) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 30:
+            signal.raise_signal(signal.SIGINT)
+        original(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted_once)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(store)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert weights(resume(store, "latest")) == weights(undisturbed)
+    assert steps == undisturbed.metrics["steps"]
 
 
 def test_a_killed_process_can_be_resumed(store: Store) -> None:
@@ -250,7 +320,7 @@ def test_a_diverging_loss_ends_the_run(store: Store) -> None:
 def test_a_missing_gpu_is_named(store: Store) -> None:
     if torch.cuda.is_available():
         pytest.skip("has a GPU")
-    with pytest.raises(TrainingError, match="device 'cuda' is not usable"):
+    with pytest.raises(EncoderError, match="device 'cuda' is not here"):
         run(store, dataclasses.replace(CONFIG, device="cuda"))
 
 
