@@ -72,7 +72,7 @@ class TaistoreGroup(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            _fail("interrupted: run the same command again to go on where it stopped", 130)
+            _fail("interrupted: what was done is kept; run it again to go on", 130)
         except BrokenPipeError:
             # The reader of our output has gone; point stdout elsewhere so that exit stays silent.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
