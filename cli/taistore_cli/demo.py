@@ -64,7 +64,8 @@ def command(
     label_list.write_text("\n".join(demo_labels()) + "\n", encoding="utf-8")
     wanted = [("packaged", manifest, label_list)]
     if photos is not None and labels_file is not None:
-        wanted.append((photos.resolve().stem, photos, labels_file))
+        whole = photos.resolve()
+        wanted.append(((whole.parent if whole.is_file() else whole).name, photos, labels_file))
     jobs = []
     for name, source, labels in wanted:
         # Other photos, labels or encoder: another store, so that nothing is mixed up.
