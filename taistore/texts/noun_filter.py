@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -83,10 +83,6 @@ class NounFilter:
             else:
                 ambiguous.append(" ".join(words))
         return Mentions(tuple(sorted(found)), tuple(dict.fromkeys(ambiguous)))
-
-    def find_all(self, texts: Iterable[str]) -> list[Mentions]:
-        """:meth:`find` for each text."""
-        return [self.find(text) for text in texts]
 
     def mentions(self, text: str) -> bool:
         """Whether ``text`` names any label, ambiguous names included."""

@@ -138,7 +138,7 @@ def test_openimages_at_corpus_speed(shared_data: Path) -> None:
     captions = (shared_data / "captions" / "flickr8k.tsv").read_text(encoding="utf-8").splitlines()
     found = NounFilter(labels)
     begin = time.process_time()
-    mentions = found.find_all(captions[:5000])
+    mentions = [found.find(caption) for caption in captions[:5000]]
     per_caption = (time.process_time() - begin) / 5000
     assert sum(bool(m.label_ids) for m in mentions) > 4500
     # 30 microseconds on an idle core; a regular expression per label would take seconds.
