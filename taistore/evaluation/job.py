@@ -21,6 +21,7 @@ from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.run import ScoringRun, open_run
 from taistore.scoring.stored import StoredBatch, all_have_regions, stored_batches
+from taistore.store.partial_labels import ragged
 from taistore.store.store import Store
 
 _TRUTH_COLUMNS = ("positives", "negatives", "complete")
@@ -121,16 +122,10 @@ def _known(rows: pa.RecordBatch) -> NDArray[np.bool_]:
 def _truth(rows: pa.RecordBatch, labels: int) -> NDArray[np.int8]:
     return truth_matrix(
         labels,
-        _ragged(rows.column("positives")),
-        _ragged(rows.column("negatives")),
+        ragged(rows.column("positives")),
+        ragged(rows.column("negatives")),
         rows.column("complete").to_numpy(zero_copy_only=False),
     )
-
-
-def _ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """A list column as counts [B] and values [P], one list after another."""
-    counts_B = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    return counts_B, column.flatten().to_numpy(zero_copy_only=False)
 
 
 def _labelled_images(store: Store, split: str) -> int:

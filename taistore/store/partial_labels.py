@@ -1,0 +1,226 @@
+"""What is known about the labels of many images, in memory as compressed sparse rows.
+
+I images, N labels, B images that are asked for, P known positives, Q known negatives. A label of
+an image that is neither positive nor negative is unknown, and unknown is never negative.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from taistore.store.combinations import gather_rows
+from taistore.store.store import Store
+
+IMAGE_ID = "S32"
+"""An image id is 32 hexadecimal digits: as fixed-width bytes nine million take 288 MB."""
+
+_CELLS = 2**22
+"""Cells drawn at once when a mask is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Label ids of many rows: row ``i`` holds ``label_ids[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: NDArray[np.int64]
+    label_ids: NDArray[np.int32]
+
+    @classmethod
+    def build(cls, counts_I: NDArray[Any], label_ids: NDArray[np.int32]) -> Self:
+        """From labels per row [I] and the labels of all rows, one row after another."""
+        offsets = np.zeros(len(counts_I) + 1, dtype=np.int64)
+        np.cumsum(counts_I, out=offsets[1:])
+        return cls(offsets, label_ids)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Labels of each row [I]."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The row of each label id [P]."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
+
+    def take(self, rows_B: NDArray[np.int64]) -> "Ragged":
+        """These rows, in this order."""
+        starts_B = self.offsets[rows_B]
+        counts_B = self.offsets[rows_B + 1] - starts_B
+        return Ragged.build(counts_B, gather_rows(starts_B, counts_B, self.label_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class PartialLabels:
+    """Known labels of I images, sorted by ``image_ids`` (bytes [I]); N is ``labels``.
+
+    Where ``complete`` [I] holds, every label that is not positive is absent, and ``negatives``
+    need not list it.
+    """
+
+    labels: int
+    image_ids: NDArray[np.bytes_]
+    positives: Ragged
+    negatives: Ragged
+    complete: NDArray[np.bool_]
+
+    @classmethod
+    def build(
+        cls,
+        labels: int,
+        image_ids: Sequence[str] | NDArray[np.bytes_],
+        positives: Ragged,
+        negatives: Ragged,
+        complete: NDArray[np.bool_],
+    ) -> "PartialLabels":
+        """From rows in any order, every image once."""
+        ids = np.asarray(image_ids, dtype=IMAGE_ID)
+        order = np.argsort(ids, kind="stable")
+        return cls(
+            labels, ids[order], positives.take(order), negatives.take(order), complete[order]
+        )
+
+    @classmethod
+    def read(
+        cls, store: Store, *, split: str | None = None, version: int | None = None
+    ) -> "PartialLabels":
+        """All images of the store, or of one split, at a version of the table ``images``."""
+        ids: list[NDArray[np.bytes_]] = [np.empty(0, IMAGE_ID)]
+        complete: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
+        lists: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int32]]]] = {
+            name: [(np.empty(0, np.int64), np.empty(0, np.int32))]
+            for name in ("positives", "negatives")
+        }
+        for batch in store.scan(
+            "images",
+            columns=["image_id", "positives", "negatives", "complete"],
+            where={"split": split} if split is not None else None,
+            batch_rows=65_536,
+            version=version,
+        ):
+            ids.append(np.asarray(batch.column("image_id").to_pylist(), dtype=IMAGE_ID))
+            complete.append(batch.column("complete").to_numpy(zero_copy_only=False))
+            for name, parts in lists.items():
+                parts.append(ragged(batch.column(name)))
+        found = {
+            name: Ragged.build(*map(np.concatenate, zip(*parts, strict=True)))
+            for name, parts in lists.items()
+        }
+        return cls.build(
+            len(store.labels),
+            np.concatenate(ids),
+            found["positives"],
+            found["negatives"],
+            np.concatenate(complete),
+        )
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which images have any known label: bool [I]."""
+        return self.complete | (self.positives.counts > 0) | (self.negatives.counts > 0)
+
+    @property
+    def positives_per_label(self) -> NDArray[np.int64]:
+        """Images known to show each label [N]."""
+        return np.bincount(self.positives.label_ids, minlength=self.labels)
+
+    def find(self, image_ids: "pa.Array[Any] | Sequence[str]") -> NDArray[np.int64]:
+        """Row of each image [B], -1 for those that are not here."""
+        asked = np.asarray(
+            image_ids.to_pylist() if isinstance(image_ids, pa.Array) else image_ids, dtype=IMAGE_ID
+        )
+        if not len(self):
+            return np.full(len(asked), -1)
+        rows = np.minimum(np.searchsorted(self.image_ids, asked), len(self) - 1)
+        return np.where(self.image_ids[rows] == asked, rows, -1).astype(np.int64)
+
+    def take(self, rows_B: NDArray[np.int64]) -> "PartialLabels":
+        """These images; ``rows_B`` ascending, so that the ids stay sorted."""
+        return PartialLabels(
+            self.labels,
+            self.image_ids[rows_B],
+            self.positives.take(rows_B),
+            self.negatives.take(rows_B),
+            self.complete[rows_B],
+        )
+
+    def masked(self, known: float, *, seed: int) -> "PartialLabels":
+        """Each known cell stays known with probability ``known``, the others become unknown.
+
+        The setting of 4.1 of arXiv:2312.04160. A cell's fate depends on its image, its label and
+        the seed alone: not on the order or number of images, and what is known at 10 % is also
+        known at 50 %.
+        """
+        if not 0 <= known <= 1:
+            raise ValueError(f"known must lie between 0 and 1, not {known}")
+        counts: dict[str, list[NDArray[np.int64]]] = {"positives": [], "negatives": []}
+        kept: dict[str, list[NDArray[np.int32]]] = {"positives": [], "negatives": []}
+        keys_I = _keys(self.image_ids, seed)
+        step = max(1, _CELLS // max(self.labels, 1))
+        for low in range(0, len(self), step):
+            rows = np.arange(low, min(low + step, len(self)))
+            truth_BN = self.truth(rows)
+            truth_BN[_uniform(keys_I[rows], self.labels) >= known] = -1
+            for name, value in (("positives", 1), ("negatives", 0)):
+                row_P, label_P = np.nonzero(truth_BN == value)
+                counts[name].append(np.bincount(row_P, minlength=len(rows)))
+                kept[name].append(label_P.astype(np.int32))
+        parts = {
+            name: Ragged.build(
+                np.concatenate([np.empty(0, np.int64), *counts[name]]),
+                np.concatenate([np.empty(0, np.int32), *kept[name]]),
+            )
+            for name in counts
+        }
+        none_I = np.zeros(len(self), dtype=np.bool_)
+        return PartialLabels(
+            self.labels, self.image_ids, parts["positives"], parts["negatives"], none_I
+        )
+
+    def truth(self, rows_B: NDArray[np.int64]) -> NDArray[np.int8]:
+        """int8 [B, N] of these images: 1 present, 0 absent, -1 unknown."""
+        truth_BN = np.where(self.complete[rows_B, None], np.int8(0), np.int8(-1))
+        truth_BN = truth_BN.repeat(self.labels, axis=1)
+        for value, lists in ((0, self.negatives), (1, self.positives)):
+            taken = lists.take(rows_B)
+            truth_BN[taken.rows, taken.label_ids] = value
+        return truth_BN
+
+
+def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """A list column as counts [B] and values [P], one list after another."""
+    counts_B = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
+    return counts_B, column.flatten().to_numpy(zero_copy_only=False)
+
+
+def hash_order(image_ids: NDArray[np.bytes_], *, seed: int) -> NDArray[np.int64]:
+    """Rows [I] in an order drawn from the seed; it depends on the images, not on their order."""
+    return np.lexsort((image_ids, _keys(image_ids, seed)))
+
+
+def _keys(image_ids: NDArray[np.bytes_], seed: int) -> NDArray[np.uint64]:
+    """64 random bits [I] for each image and this seed."""
+    # Ids are uniform hashes already: their first 16 hexadecimal digits are 64 good bits.
+    first = [int(i[:16] or b"0", 16) for i in image_ids.tolist()]
+    return _mixed(np.array(first, dtype=np.uint64) ^ _mixed(np.array([seed + 1], dtype=np.uint64)))
+
+
+def _uniform(keys_B: NDArray[np.uint64], labels: int) -> NDArray[np.float64]:
+    """Uniform numbers [B, N] in [0, 1) that depend on the key and the label id alone."""
+    step_N = np.arange(1, labels + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits_BN = _mixed(keys_B[:, None] + step_N) >> np.uint64(11)
+    return bits_BN.astype(np.float64) * 2.0**-53
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele et al. 2014): every input bit flips half of the output's."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,132 @@
+"""Partial labels: reading, masking, order; I images, N labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taistore.labels import Label, LabelSet
+from taistore.store.partial_labels import PartialLabels, Ragged, hash_order
+from taistore.store.store import Store
+
+N = 5
+
+
+def _id(number: int) -> str:
+    return f"{number * 0x9E3779B97F4A7C15 % 2**128:032x}"
+
+
+def _full(images: int, seed: int = 0) -> tuple[PartialLabels, np.ndarray]:
+    truth = (np.random.default_rng(seed).random((images, N)) < 0.4).astype(np.int8)
+    rows, labels = np.nonzero(truth)
+    positives = Ragged.build(np.bincount(rows, minlength=images), labels.astype(np.int32))
+    nothing = Ragged.build(np.zeros(images, int), np.empty(0, np.int32))
+    ids = [_id(i + 1) for i in range(images)]
+    known = PartialLabels.build(N, ids, positives, nothing, np.ones(images, bool))
+    return known, truth[np.argsort(np.array(ids))]
+
+
+def _row(number: int, positives: list[int], negatives: list[int], split: str) -> dict[str, object]:
+    return {
+        "image_id": _id(number),
+        "uri": f"{number}.jpg",
+        "width": 1,
+        "height": 1,
+        "positives": positives,
+        "negatives": negatives,
+        "complete": number == 3,
+        "combination_id": None,
+        "split": split,
+    }
+
+
+def test_read_keeps_unknown_apart_from_absent(tmp_path: Path) -> None:
+    labels = LabelSet(Label(f"k{i}", f"name {i}") for i in range(N))
+    store = Store.create(tmp_path / "s", labels, default_encoder="none")
+    rows = [_row(1, [0, 2], [4], "train"), _row(2, [], [], "train"), _row(3, [1], [], "test")]
+    store.upsert("images", rows)
+    known = PartialLabels.read(store)
+    truth = known.truth(np.arange(3)).tolist()
+    found = dict(zip([i.decode() for i in known.image_ids.tolist()], truth, strict=True))
+    assert found == {
+        _id(1): [1, -1, 1, -1, 0],
+        _id(2): [-1] * N,
+        _id(3): [0, 1, 0, 0, 0],
+    }
+    assert len(PartialLabels.read(store, split="train")) == 2
+    assert known.known.sum() == 2
+    assert known.positives_per_label.tolist() == [1, 1, 1, 0, 0]
+    assert known.find([_id(2), "f" * 32]).tolist() == [
+        known.image_ids.tolist().index(_id(2).encode()),
+        -1,
+    ]
+
+
+def test_an_empty_store_has_no_images(tmp_path: Path) -> None:
+    labels = LabelSet([Label("a", "a")])
+    known = PartialLabels.read(Store.create(tmp_path / "s", labels, default_encoder="none"))
+    assert len(known) == 0
+    assert known.find(["0" * 32]).tolist() == [-1]
+    assert len(known.masked(0.5, seed=0)) == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 1), st.integers(0, 2**31))
+def test_a_mask_hides_and_never_changes(share: float, seed: int) -> None:
+    known, truth = _full(60)
+    masked = known.masked(share, seed=seed).truth(np.arange(60))
+    assert np.array_equal(known.truth(np.arange(60)), truth)
+    assert np.all((masked == truth) | (masked == -1))
+
+
+def test_a_mask_keeps_the_share_of_positives_and_negatives_alike() -> None:
+    known, truth = _full(20_000)
+    masked = known.masked(0.3, seed=1).truth(np.arange(20_000))
+    for value in (0, 1):
+        cells = truth == value
+        # Five deviations of a binomial share of 0.3.
+        bound = 5 * np.sqrt(0.3 * 0.7 / cells.sum())
+        assert abs((masked[cells] >= 0).mean() - 0.3) < bound
+    per_label = (masked >= 0).mean(axis=0)
+    assert np.all(np.abs(per_label - 0.3) < 5 * np.sqrt(0.21 / 20_000))
+
+
+def test_a_mask_depends_on_image_and_seed_alone() -> None:
+    known, _ = _full(200)
+    some = np.arange(0, 200, 3)
+    whole = known.masked(0.5, seed=3).truth(some)
+    assert np.array_equal(known.take(some).masked(0.5, seed=3).truth(np.arange(len(some))), whole)
+    assert not np.array_equal(known.masked(0.5, seed=4).truth(some), whole)
+
+
+def test_what_is_known_at_ten_percent_is_known_at_fifty() -> None:
+    known, _ = _full(500)
+    few, many = (known.masked(share, seed=2).truth(np.arange(500)) for share in (0.1, 0.5))
+    assert np.all(many[few >= 0] == few[few >= 0])
+    assert (few >= 0).sum() < (many >= 0).sum()
+
+
+def test_masking_partial_labels_keeps_unknown_unknown() -> None:
+    known, _ = _full(300)
+    half = known.masked(0.5, seed=0)
+    quarter = half.masked(0.5, seed=1)
+    before, after = half.truth(np.arange(300)), quarter.truth(np.arange(300))
+    assert np.all(after[before == -1] == -1)
+    assert 0.4 < (after >= 0).sum() / (before >= 0).sum() < 0.6
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_zero_and_one_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        _full(3)[0].masked(share, seed=0)
+
+
+def test_hash_order_depends_on_the_images_alone() -> None:
+    known, _ = _full(100)
+    order = known.image_ids[hash_order(known.image_ids, seed=5)]
+    half = known.take(np.arange(0, 100, 2))
+    kept = [i for i in order.tolist() if i in set(half.image_ids.tolist())]
+    assert half.image_ids[hash_order(half.image_ids, seed=5)].tolist() == kept
+    assert order.tolist() != known.image_ids[hash_order(known.image_ids, seed=6)].tolist()
