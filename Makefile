@@ -52,7 +52,7 @@ docs: setup
 lock:
 	rm -rf $(VENV).lock
 	$(PYTHON) -m venv $(VENV).lock
-	$(VENV).lock/bin/python -m pip install --quiet '.[demo,dev,faiss]'
+	$(VENV).lock/bin/python -m pip install --quiet '.[demo,dev]'
 	$(VENV).lock/bin/python -m pip freeze --exclude taistore > requirements.lock
 	rm -rf $(VENV).lock
 
