@@ -36,11 +36,11 @@ class CombinationIndex:
 
     def rows(self, combination_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row of each id [B]; raises KeyError on an id that the store does not hold."""
-        rows = np.searchsorted(self.combination_ids, combination_ids)
-        rows = np.minimum(rows, max(len(self) - 1, 0))
-        if not len(self) or np.any(self.combination_ids[rows] != combination_ids):
-            raise KeyError("a combination_id is not in the table 'combinations'")
-        return rows.astype(np.int64)
+        return find_rows(
+            self.combination_ids,
+            combination_ids,
+            missing="a combination_id is not in the table 'combinations'",
+        )
 
     def positives(
         self, combination_ids: NDArray[np.int64]
@@ -50,6 +50,18 @@ class CombinationIndex:
         starts = self.offsets[rows]
         counts = self.offsets[rows + 1] - starts
         return counts, gather_rows(starts, counts, self.label_ids)
+
+
+def find_rows(
+    sorted_ids: NDArray[np.int64], asked_B: NDArray[np.int64], *, missing: str
+) -> NDArray[np.int64]:
+    """Row of each asked id in ``sorted_ids``; raises KeyError(``missing``) where one is absent."""
+    if not len(asked_B):
+        return np.empty(0, dtype=np.int64)
+    rows_B = np.minimum(np.searchsorted(sorted_ids, asked_B), max(len(sorted_ids) - 1, 0))
+    if not len(sorted_ids) or np.any(sorted_ids[rows_B] != asked_B):
+        raise KeyError(missing)
+    return rows_B.astype(np.int64)
 
 
 def gather_rows(

@@ -1,0 +1,188 @@
+"""Offsets that shift texts towards the images with their labels (Eq. 9-10), plain and shrunk.
+
+Equations of arXiv:2312.04160. The plain form takes a label's image centroid as it is, and the
+centroid of a few images is mostly noise. The shrunk form is an estimate between that centroid and
+where the label's texts would lie if every label had the same modality gap, weighted by counts.
+
+B batch, C combinations with texts, D embedding dimension, N labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from taistore.geometry.centroids import CombinationCentroids, LabelCentroids
+from taistore.store.combinations import CombinationIndex
+
+Float32 = NDArray[np.float32]
+
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """Where texts lie, per label: mean [N, D] over all texts of combinations that hold it.
+
+    ``counts_N`` such texts; a label without any has the mean 0.
+    """
+
+    means_ND: Float32
+    counts_N: NDArray[np.int64]
+
+    @classmethod
+    def build(
+        cls, texts: CombinationCentroids, index: CombinationIndex, *, labels: int
+    ) -> "TextSide":
+        """From combination centroids, each weighted by its number of texts."""
+        holds_CN = _membership(index, texts.combination_ids, labels)
+        weight_CN = holds_CN.multiply(texts.counts_C[:, None].astype(np.float32)).tocsr()
+        counts_N = np.asarray(weight_CN.sum(axis=0), dtype=np.float64).reshape(-1)
+        sums_ND = weight_CN.T @ texts.means_CD
+        means_ND = (sums_ND / np.maximum(counts_N, 1)[:, None]).astype(np.float32)
+        return cls(means_ND, counts_N.round().astype(np.int64))
+
+
+def modality_gap(images: LabelCentroids, texts: TextSide) -> Float32:
+    """The common gap [D]: mean over labels of image centroid minus text mean, by image count."""
+    weight_N = np.where(texts.counts_N > 0, images.counts_N, 0).astype(np.float64)
+    if not weight_N.any():
+        return np.zeros(images.means_ND.shape[1], dtype=np.float32)
+    weight_N /= weight_N.sum()
+    gap_D: Float32 = (weight_N @ images.means_ND - weight_N @ texts.means_ND).astype(np.float32)
+    return gap_D
+
+
+def gap_targets(images: LabelCentroids, texts: TextSide) -> Float32:
+    """What estimates shrink towards [N, D]: the label's text mean, moved by the common gap.
+
+    A label without texts keeps its own image centroid.
+    """
+    moved_ND = texts.means_ND + modality_gap(images, texts)
+    targets_ND: Float32 = np.where(texts.counts_N[:, None] > 0, moved_ND, images.means_ND)
+    return targets_ND
+
+
+def shrunk(images: LabelCentroids, targets_ND: Float32, *, pseudo_counts: float) -> Float32:
+    """Estimated image centroids [N, D]: ``(count * centroid + k * target) / (count + k)``.
+
+    ``pseudo_counts`` (k) is how many images the target is worth; 0 is Eq. 7 as it stands. A label
+    with neither images nor pseudo-counts stays 0.
+    """
+    if not (np.isfinite(pseudo_counts) and pseudo_counts >= 0):
+        raise ValueError(f"pseudo_counts must be a number of at least 0, not {pseudo_counts}")
+    total_N = images.counts_N + pseudo_counts
+    weight_N = np.divide(
+        images.counts_N, total_N, out=np.zeros(images.labels), where=total_N > 0
+    ).astype(np.float32)
+    estimate_ND = weight_N[:, None] * images.means_ND
+    if pseudo_counts > 0:
+        estimate_ND += (1 - weight_N)[:, None] * targets_ND
+    return estimate_ND
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Eq. 9 for every combination with texts: ``offsets_CD`` float32, looked up by id.
+
+    ``estimates_ND``: the image centroids that it goes by; ``covered_N``: which labels have one. A
+    label without one moves nothing: it counts in Eq. 9 as an offset of 0.
+    """
+
+    texts: CombinationCentroids
+    offsets_CD: Float32
+    estimates_ND: Float32
+    covered_N: NDArray[np.bool_]
+    gap_D: Float32
+    pseudo_counts: float
+    image_counts_N: NDArray[np.int64]
+
+    @classmethod
+    def build(
+        cls,
+        images: LabelCentroids,
+        texts: CombinationCentroids,
+        index: CombinationIndex,
+        *,
+        pseudo_counts: float,
+    ) -> "Shift":
+        """Shrink towards the common gap; ``pseudo_counts`` 0 is the paper's plain form."""
+        side = TextSide.build(texts, index, labels=images.labels)
+        estimates_ND = shrunk(images, gap_targets(images, side), pseudo_counts=pseudo_counts)
+        any_image = bool((images.counts_N[side.counts_N > 0] > 0).any())
+        covered_N = images.counts_N > 0
+        if pseudo_counts > 0 and any_image:
+            covered_N = covered_N | (side.counts_N > 0)
+        return cls.to_estimates(
+            estimates_ND,
+            covered_N,
+            images,
+            texts,
+            index,
+            gap_D=modality_gap(images, side),
+            pseudo_counts=pseudo_counts,
+        )
+
+    @classmethod
+    def to_estimates(
+        cls,
+        estimates_ND: Float32,
+        covered_N: NDArray[np.bool_],
+        images: LabelCentroids,
+        texts: CombinationCentroids,
+        index: CombinationIndex,
+        *,
+        gap_D: Float32,
+        pseudo_counts: float,
+    ) -> "Shift":
+        """Offsets towards any other estimates of the image centroids."""
+        holds_CN = _membership(index, texts.combination_ids, images.labels)
+        sizes_C = np.maximum(np.asarray(holds_CN.sum(axis=1)).reshape(-1), 1).astype(np.float32)
+        covered_CN = holds_CN.multiply(covered_N.astype(np.float32)[None, :]).tocsr()
+        share_C = np.asarray(covered_CN.sum(axis=1)).reshape(-1) / sizes_C
+        offsets_CD = np.empty_like(texts.means_CD)
+        for low in range(0, len(texts), _BLOCK_ROWS):
+            rows = slice(low, low + _BLOCK_ROWS)
+            offsets_CD[rows] = (covered_CN[rows] @ estimates_ND) / sizes_C[rows, None]
+            offsets_CD[rows] -= share_C[rows, None] * texts.means_CD[rows]
+        return cls(
+            texts,
+            offsets_CD,
+            estimates_ND,
+            covered_N,
+            gap_D,
+            pseudo_counts,
+            images.counts_N,
+        )
+
+    def offsets(self, combination_ids: NDArray[np.int64]) -> Float32:
+        """The offset [B, D] of each combination; KeyError on one that had no texts."""
+        offsets_BD: Float32 = self.offsets_CD[self.texts.rows(combination_ids)]
+        return offsets_BD
+
+    def report(self) -> dict[str, float | int]:
+        """What the shift rests on: labels by source of their estimate, and lengths."""
+        seen_N = self.image_counts_N > 0
+        lengths_C = np.linalg.norm(self.offsets_CD, axis=1)
+        return {
+            "labels": len(seen_N),
+            "labels_with_images": int(seen_N.sum()),
+            "labels_from_the_gap_alone": int((self.covered_N & ~seen_N).sum()),
+            "labels_without_shift": int((~self.covered_N).sum()),
+            "pseudo_counts": float(self.pseudo_counts),
+            "combinations": len(self.texts),
+            "combinations_without_shift": int((lengths_C == 0).sum()),
+            "mean_offset_norm": float(lengths_C.mean()) if len(lengths_C) else 0.0,
+            "gap_norm": float(np.linalg.norm(self.gap_D)),
+        }
+
+
+def _membership(
+    index: CombinationIndex, combination_ids: NDArray[np.int64], labels: int
+) -> csr_array:
+    """Which labels each combination holds: sparse float32 [C, N]."""
+    counts_C, label_ids = index.positives(combination_ids)
+    starts = np.concatenate([[0], np.cumsum(counts_C)])
+    ones = np.ones(len(label_ids), dtype=np.float32)
+    return csr_array((ones, label_ids, starts), shape=(len(combination_ids), labels))
