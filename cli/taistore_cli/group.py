@@ -17,6 +17,7 @@ COMMANDS = (
     "ingest-images",
     "ingest-vectors",
     "train",
+    "ensemble",
     "evaluate",
     "score",
     "show",

@@ -4,6 +4,7 @@ Shapes: D embedding dimension, N labels.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -223,7 +224,14 @@ class _Job:
             step = self._choice.step
             scores = self._ladder.scores(batch.whole_BD, batch.regions_BRD, steps=[step])[step]
             tags = tag_table(
-                batch.image_ids, batch.uris, scores, labels=self._store.labels, choice=self._choice
+                batch.image_ids,
+                batch.uris,
+                scores,
+                labels=self._store.labels,
+                choice=self._choice,
+                confidence=functools.partial(
+                    self._ladder.confidence, regions=batch.regions_BRD is not None
+                ),
             )
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:

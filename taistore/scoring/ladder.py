@@ -21,6 +21,9 @@ Step = Literal["zero_shot", "standardised", "regions", "adapter_global", "adapte
 STEPS: tuple[Step, ...] = get_args(Step)
 """All steps, from the bottom of the ladder to its top."""
 
+ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
+"""Those that need no adapter, and are the same for every run of an encoder."""
+
 AdapterLogits = Callable[[Tensor], Tensor]
 """An adapter as the ladder sees it: raw vectors [B, D] to logits [B, N]."""
 
@@ -98,6 +101,11 @@ class Ladder:
         """N, the number of labels that it scores."""
         return int(self._prompts_ND.shape[0])
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there are the steps of an adapter."""
+        return self._adapter is not None
+
     def steps(self, *, regions: bool) -> tuple[Step, ...]:
         """The steps there are, bottom first: with or without regions and an adapter.
 
@@ -106,8 +114,7 @@ class Ladder:
         return tuple(
             step
             for step in STEPS
-            if (regions or step != "regions")
-            and (self._adapter is not None or step in ("zero_shot", "standardised", "regions"))
+            if (regions or step != "regions") and (self.has_adapter or step in ZERO_SHOT_STEPS)
         )
 
     @torch.inference_mode()
@@ -136,19 +143,35 @@ class Ladder:
             )
         if regions_BRD is not None:
             regions_BRD = _tensor(regions_BRD, self._device)
-        climb = _Climb(self._prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
-        made: dict[Step, Tensor] = {}
-        for step in wanted:
-            if step == "ensemble":
-                made[step] = self._fuse(climb.best_zero_shot, climb.best_shares)
-            else:
-                made[step] = climb.step(step)
-            if not made[step].isfinite().all():
+        made = self._climb(whole_BD, regions_BRD, wanted)
+        for step, scores_BN in made.items():
+            if not scores_BN.isfinite().all():
                 raise ScoringError(
                     f"step {step!r} gave a score that is no number: the vectors or the checkpoint "
                     "are damaged; encode or train again"
                 )
         return made
+
+    def confidence(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
+        """Scores of this ladder, made with or without regions, as :func:`confidence`."""
+        return confidence(step, self.plain_scores(step, scores_BN, regions=regions))
+
+    def plain_scores(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
+        """Scores of this ladder in the scale that :func:`confidence` knows: here, as they are."""
+        del step, regions
+        return scores_BN
+
+    def _climb(
+        self, whole_BD: Tensor, regions_BRD: Tensor | None, steps: tuple[Step, ...]
+    ) -> dict[Step, Tensor]:
+        """Scores of these steps, which there are, from raw vectors on this ladder's device."""
+        climb = _Climb(self._prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
+        return {
+            step: self._fuse(climb.best_zero_shot, climb.best_shares)
+            if step == "ensemble"
+            else climb.step(step)
+            for step in steps
+        }
 
 
 class _Climb:

@@ -1,18 +1,21 @@
-"""A recorded run, ready to score with: its adapter on a device, inside the ladder.
+"""A recorded run, ready to score with: its adapter, or its members, inside the ladder.
 
 Shapes: D embedding dimension, N labels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.checkpoint import CARD, load_adapter
 from taistore.adapter.runs import run_folder
 from taistore.encoders.precision import resolve_device
-from taistore.errors import ScoringError, TrainingError
+from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import ScoringError, StoreError, TrainingError
+from taistore.scoring.ensemble import TASK, EnsembleLadder, load_ensemble
 from taistore.scoring.fusion import DEFAULT_FUSION, Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
@@ -38,38 +41,97 @@ def open_run(
 ) -> ScoringRun:
     """Load the adapter of a run and set up its ladder with the labels' prompt vectors [N, D].
 
-    ``device`` may be ``auto``. Raises :class:`StoreError` on an unknown run or encoder,
+    Of an ensemble, those of its members, which must be as they were when it was made. ``device``
+    may be ``auto``. Raises :class:`StoreError` on an unknown run or encoder,
     :class:`TrainingError` where the checkpoint is gone, damaged or of other labels, and
-    :class:`ScoringError` where the prompts are not those of this encoder and label set.
+    :class:`ScoringError` where the prompts are not those of this encoder and label set, or an
+    ensemble or a member of it is no longer what it was.
     """
-    row = store.run(run_id)
-    encoder = store.encoder(row["encoder_id"])
-    if row["status"] != "finished":
-        raise TrainingError(
-            f"run {run_id} is not finished ({row['status']}): finish it with "
-            f"'taistore train --resume {row['run_id']}'"
-        )
-    adapter = load_adapter(run_folder(store, row["run_id"]))
-    adapter.check_fits(store, encoder.encoder_id)
-    if prompts_ND.shape != (len(store.labels), encoder.dim):
-        raise ScoringError(
-            f"the label prompts are {prompts_ND.shape[0]} x {prompts_ND.shape[1]}, run {run_id} "
-            f"needs {len(store.labels)} labels x {encoder.dim} dimensions: encode them with "
-            f"{encoder.spec}"
-        )
     place = resolve_device(str(device))
-    adapter.to(place)
-    card = adapter.card
-    ladder = Ladder(
-        prompts_ND,
-        adapter.logits,
-        competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
-        fusion=fusion,
-        device=place,
-    )
-    return ScoringRun(
-        run_id=run_id,
-        encoder_id=encoder.encoder_id,
-        weights_digest=card.weights_digest,
-        ladder=ladder,
-    )
+    opening = _Opening(store, prompts_ND, place, fusion)
+    return opening.run(store.run(run_id), above=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What opening a run takes, for its members as for itself."""
+
+    store: Store
+    prompts_ND: NDArray[Any]
+    device: torch.device
+    fusion: str
+
+    def run(self, row: Mapping[str, Any], *, above: tuple[str, ...]) -> ScoringRun:
+        """The run of a row; ``above`` are the ensembles that it is opened for."""
+        encoder = self.store.encoder(row["encoder_id"])
+        if row["status"] != "finished":
+            raise TrainingError(
+                f"run {row['run_id']} is not finished ({row['status']}): finish it with "
+                f"'taistore train --resume {row['run_id']}'"
+            )
+        if row["task"] == TASK:
+            return self._ensemble(row, above)
+        adapter = load_adapter(run_folder(self.store, row["run_id"]))
+        adapter.check_fits(self.store, encoder.encoder_id)
+        self._check_prompts(row["run_id"], encoder)
+        adapter.to(self.device)
+        card = adapter.card
+        ladder = Ladder(
+            self.prompts_ND,
+            adapter.logits,
+            competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
+            fusion=self.fusion,
+            device=self.device,
+        )
+        return ScoringRun(
+            run_id=row["run_id"],
+            encoder_id=encoder.encoder_id,
+            weights_digest=card.weights_digest,
+            ladder=ladder,
+        )
+
+    def _check_prompts(self, run_id: str, encoder: EncoderInfo) -> None:
+        labels = len(self.store.labels)
+        if self.prompts_ND.shape != (labels, encoder.dim):
+            raise ScoringError(
+                f"the label prompts are {self.prompts_ND.shape[0]} x {self.prompts_ND.shape[1]}, "
+                f"run {run_id} needs {labels} labels x {encoder.dim} dimensions: encode them with "
+                f"{encoder.spec}"
+            )
+
+    def _ensemble(self, row: Mapping[str, Any], above: tuple[str, ...]) -> ScoringRun:
+        run_id = row["run_id"]
+        card = load_ensemble(run_folder(self.store, run_id))
+        again = "make the ensemble again with 'taistore ensemble'"
+        if run_id in above or card.run_id != run_id:
+            raise ScoringError(f"run {run_id}: its {CARD} is that of {card.run_id}: {again}")
+        if list(card.label_keys) != self.store.labels.keys or card.encoder_id != row["encoder_id"]:
+            raise ScoringError(
+                f"run {run_id} was made for other labels or another encoder than {self.store.uri} "
+                f"says: use the store that it came from, or {again}"
+            )
+        self._check_prompts(run_id, self.store.encoder(card.encoder_id))
+        ladders = []
+        for member in card.members:
+            try:
+                opened = self.run(self.store.run(member.run_id), above=(*above, run_id))
+            except (StoreError, TrainingError, ScoringError) as error:
+                raise ScoringError(
+                    f"run {run_id} is an ensemble, and its member {member.run_id} cannot be used "
+                    f"({error}): restore that, or {again}"
+                ) from error
+            if (opened.weights_digest, opened.encoder_id) != (
+                member.weights_digest,
+                card.encoder_id,
+            ):
+                raise ScoringError(
+                    f"run {run_id} is an ensemble, and its member {member.run_id} has other "
+                    f"weights than when it was made: {again}"
+                )
+            ladders.append(opened.ladder)
+        return ScoringRun(
+            run_id=run_id,
+            encoder_id=card.encoder_id,
+            weights_digest=card.digest,
+            ladder=EnsembleLadder(self.prompts_ND, card.members, ladders, device=self.device),
+        )

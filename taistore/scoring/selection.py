@@ -3,7 +3,7 @@
 Shapes: B images, N labels, T tags (of all images, one after another).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,8 +81,12 @@ def tag_table(
     *,
     labels: LabelSet,
     choice: Choice,
+    confidence: Callable[[Step, Tensor], Tensor] = confidence,
 ) -> pa.Table:
-    """The chosen tags as rows of ``contracts.SCORES``; an image without any has one of rank 0."""
+    """The chosen tags as rows of ``contracts.SCORES``; an image without any has one of rank 0.
+
+    ``confidence`` is that of the ladder which gave the scores.
+    """
     confidence_BN = confidence(choice.step, scores_BN)
     allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
     tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN)

@@ -1,0 +1,184 @@
+"""Several runs as one: their score matrices, each scaled to [0, 1], averaged with weights.
+
+Supplementary 8 of arXiv:2312.04160, as the ladder of one run. Shapes: B images, D embedding
+dimension, N labels, R regions per image.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taistore.adapter.checkpoint import CARD, write_whole
+from taistore.errors import ScoringError
+from taistore.scoring.ladder import ZERO_SHOT_STEPS, Ladder, Step
+
+TASK = "ensemble"
+"""What ``runs.task`` says of an ensemble."""
+
+CARD_VERSION = 1
+
+MEMBER_STEPS: tuple[Step, ...] = ("adapter_global", "adapter", "ensemble")
+"""Steps that are averages of the members' same steps; the others need no run at all."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Lowest and highest score of each of :data:`MEMBER_STEPS`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A run in an ensemble: its share, and the ranges that its scores had when it was made.
+
+    ``weight`` is its part of the average; those of all members add up to 1. ``whole`` are the
+    ranges of scores of whole images, ``regions`` of whole images with their regions (None where
+    the images had no region vectors). ``weights_digest`` names the run's weights, so that another
+    run in its place is noticed.
+    """
+
+    run_id: str
+    weight: float
+    weights_digest: str
+    whole: Ranges
+    regions: Ranges | None
+
+    def range(self, step: Step, *, regions: bool) -> tuple[float, float]:
+        """Lowest and highest score of a step, with regions where their ranges are known."""
+        ranges = self.regions if regions and self.regions is not None else self.whole
+        low, high = ranges[step]
+        return low, high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnsembleCard:
+    """What an ensemble is made of: ``card.json`` in its folder, and nothing else.
+
+    ``split`` names the images over which the ranges were taken (None: all of the store), and
+    ``images`` says how many they were.
+    """
+
+    run_id: str
+    encoder_id: str
+    label_keys: tuple[str, ...]
+    members: tuple[Member, ...]
+    split: str | None
+    images: int
+    created: str
+    rule: str = (
+        "Each member's scores of a step are scaled by the lowest and highest one over these images "
+        "to [0, 1] and averaged with the weights; scores outside that range are not clipped."
+    )
+    card_version: int = CARD_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From :meth:`to_json`; raises TypeError, KeyError or ValueError on anything else."""
+        members = tuple(
+            Member(
+                **{
+                    **member,
+                    "weight": float(member["weight"]),
+                    "whole": _ranges(member["whole"]),
+                    "regions": None if member["regions"] is None else _ranges(member["regions"]),
+                }
+            )
+            for member in values["members"]
+        )
+        return cls(**{**values, "members": members, "label_keys": tuple(values["label_keys"])})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the card, which names the members' weights too."""
+        return hashlib.sha256(_card_text(self).encode()).hexdigest()
+
+
+def _ranges(values: Mapping[str, Sequence[float]]) -> Ranges:
+    found = {}
+    for step in MEMBER_STEPS:
+        low, high = values[step]
+        if not (-float("inf") < low <= high < float("inf")):
+            raise ValueError(f"the range of {step} is {low} to {high}")
+        found[str(step)] = (float(low), float(high))
+    return found
+
+
+def _card_text(card: EnsembleCard) -> str:
+    return json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def save_ensemble(folder: Path, card: EnsembleCard) -> None:
+    """Write ``card.json`` into ``folder``, whole or not at all."""
+    write_whole(folder / CARD, lambda part: part.write_text(_card_text(card), encoding="utf-8"))
+
+
+def load_ensemble(folder: Path) -> EnsembleCard:
+    """The card of an ensemble; raises :class:`ScoringError` where it is missing or damaged."""
+    path = folder / CARD
+    again = "make the ensemble again with 'taistore ensemble'"
+    try:
+        return EnsembleCard.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be read ({error.strerror}): {again}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ScoringError(f"{path}: not a card of an ensemble ({error}): {again}") from error
+
+
+class EnsembleLadder(Ladder):
+    """The ladder of an ensemble: its adapter's steps are averages of the members' same steps.
+
+    ``ladders`` are the members' own, in the order of ``members``. The zero-shot steps are those of
+    every run of the encoder.
+    """
+
+    def __init__(
+        self,
+        prompts_ND: NDArray[Any] | Tensor,
+        members: Sequence[Member],
+        ladders: Sequence[Ladder],
+        *,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__(prompts_ND, device=device)
+        self._parts = tuple(zip(members, ladders, strict=True))
+
+    @property
+    def has_adapter(self) -> bool:
+        """Always: the members have."""
+        return True
+
+    def plain_scores(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
+        """Averages back in the members' own scale: the average of their lows and spans."""
+        if step in ZERO_SHOT_STEPS:
+            return scores_BN
+        plain_BN = torch.zeros_like(scores_BN)
+        for member, ladder in self._parts:
+            low, high = member.range(step, regions=regions)
+            unscaled_BN = low + (high - low) * scores_BN
+            plain_BN += member.weight * ladder.plain_scores(step, unscaled_BN, regions=regions)
+        return plain_BN
+
+    def _climb(
+        self, whole_BD: Tensor, regions_BRD: Tensor | None, steps: tuple[Step, ...]
+    ) -> dict[Step, Tensor]:
+        shared = tuple(step for step in steps if step in ZERO_SHOT_STEPS)
+        averaged = tuple(step for step in steps if step not in ZERO_SHOT_STEPS)
+        made = super()._climb(whole_BD, regions_BRD, shared)
+        if averaged:
+            for member, ladder in self._parts:
+                scores = ladder.scores(whole_BD, regions_BRD, steps=averaged)
+                for step, scores_BN in scores.items():
+                    low, high = member.range(step, regions=regions_BRD is not None)
+                    # Where all scores were equal there is nothing to scale by.
+                    part_BN = member.weight * (scores_BN - low) / ((high - low) or 1.0)
+                    made[step] = made[step] + part_BN if step in made else part_BN
+        return made
