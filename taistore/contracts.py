@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 1
-"""Raised by every change of a table contract; a migration leads from each version to the next."""
+STORE_VERSION = 2
+"""Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
 DEFAULT_ENCODER_KEY = b"taistore:default_encoder"
@@ -28,7 +28,7 @@ class TableContract:
     """One kind of table: its key columns, the columns to index and the Arrow fields.
 
     ``per_encoder`` tables are named ``<kind>__<encoder_id>``; a field named in
-    ``vector_fields`` becomes ``fixed_size_list<float16>[dim]`` of that encoder.
+    ``vector_fields`` becomes ``fixed_size_list<vector_type>[dim]`` of that encoder.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class TableContract:
     fields: "tuple[pa.Field[Any], ...]"
     per_encoder: bool = False
     vector_fields: tuple[str, ...] = ()
+    vector_type: pa.DataType = pa.float16()
 
     def schema(self, dim: int | None = None) -> pa.Schema:
         """The Arrow schema; ``dim`` is the encoder's dimension for ``per_encoder`` tables."""
@@ -49,7 +50,7 @@ class TableContract:
             if dim is None:
                 raise ValueError(f"table {self.kind!r} needs the dimension of its encoder")
             fields += [
-                pa.field(name, pa.list_(pa.float16(), dim), nullable=False)
+                pa.field(name, pa.list_(self.vector_type, dim), nullable=False)
                 for name in self.vector_fields
             ]
         return pa.schema(fields, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
@@ -164,9 +165,13 @@ TABLES = {
                 _field("id", pa.int64()),
                 _field("count", pa.int64()),
                 _field("source", pa.string()),
+                _field("dispersion", pa.float32(), nullable=True),
+                _field("versions", pa.string(), nullable=True),
             ),
             per_encoder=True,
             vector_fields=("vector",),
+            # Refreshed by subtracting and adding images: in float16 that would drift.
+            vector_type=pa.float32(),
         ),
         TableContract(
             kind="runs",
@@ -235,7 +240,7 @@ def contracts() -> dict[str, dict[str, Any]]:
         entry["per_encoder"] = table.per_encoder
         for column in entry["columns"]:
             if column["name"] in table.vector_fields:
-                column["type"] = "fixed_size_list<item: halffloat>[dim]"
+                column["type"] = f"fixed_size_list<item: {table.vector_type}>[dim]"
         described[f"table-{kind}"] = entry
     described["file-scores"] = describe(SCORES)
     return described

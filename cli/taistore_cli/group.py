@@ -22,6 +22,7 @@ COMMANDS = (
     "score",
     "show",
     "optimize",
+    "upgrade",
     "doctor",
     "demo",
 )

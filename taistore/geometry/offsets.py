@@ -76,7 +76,7 @@ def shrunk(images: LabelCentroids, targets_ND: Float32, *, pseudo_counts: float)
     weight_N = np.divide(
         images.counts_N, total_N, out=np.zeros(images.labels), where=total_N > 0
     ).astype(np.float32)
-    estimate_ND = weight_N[:, None] * images.means_ND
+    estimate_ND: Float32 = weight_N[:, None] * images.means_ND
     if pseudo_counts > 0:
         estimate_ND += (1 - weight_N)[:, None] * targets_ND
     return estimate_ND

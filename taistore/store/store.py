@@ -84,8 +84,11 @@ class Store:
         return cls(uri, database)
 
     @classmethod
-    def open(cls, uri: str | Path) -> "Store":
-        """An existing store; :class:`StoreError` when there is none or its version differs."""
+    def open(cls, uri: str | Path, *, any_version: bool = False) -> "Store":
+        """An existing store; :class:`StoreError` when there is none or its version differs.
+
+        ``any_version`` is for migrations, which read what this taistore otherwise would not.
+        """
         uri = _expanded(uri)
         if not _has_labels(uri):
             raise StoreError(
@@ -93,16 +96,24 @@ class Store:
                 f"'taistore init labels.txt --store {uri}'"
             )
         store = cls(uri, lancedb.connect(uri))
-        version = int(store._label_metadata.get(VERSION_KEY, b"0"))
-        if version != STORE_VERSION:
-            newer = "upgrade taistore" if version > STORE_VERSION else "build the store anew"
+        if store.version != STORE_VERSION and not any_version:
+            remedy = (
+                "install a newer taistore"
+                if store.version > STORE_VERSION
+                else f"bring it up to date with 'taistore upgrade --store {uri}'"
+            )
             raise StoreError(
-                f"{uri}: the store has version {version}, this taistore reads {STORE_VERSION}: "
-                f"{newer}"
+                f"{uri}: the store has version {store.version}, this taistore reads "
+                f"{STORE_VERSION}: {remedy}"
             )
         return store
 
     # --- what the store is about -----------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Version of the contracts that its tables follow."""
+        return int(self._label_metadata.get(VERSION_KEY, b"0"))
 
     @property
     def _label_metadata(self) -> dict[bytes, bytes]:
@@ -219,12 +230,28 @@ class Store:
                 merge = merge.when_matched_update_all()
             return int(merge.execute(data).num_inserted_rows)
 
+    def overwrite(
+        self,
+        kind: str,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        *,
+        encoder_id: str | None = None,
+    ) -> None:
+        """Replace a table, its schema too, in one commit; ``batches`` may be read from the old."""
+        name = self.table_name(kind, encoder_id)
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        with writing(self.uri, name):
+            self._database.create_table(name, reader, schema=schema, mode="overwrite")
+
     def _as_rows(self, kind: str, rows: Rows, encoder_id: str | None) -> pa.Table:
         schema = self.schema(kind, encoder_id)
         if isinstance(rows, pa.Table):
             return rows.select(schema.names).cast(schema)
         if isinstance(rows, Mapping):
-            return pa.Table.from_pydict(dict(rows), schema=schema)
+            count = len(rows[schema.names[0]])
+            absent = {f.name: [None] * count for f in schema if f.nullable and f.name not in rows}
+            return pa.Table.from_pydict({**rows, **absent}, schema=schema)
         return pa.Table.from_pylist(list(rows), schema=schema)
 
     def reject(self, job: str, rejects: Iterable[tuple[str, str, str]]) -> None:

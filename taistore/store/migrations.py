@@ -1,0 +1,121 @@
+"""Bring an older store up to date: numbered steps, each safe to repeat.
+
+A step changes tables; the store's version, which lies in the metadata of the table ``labels``, is
+raised after it. A migration that was killed is therefore done again, and ends the same.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from taistore.contracts import PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
+from taistore.errors import StoreError
+from taistore.progress import Progress, no_progress
+from taistore.store.store import READ_AHEAD_BYTES, Store, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The step to version ``to``: what it does, for people, and how."""
+
+    to: int
+    what: str
+    apply: Callable[[Store], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What :func:`upgrade` did: versions before and after, and the steps in between."""
+
+    before: int
+    after: int
+    steps: tuple[str, ...]
+
+
+def upgrade(uri: str | Path, *, progress: Progress = no_progress) -> Upgrade:
+    """Lead a store to this taistore's version; one that is there already stays untouched.
+
+    Raises :class:`StoreError` where there is no store, where it comes from a newer taistore, or
+    where it cannot be written. No other job may use the store meanwhile.
+    """
+    store = Store.open(uri, any_version=True)
+    before = store.version
+    if before > STORE_VERSION:
+        raise StoreError(
+            f"{store.uri}: the store has version {before}, this taistore knows {STORE_VERSION}: "
+            "install a newer taistore"
+        )
+    due = [migration for migration in MIGRATIONS if migration.to > before]
+    if [migration.to for migration in due] != list(range(before + 1, STORE_VERSION + 1)):
+        raise StoreError(
+            f"{store.uri}: no way leads from version {before} to {STORE_VERSION}: build it anew"
+        )
+    if due:
+        with progress("upgrade", total=len(due), unit="step") as bar:
+            for migration in due:
+                migration.apply(store)
+                _set_version(store, migration.to)
+                bar.advance()
+    return Upgrade(before, STORE_VERSION, tuple(migration.what for migration in due))
+
+
+def _set_version(store: Store, version: int) -> None:
+    """Note the version in every table, ``labels`` last: that one counts."""
+    tables = [(kind, encoder_id) for kind, encoder_id in _tables(store) if kind != "labels"]
+    for kind, encoder_id in [*tables, ("labels", None)]:
+        with writing(store.uri, store.table_name(kind, encoder_id)):
+            dataset = store.dataset(kind, encoder_id)
+            if (dataset.schema.metadata or {}).get(VERSION_KEY) != str(version).encode():
+                dataset.update_schema_metadata({VERSION_KEY.decode(): str(version)})
+
+
+def _tables(store: Store) -> list[tuple[str, str | None]]:
+    """Kind and encoder of every table of ours."""
+    parts = [name.partition("__") for name in store.table_names()]
+    return [(kind, encoder_id or None) for kind, _, encoder_id in parts if kind in TABLES]
+
+
+# --- version 2 ---------------------------------------------------------------------------------
+
+
+def _centroids_in_float32(store: Store) -> None:
+    for kind, encoder_id in _tables(store):
+        if kind != "centroids":
+            continue
+        old = store.dataset(kind, encoder_id)
+        if "versions" not in old.schema.names:
+            schema = _centroids_2(old.schema.field("vector").type.list_size)
+            store.overwrite(kind, _converted(old, schema), schema, encoder_id=encoder_id)
+
+
+def _centroids_2(dim: int) -> pa.Schema:
+    """The table as version 2 had it, whatever later versions make of it."""
+    key = {PRIMARY_KEY: b"true"}
+    fields: list[pa.Field[Any]] = [
+        pa.field("kind", pa.string(), nullable=False, metadata=key),
+        pa.field("id", pa.int64(), nullable=False, metadata=key),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("dispersion", pa.float32()),
+        pa.field("versions", pa.string()),
+        pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: b"2"})
+
+
+def _converted(old: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in old.scanner(io_buffer_size=READ_AHEAD_BYTES).to_batches():
+        columns = {name: batch.column(name) for name in ("kind", "id", "count", "source")}
+        columns["dispersion"] = pa.nulls(batch.num_rows, pa.float32())
+        columns["versions"] = pa.nulls(batch.num_rows, pa.string())
+        columns["vector"] = batch.column("vector").cast(schema.field("vector").type)
+        yield pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+
+MIGRATIONS = (
+    Migration(2, "centroids in float32, with dispersion and versions", _centroids_in_float32),
+)
+"""Every step, in order; one for each version after the first."""

@@ -1,0 +1,166 @@
+"""Upgrading a genuine store of version 1: what was kept, what a killed upgrade leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from taistore.contracts import DEFAULT_ENCODER_KEY, PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
+from taistore.errors import StoreError
+from taistore.store import migrations
+from taistore.store.arrow import vector_array, vector_column
+from taistore.store.migrations import MIGRATIONS, upgrade
+from taistore.store.store import Store, writing
+from taistore.texts.prompts import cached_prompt_vectors, prompt_vectors
+from tests.fakes import ColourEncoder
+from tests.texts.test_prompts import LABELS
+
+ENCODER = ColourEncoder()
+ID = ENCODER.info.encoder_id
+
+
+def centroids_1(dim: int) -> pa.Schema:
+    """``centroids`` as version 1 wrote it."""
+    key = {PRIMARY_KEY: b"true"}
+    fields: list[pa.Field[Any]] = [
+        pa.field("kind", pa.string(), nullable=False, metadata=key),
+        pa.field("id", pa.int64(), nullable=False, metadata=key),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(pa.float16(), dim), nullable=False),
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: b"1"})
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A store as version 1 wrote it, with prompts, images and image vectors."""
+    path = tmp_path / "s"
+    store = Store.create(path, LABELS, default_encoder="colour@32")
+    prompt_vectors(store, ENCODER)
+    store.append(
+        "image_vectors",
+        {"image_id": ["a" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))},
+        encoder_id=ID,
+    )
+    store.reject("job", [("a.jpg", "unreadable", "")])
+    batch = pa.concat_tables(map(_table, store.scan("centroids", encoder_id=ID)))
+    rows = batch.select(["kind", "id", "count", "source", "vector"])
+    schema = centroids_1(ENCODER.info.dim)
+    rows = rows.set_column(4, schema.field("vector"), _halved(rows))
+    lancedb.connect(path).create_table(f"centroids__{ID}", rows.cast(schema), mode="overwrite")
+    for name in store.table_names():
+        dataset = lancedb.connect(path).open_table(name).to_lance()
+        dataset.update_schema_metadata({VERSION_KEY.decode(): "1"})
+    return path
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _halved(rows: pa.Table) -> "pa.FixedSizeListArray[Any]":
+    return vector_column(vector_array(rows.column("vector").combine_chunks()))
+
+
+def test_an_old_store_names_the_command(old: Path) -> None:
+    with pytest.raises(StoreError, match=rf"version 1.*'taistore upgrade --store {old}'"):
+        Store.open(old)
+
+
+def test_upgrading_keeps_prompts_and_everything_else(old: Path) -> None:
+    done = upgrade(old)
+    assert (done.before, done.after, len(done.steps)) == (1, STORE_VERSION, STORE_VERSION - 1)
+    store = Store.open(old)
+    assert store.labels == LABELS
+    assert store.default_encoder == "colour@32"
+    for name in store.table_names():
+        kind, _, encoder_id = name.partition("__")
+        found = store.dataset(kind, encoder_id or None).schema
+        wanted = store.schema(kind, encoder_id or None)
+        assert found.equals(wanted), name
+        metadata = dict(found.metadata)
+        metadata.pop(DEFAULT_ENCODER_KEY, None)
+        assert metadata == wanted.metadata, name
+        for field in wanted:
+            assert found.field(field.name).metadata == field.metadata, (name, field.name)
+    kept = cached_prompt_vectors(store, ENCODER.info)
+    assert kept is not None
+    fresh = prompt_vectors(Store.create(old.parent / "new", LABELS, default_encoder="x"), ENCODER)
+    np.testing.assert_array_equal(kept, fresh)
+
+
+def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
+    upgrade(old)
+    store = Store.open(old)
+    more = {"image_id": ["b" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))}
+    assert store.append("image_vectors", more, encoder_id=ID) == 1
+    store.reject("job", [("b.jpg", "unreadable", "")])
+    assert store.count("rejects") == 2
+    store.register_encoder(ColourEncoder(dim=64).info)
+    assert len(store.encoders()) == 2
+    prompt_vectors(store, ColourEncoder(dim=64))
+
+
+def test_upgrading_twice_changes_nothing(old: Path) -> None:
+    upgrade(old)
+    store = Store.open(old)
+    before = {name: store._database.open_table(name).version for name in store.table_names()}
+    assert upgrade(old).steps == ()
+    assert before == {name: store._database.open_table(name).version for name in before}
+
+
+@pytest.mark.parametrize("place", ["in the step", "before the tables", "before labels"])
+def test_a_killed_upgrade_is_done_again(
+    old: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    class Killed(BaseException):
+        """Stands for SIGKILL."""
+
+    def dying(function: Callable[..., object], *, calls: int) -> Callable[..., object]:
+        left = [calls]
+
+        def wrapped(*args: object, **kwargs: object) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        if place == "in the step":
+            patch.setattr(Store, "overwrite", dying(Store.overwrite, calls=0))
+        elif place == "before the tables":
+            patch.setattr(migrations, "_set_version", dying(migrations._set_version, calls=0))
+        else:
+            tables = len(Store.open(old, any_version=True).table_names())
+            patch.setattr("taistore.store.migrations.writing", dying(writing, calls=tables - 1))
+        with pytest.raises(Killed):
+            upgrade(old)
+    with pytest.raises(StoreError, match="taistore upgrade"):
+        Store.open(old)
+    assert upgrade(old).before == 1
+    assert cached_prompt_vectors(Store.open(old), ENCODER.info) is not None
+
+
+def test_a_newer_store_is_left_alone(old: Path) -> None:
+    labels = lancedb.connect(old).open_table("labels").to_lance()
+    labels.update_schema_metadata({VERSION_KEY.decode(): str(STORE_VERSION + 1)})
+    with pytest.raises(StoreError, match="install a newer taistore"):
+        upgrade(old)
+
+
+def test_there_is_a_step_to_every_version() -> None:
+    assert [step.to for step in MIGRATIONS] == list(range(2, STORE_VERSION + 1))
+
+
+def test_the_last_step_leads_to_the_contract() -> None:
+    wanted = TABLES["centroids"].schema(8)
+    made = migrations._centroids_2(8)
+    assert made.equals(wanted)
+    assert [field.metadata for field in made] == [field.metadata for field in wanted]
