@@ -1,5 +1,6 @@
 """``taistore evaluate``: the ladder of a run on labelled images."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,37 +14,93 @@ from taistore_cli.options import (
 )
 from taistore_cli.output import Output
 
+PROTOCOLS = ("voc2007", "coco2014", "nuswide", "openimages")
+"""Those of ``taistore.evaluation.protocols``, whose import would load torch only to show help."""
+
+protocol_option = click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    help="Evaluate as published figures do: fixes split, labels and what counts, and says how.",
+)
+
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--split", default="test", show_default=True, help="Images to evaluate on.")
+@click.option("--split", help="Images to evaluate on.  [default: test, or the protocol's]")
+@protocol_option
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=100),
+    metavar="N",
+    help="Also give mAP's 95 % interval over N resamples of the images, such as 1000.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the resamples.",
+)
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw the ladder, each label's AP, and mAP over what similar runs differ in, into DIR.",
+)
 @store_option
 @device_option
 @precision_option
 @common_options
 def command(
-    *, run_id: str, split: str, store_uri: str, device: str, precision: str, out: Output
+    *,
+    run_id: str,
+    split: str | None,
+    protocol: str | None,
+    bootstrap: int | None,
+    seed: int,
+    plots: Path | None,
+    store_uri: str,
+    device: str,
+    precision: str,
+    out: Output,
 ) -> dict[str, Any]:
     """Print every step of the ladder for RUN (an id, or latest): mAP and per-label AP.
 
     Uses the vectors in the store; images whose labels are only partly known count where known.
+    With --plots, mAP over radius, shots and known proportion is drawn from the recorded
+    evaluations of runs that differ from RUN in just that (and in their seeds): evaluate them first.
 
     \b
     Example:
-      taistore evaluate latest --split test
+      taistore evaluate latest --split test --bootstrap 1000 --plots plots/
     """
     from taistore.encoders.precision import resolve_device
+    from taistore.evaluation import protocols
     from taistore.evaluation.job import evaluate
 
     store = open_store(store_uri)
     run = store.run(run_id)
     info = store.encoder(run["encoder_id"])
+    if plots is not None:
+        from taistore.evaluation.figures import require_drawing
+
+        require_drawing(plots)
     found = evaluate(
         store,
         run["run_id"],
         split=split,
+        protocol=protocols.PROTOCOLS[protocol] if protocol else None,
+        bootstrap=bootstrap or 0,
+        seed=seed,
         prompts_ND=label_prompts(store, info, device=device, precision=precision, out=out),
         device=resolve_device(device),
         progress=out.progress,
     )
-    return out.result(found.to_json(), found.table())
+    value, text = found.to_json(), found.table()
+    if plots is not None:
+        from taistore.evaluation.plots import draw_evaluation
+
+        drawn = [str(path) for path in draw_evaluation(store, found, folder=plots)]
+        value["plots"] = drawn
+        text += "\n\n" + "\n".join(f"picture: {path}" for path in drawn if path.endswith(".png"))
+    return out.result(value, text)

@@ -19,6 +19,7 @@ COMMANDS = (
     "train",
     "ensemble",
     "evaluate",
+    "compare",
     "score",
     "show",
     "optimize",

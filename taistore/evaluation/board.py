@@ -78,6 +78,10 @@ class ScoreBoard:
             self._scores_NI[step][:, self._filled : end] = scores_BN.T
         self._filled = end
 
+    def forget(self, label_ids: NDArray[np.int64]) -> None:
+        """Make these labels unknown of every image, so that no figure includes them."""
+        self._truth_NI[label_ids, : self._filled] = -1
+
     def _matrix(self, name: str, dtype: Any) -> NDArray[Any]:
         shape = (self._labels, self._images)
         if self._folder is None or not math.prod(shape):

@@ -47,6 +47,21 @@ _STYLE: dict[str, Any] = {
 }
 
 
+def require_drawing(folder: Path) -> None:
+    """Raise early what would keep pictures from being written into ``folder``, which it makes."""
+    require("matplotlib", extra="plots", purpose="drawing pictures")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ScoringError:
+    return ScoringError(
+        f"{folder}: pictures cannot be written there ({error.strerror}): name another folder"
+    )
+
+
 @contextlib.contextmanager
 def drawing(path: Path, *, size: tuple[float, float]) -> Iterator[Any]:
     """A matplotlib figure of ``size`` inches, written as PNG and SVG when the block ends.
@@ -66,10 +81,7 @@ def drawing(path: Path, *, size: tuple[float, float]) -> Iterator[Any]:
                 metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
                 figure.savefig(file, metadata=metadata)
         except OSError as error:
-            raise ScoringError(
-                f"{path.parent}: pictures cannot be written there ({error.strerror}): name "
-                "another folder"
-            ) from error
+            raise _unwritable(path.parent, error) from error
 
 
 def picture_paths(path: Path) -> list[Path]:
@@ -222,24 +234,28 @@ def _draw_points(
 def _draw_centroids(
     axes: Any, plane_k2: NDArray[np.float64], clusters_k: NDArray[Any], marker: str
 ) -> None:
+    effects = require("matplotlib.patheffects", extra="plots", purpose="drawing pictures")
+    outline = [effects.withStroke(linewidth=2, foreground="white")]
     for place, k in zip(plane_k2, clusters_k.tolist(), strict=True):
         axes.scatter(
             *place,
-            s=230 if marker == "*" else 110,
+            s=260 if marker == "*" else 45,
             marker=marker,
-            facecolor=cluster_look(k)["color"],
+            # White on top of the star, so that both show where they coincide.
+            facecolor=cluster_look(k)["color"] if marker == "*" else "white",
             edgecolor="black",
-            linewidths=1.1,
-            zorder=4 if marker == "*" else 3,
+            linewidths=1.1 if marker == "*" else 0.9,
+            zorder=3 if marker == "*" else 4,
         )
         axes.annotate(
             str(k + 1),
             place,
-            xytext=(7, 5),
+            xytext=(8, 6),
             textcoords="offset points",
-            fontsize=7,
+            fontsize=8,
             fontweight="bold",
             zorder=5,
+            path_effects=outline,
         )
 
 
@@ -265,5 +281,5 @@ def _projection_legend(names: Sequence[str]) -> tuple[list[Any], list[str]]:
         handle(cluster_look(k)["marker"], cluster_look(k)["color"], 6) for k in range(len(names))
     ]
     texts = [f"{k} {shown(name)}" for k, name in enumerate(names, start=1)]
-    handles += [handle("*", "white", 12, "black"), handle("X", "white", 8, "black")]
+    handles += [handle("*", "white", 12, "black"), handle("X", "white", 7, "black")]
     return handles, [*texts, "estimated centroid", "true centroid"]

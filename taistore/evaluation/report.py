@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from taistore.evaluation.bootstrap import LEVEL
+from taistore.evaluation.figures import shown
 from taistore.evaluation.metrics import Metrics
+from taistore.evaluation.protocols import Protocol
 
 SHOWN_LABELS = 5
 
@@ -18,6 +21,27 @@ class LabelResult:
     name: str
     positives: int
     average_precision: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intervals:
+    """Percentile intervals of mAP per step, as fractions, over so many resamples of the images."""
+
+    samples: int
+    seed: int
+    mean_average_precision: dict[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Percent, two decimals."""
+        return {
+            "samples": self.samples,
+            "seed": self.seed,
+            "level": 100 * LEVEL,
+            "mAP": {
+                step: [percent(low), percent(high)]
+                for step, (low, high) in self.mean_average_precision.items()
+            },
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +59,14 @@ class Evaluation:
     top: str
     ladder: dict[str, Metrics]
     labels: tuple[LabelResult, ...]
+    protocol: Protocol | None = None
+    intervals: Intervals | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Under which name a run keeps it: the split, with the protocol where there is one."""
+        return f"{self.protocol.name}:{self.split}" if self.protocol else self.split
 
     @property
     def labels_without_positives(self) -> int:
@@ -43,7 +74,10 @@ class Evaluation:
         return sum(not label.positives for label in self.labels)
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of ``evaluate --json``: percent, two decimals; None where undefined."""
+        """The shape of ``evaluate --json``: percent, two decimals; None where undefined.
+
+        ``protocol`` and ``bootstrap`` are there where they were asked for.
+        """
         return {
             "run_id": self.run_id,
             "split": self.split,
@@ -57,25 +91,28 @@ class Evaluation:
                     "key": label.key,
                     "name": label.name,
                     "positives": label.positives,
-                    "AP": _percent(label.average_precision[self.top]),
+                    "AP": percent(label.average_precision[self.top]),
                     "AP_by_step": {
-                        step: _percent(value) for step, value in label.average_precision.items()
+                        step: percent(value) for step, value in label.average_precision.items()
                     },
                 }
                 for label in self.labels
             ],
             "warnings": list(self.warnings),
+            **({"protocol": self.protocol.to_json()} if self.protocol else {}),
+            **({"bootstrap": self.intervals.to_json()} if self.intervals else {}),
         }
 
     def table(self) -> str:
         """The ladder with its gains over zero-shot, the best and the worst labels, the warnings."""
         known = [label for label in self.labels if label.positives]
-        lines = [
+        lines = [self.protocol.text(), ""] if self.protocol else []
+        lines += [
             f"{self.images:,} images of split {self.split!r}, {len(known):,} of "
             f"{len(self.labels):,} labels with positives, "
             f"{'with' if self.regions_used else 'without'} regions; percent",
             "",
-            *_ladder_lines(self.ladder),
+            *self._ladder_lines(),
         ]
         ranked = sorted(known, key=lambda label: -label.average_precision[self.top])
         shown = min(SHOWN_LABELS, len(ranked) // 2)
@@ -85,41 +122,42 @@ class Evaluation:
         lines += [f"\nWARNING: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
+    def _ladder_lines(self) -> list[str]:
+        lines = [f"{'step':16}{'mAP':>6}{'gain':>7}{'micro AP':>11}{'CF1@3':>8}{'OF1@3':>8}"]
+        if self.intervals:
+            lines[0] += f"   mAP, {100 * LEVEL:.0f} % of {self.intervals.samples:,} resamples"
+        start = next(iter(self.ladder.values())).mean_average_precision
+        for number, (step, found) in enumerate(self.ladder.items()):
+            gain = 100 * (found.mean_average_precision - start)
+            line = (
+                f"{step:16}{100 * found.mean_average_precision:6.1f}"
+                f"{f'{gain:+.1f}' if number else '':>7}"
+                f"{100 * found.micro_average_precision:11.1f}"
+                f"{100 * found.class_f1:8.1f}{100 * found.overall_f1:8.1f}"
+            )
+            if self.intervals:
+                low, high = self.intervals.mean_average_precision[step]
+                line += f"   {100 * low:.1f} to {100 * high:.1f}"
+            lines.append(line)
+        return lines
+
     def _label_lines(self, labels: Sequence[LabelResult]) -> list[str]:
         return [
-            f"  {_cut(label.name, 30):30} {100 * label.average_precision[self.top]:5.1f}"
+            f"  {shown(label.name, 30):30} {100 * label.average_precision[self.top]:5.1f}"
             f"   ({label.positives:,} {'image' if label.positives == 1 else 'images'})"
             for label in labels
         ]
 
 
-def _ladder_lines(ladder: dict[str, Metrics]) -> list[str]:
-    lines = [f"{'step':16}{'mAP':>6}{'gain':>7}{'micro AP':>11}{'CF1@3':>8}{'OF1@3':>8}"]
-    start = next(iter(ladder.values())).mean_average_precision
-    for number, (step, metrics) in enumerate(ladder.items()):
-        gain = 100 * (metrics.mean_average_precision - start)
-        lines.append(
-            f"{step:16}{100 * metrics.mean_average_precision:6.1f}"
-            f"{f'{gain:+.1f}' if number else '':>7}"
-            f"{100 * metrics.micro_average_precision:11.1f}"
-            f"{100 * metrics.class_f1:8.1f}{100 * metrics.overall_f1:8.1f}"
-        )
-    return lines
-
-
 def _figures(metrics: Metrics) -> dict[str, float | None]:
     return {
-        "mAP": _percent(metrics.mean_average_precision),
-        "micro_AP": _percent(metrics.micro_average_precision),
-        "CF1": _percent(metrics.class_f1),
-        "OF1": _percent(metrics.overall_f1),
+        "mAP": percent(metrics.mean_average_precision),
+        "micro_AP": percent(metrics.micro_average_precision),
+        "CF1": percent(metrics.class_f1),
+        "OF1": percent(metrics.overall_f1),
     }
 
 
-def _percent(fraction: float) -> float | None:
+def percent(fraction: float) -> float | None:
+    """A fraction in percent with two decimals; None where it is undefined."""
     return None if math.isnan(fraction) else round(100 * fraction, 2)
-
-
-def _cut(name: str, width: int) -> str:
-    name = "".join(c if c.isprintable() else " " for c in name)
-    return name if len(name) <= width else name[: width - 1] + "…"

@@ -149,7 +149,7 @@ def _start(
         "weights": list(shares),
         "split": split,
     }
-    read = [("labels", None), ("images", None)]
+    read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
     read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
     return {
         "encoder_id": encoder_id,

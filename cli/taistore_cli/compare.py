@@ -1,0 +1,79 @@
+"""``taistore compare``: whether one run is better than another, on the same images."""
+
+from typing import Any
+
+import click
+
+from taistore_cli.evaluate import protocol_option
+from taistore_cli.opening import label_prompts, open_store
+from taistore_cli.options import (
+    common_options,
+    device_option,
+    precision_option,
+    store_option,
+)
+from taistore_cli.output import Output
+
+
+@click.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@click.option("--split", help="Images to compare on.  [default: test, or the protocol's]")
+@protocol_option
+@click.option(
+    "--bootstrap",
+    "samples",
+    type=click.IntRange(min=100),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples of the images, the same for both runs.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@store_option
+@device_option
+@precision_option
+@common_options
+def command(
+    *,
+    first: str,
+    second: str,
+    split: str | None,
+    protocol: str | None,
+    samples: int,
+    seed: int,
+    store_uri: str,
+    device: str,
+    precision: str,
+    out: Output,
+) -> dict[str, Any]:
+    """Compare two runs: mAP of each step and AP of each label, the second minus the first.
+
+    Intervals hold 95 % of paired resamples of the images; p is the share of resamples on the
+    other side of no difference, twice. Neither knows of other seeds or other training texts.
+
+    \b
+    Example:
+      taistore compare zsl-20260101-120000-abc123 latest --split test
+    """
+    from taistore.encoders.precision import resolve_device
+    from taistore.evaluation.comparison import compare
+    from taistore.evaluation.protocols import PROTOCOLS
+
+    store = open_store(store_uri)
+    encoders = [store.encoder(store.run(run)["encoder_id"]) for run in (first, second)]
+    prompts = [
+        label_prompts(store, info, device=device, precision=precision, out=out) for info in encoders
+    ]
+    found = compare(
+        store,
+        (first, second),
+        split=split,
+        protocol=PROTOCOLS[protocol] if protocol else None,
+        samples=samples,
+        seed=seed,
+        prompts_ND=(prompts[0], prompts[1]),
+        device=resolve_device(device),
+        progress=out.progress,
+    )
+    return out.result(found.to_json(), found.table())
