@@ -95,7 +95,7 @@ def label_centroids(
                 sums.add(chosen_BD, positives.counts, positives.label_ids)
             except NonFiniteRowError as error:
                 name = ids[int(np.flatnonzero(here)[error.row])].as_py()
-                raise _not_finite(store, "image_vectors", encoder_id, f"image {name}") from None
+                raise not_finite(store, "image_vectors", encoder_id, f"image {name}") from None
             bar.advance(len(vectors_BD))
     return label_means(sums, images=len(known))
 
@@ -166,7 +166,7 @@ def combination_centroids(
                 sums.add(vectors_BD, np.ones(len(groups_B), dtype=np.int64), groups_B)
             except NonFiniteRowError as error:
                 name = text_ids[error.row].as_py()
-                raise _not_finite(store, "text_vectors", encoder_id, f"text {name}") from None
+                raise not_finite(store, "text_vectors", encoder_id, f"text {name}") from None
             bar.advance(len(vectors_BD))
     means_CD = sums.sums()
     means_CD /= np.maximum(sums.counts_G, 1)[:, None].astype(np.float32)
@@ -202,7 +202,8 @@ def _blocks(
             yield batch.columns[:-1], vector_array(batch.columns[-1])
 
 
-def _not_finite(store: Store, kind: str, encoder_id: str, place: str) -> StoreError:
+def not_finite(store: Store, kind: str, encoder_id: str, place: str) -> StoreError:
+    """The error for a vector with NaN or infinity; ``place`` names it within its table."""
     return StoreError(
         f"{store.uri}: {store.table_name(kind, encoder_id)}: the vector of {place} is not finite "
         "(NaN or infinity): write it again with a sound encoder"

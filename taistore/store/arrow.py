@@ -12,15 +12,20 @@ Rows = pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 """What can be appended: an Arrow table, columns by name, or rows by name."""
 
 
-def vector_array(column: Any) -> NDArray[np.float16]:
-    """A fixed-size-list column as a float16 array [n, D], without a copy where Arrow allows it."""
-    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+def vector_array(column: Any) -> NDArray[Any]:
+    """A fixed-size-list column as an array [n, D] of its type, float16 but for centroids.
+
+    Without a copy where Arrow allows it.
+    """
+    flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, column.type.list_size)
 
 
-def vector_column(vectors: NDArray[Any]) -> "pa.FixedSizeListArray[Any]":
-    """Vectors [n, D] as the float16 column of a vector table."""
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
+def vector_column(
+    vectors: NDArray[Any], *, dtype: type[np.floating[Any]] = np.float16
+) -> "pa.FixedSizeListArray[Any]":
+    """Vectors [n, D] as the column of a vector table (float16), or of ``centroids`` (float32)."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
 
 

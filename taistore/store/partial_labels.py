@@ -131,7 +131,9 @@ class PartialLabels:
         """Images known to show each label [N]."""
         return np.bincount(self.positives.label_ids, minlength=self.labels)
 
-    def find(self, image_ids: "pa.Array[Any] | Sequence[str]") -> NDArray[np.int64]:
+    def find(
+        self, image_ids: "pa.Array[Any] | Sequence[str] | NDArray[np.bytes_]"
+    ) -> NDArray[np.int64]:
         """Row of each image [B], -1 for those that are not here."""
         asked = np.asarray(
             image_ids.to_pylist() if isinstance(image_ids, pa.Array) else image_ids, dtype=IMAGE_ID

@@ -207,6 +207,14 @@ class Store:
             if self.has(kind, encoder_id)
         }
 
+    def has_version(self, kind: str, version: int, *, encoder_id: str | None = None) -> bool:
+        """Whether a table can still be read as it was then."""
+        try:
+            self.dataset(kind, encoder_id, version=version)
+        except (OSError, ValueError):
+            return False
+        return True
+
     # --- writing ---------------------------------------------------------------------------
 
     def append(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
@@ -329,6 +337,19 @@ class Store:
                 "ingest it again with this encoder"
             )
         return found
+
+    def vectors_at(
+        self,
+        kind: str,
+        rows_B: NDArray[np.int64],
+        *,
+        encoder_id: str,
+        version: int | None = None,
+    ) -> NDArray[np.float16]:
+        """Vectors [B, D] at these positions of a scan of ``text_vectors`` or ``image_vectors``."""
+        dataset = self.dataset(kind, encoder_id, version=version)
+        found = dataset.take(rows_B.tolist(), columns=["vector"])
+        return vector_array(pa.chunked_array(found.column(0)).combine_chunks())
 
     def combination_index(self) -> CombinationIndex:
         """All combinations of the store in compressed rows."""
