@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -21,7 +21,7 @@ from taistore_cli.output import Output
 
 
 @click.command()
-@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--regions",
     type=click.IntRange(min=0, max=32),
@@ -30,7 +30,41 @@ from taistore_cli.output import Output
     metavar="G",
     help="Also store the vectors of a G x G grid of regions; 7 suits every encoder.",
 )
-@click.option("--split", metavar="NAME", help="Split of rows that name none; new images: test.")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(
+        ["auto", "folder", "manifest", "coco", "voc", "nuswide", "openimages"],
+        case_sensitive=False,
+    ),
+    default="auto",
+    show_default=True,
+    help="What PATH is; auto tells from its structure.",
+)
+@click.option(
+    "--images",
+    "photos",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the photos that annotations name; default: where the data set has it.",
+)
+@click.option(
+    "--crowd",
+    type=click.Choice(["positive", "ignore"]),
+    help="COCO: what a label is that only crowd boxes show: present (default), or unknown.",
+)
+@click.option(
+    "--difficult",
+    type=click.Choice(["ignore", "negative", "positive"]),
+    help="VOC: what a label is that only difficult objects show: unknown (default), absent, "
+    "present.",
+)
+@click.option(
+    "--split",
+    metavar="NAME",
+    help="VOC, NUS-WIDE: only the images of this list. Elsewhere: the split of rows that name "
+    "none (new images: test).",
+)
 @batch_size_option(32)
 @workers_option
 @encoder_option
@@ -41,7 +75,11 @@ from taistore_cli.output import Output
 @common_options
 def command(
     *,
-    photos: Path,
+    path: Path,
+    layout: str,
+    photos: Path | None,
+    crowd: Literal["positive", "ignore"] | None,
+    difficult: Literal["ignore", "negative", "positive"] | None,
     regions: int,
     split: str | None,
     batch_size: int,
@@ -53,21 +91,36 @@ def command(
     max_rejects: int | None,
     out: Output,
 ) -> dict[str, Any]:
-    """Add the images in PHOTOS: a folder (recursive) or a manifest (.jsonl, .csv, .parquet).
+    """Add the images in PATH: a folder (recursive), a manifest, or a data set's annotations.
 
-    A manifest row has "image" (relative to the manifest), and "labels" where all labels are
-    known, or "positives" and "negatives" where some are; optionally "split". Images that are
-    there are not encoded again, and what cannot be read is set aside with a reason.
+    A manifest (.jsonl, .csv, .parquet) row has "image" (relative to the manifest), and "labels"
+    where all labels are known, or "positives" and "negatives" where some are, or a column per
+    label with 1, 0 or -1 (unknown); optionally "split". Data sets: COCO's instances_*.json, a
+    Pascal VOC folder, NUS-WIDE's folder of ImageList and Groundtruth, OpenImages' image-level
+    .csv. Images that are there are not encoded again, only relabelled, and what cannot be read is
+    set aside with a reason.
 
     \b
-    Example:
+    Examples:
       taistore ingest-images photos/ --regions 7
+      taistore ingest-images coco/annotations/instances_train2017.json --split train
+      taistore ingest-images VOCdevkit/VOC2007 --split trainval --difficult ignore
+      taistore ingest-images NUS-WIDE/ --images NUS-WIDE/Flickr --split test
+      taistore ingest-images train-annotations-human-imagelabels.csv --images train/ --split train
     """
     from taistore.images.job import ingest_images
     from taistore.images.sources import open_source
 
     store = open_store(store_uri)
-    source = open_source(photos, store.labels)
+    source = open_source(
+        path,
+        store.labels,
+        layout=layout,
+        photos=photos,
+        crowd=crowd,
+        difficult=difficult,
+        split=split,
+    )
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
     summary = ingest_images(
         store,
@@ -81,6 +134,8 @@ def command(
         progress=out.progress,
     )
     tidy(store, out)
+    for note in summary.notes:
+        out.note(note)
     rejects = " (taistore show --rejects)" if summary.rejected else ""
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
     return out.result(

@@ -39,6 +39,11 @@ class FolderSource:
         """Hidden files and files that are no images."""
         return self._ignored
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def count(self) -> int | None:
         """Number of images and rejects; lists the folder once more."""
         ignored = self._ignored

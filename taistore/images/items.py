@@ -57,6 +57,11 @@ class ImageSource(Protocol):
         """Files passed over without a reject by the latest iteration so far."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the user of the source as a whole, one line each, once it is read."""
+        ...
+
     def __iter__(self) -> Iterator[SourceImage | Reject]:
         """The images and rejects."""
         ...

@@ -23,7 +23,8 @@ class IngestImagesSummary:
     ``added`` images are new to the store; ``already_there`` it held; ``relabelled`` it held with
     other labels or another split; ``duplicates`` have the content of another path; ``rejected``
     are in the table ``rejects``. ``encoded`` vectors were computed, in ``encoder_seconds`` of the
-    ``seconds`` in all. ``ignored`` files of a folder are no images.
+    ``seconds`` in all. ``ignored`` files of a folder are no images. ``notes`` are lines about the
+    source as a whole, such as classes that are not in the label set.
     """
 
     source: str
@@ -38,6 +39,7 @@ class IngestImagesSummary:
     encoded: int
     seconds: float
     encoder_seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def ingest_images(
@@ -109,6 +111,7 @@ def ingest_images(
         encoded=writer.encoded,
         seconds=time.monotonic() - started,
         encoder_seconds=encoder_seconds,
+        notes=source.notes,
     )
 
 

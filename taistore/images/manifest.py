@@ -1,6 +1,5 @@
 """A manifest as a source: a file that lists images with their labels, one row each."""
 
-import contextlib
 import csv
 import json
 import os
@@ -11,6 +10,7 @@ from typing import Any
 from taistore.errors import ManifestError
 from taistore.images.annotations import COLUMNS, AnnotationReader, RowError, require_known_columns
 from taistore.images.items import Reject, SourceImage, printable
+from taistore.images.reading import image_path, is_text, reading
 from taistore.labels import LabelSet
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
@@ -30,8 +30,10 @@ class ManifestSource:
     Columns: ``image`` (a path, absolute or relative to the manifest), ``labels`` (all labels of
     the image) or ``positives`` and ``negatives`` (those that are known), each a list of names,
     synonyms or keys, in CSV separated by ``|``; optionally ``split``. Other columns are left
-    alone. A row that cannot be used is a reject named by its line. Iterating raises
-    :class:`ManifestError` when the file as a whole cannot be read.
+    alone. Or one column per label with 1 (present), 0 (absent) or -1 (unknown) and no column that
+    is none, or in JSONL such codes by label as the object ``labels``. A row that cannot be used is
+    a reject named by its line. Iterating raises :class:`ManifestError` when the file as a whole
+    cannot be read.
     """
 
     def __init__(self, path: str | Path, labels: LabelSet) -> None:
@@ -49,9 +51,14 @@ class ManifestSource:
         """Always 0: every row is an image or a reject."""
         return 0
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: whatever is to be said is said of a row."""
+        return ()
+
     def count(self) -> int | None:
         """Number of rows, as far as counting lines can tell."""
-        with self._reading():
+        with reading(self._path, "manifest"):
             if self._path.lower().endswith(".parquet"):
                 import pyarrow.parquet as pq
 
@@ -63,7 +70,7 @@ class ManifestSource:
     def __iter__(self) -> Iterator[SourceImage | Reject]:
         """One item per row, in the order of the file."""
         rows = 0
-        with self._reading():
+        with reading(self._path, "manifest"):
             for place, row in self._rows():
                 rows += 1
                 try:
@@ -80,46 +87,20 @@ class ManifestSource:
     def _image(self, row: Row) -> SourceImage:
         if isinstance(row, RowError):
             raise row
-        require_known_columns(tuple(row))
-        image = row.get("image")
-        if not isinstance(image, str) or not image.strip():
-            raise RowError(f"image is {image!r:.80}: it must be a path", reason="malformed")
-        if "://" in image:
-            raise RowError(
-                f"{image!r:.80} is a URL: download it and name the file", reason="unsupported"
-            )
-        if not _is_text(image):
-            raise RowError(f"image {image!r:.80} is not UTF-8 text", reason="bad_name")
+        self._reader.label_columns(tuple(row))
         return SourceImage(
-            uri=os.path.normpath(Path(self._folder, image)),
-            annotation=self._reader.annotation(row),
+            uri=image_path(self._folder, row.get("image")),
+            annotation=self._reader.annotation(row, wide=True),
             split=self._reader.split(row),
         )
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
         suffix = Path(self._path).suffix.lower()
         if suffix == ".csv":
-            return _csv_rows(self._path)
+            return _csv_rows(self._path, self._reader)
         if suffix == ".parquet":
-            return _parquet_rows(self._path)
+            return _parquet_rows(self._path, self._reader)
         return _json_rows(self._path)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise ManifestError(f"{self._path}: no such manifest: check the path") from None
-        except IsADirectoryError:
-            raise ManifestError(f"{self._path}: a directory, not a manifest") from None
-        except PermissionError:
-            raise ManifestError(f"{self._path}: no permission to read it: check its mode") from None
-        except RowError as error:
-            raise ManifestError(f"{self._path}: {error}") from None
-        except (OSError, ValueError) as error:
-            # Arrow's own errors are ValueErrors and OSErrors.
-            detail = printable(str(error))[:200]
-            raise ManifestError(f"{self._path}: cannot be read: {detail}") from None
 
 
 def _json_rows(path: str) -> Iterator[tuple[str, Row]]:
@@ -149,7 +130,7 @@ def _json_row(line: bytes) -> Row:
     return row if isinstance(row, dict) else _malformed('not a JSON object like {"image": …}')
 
 
-def _csv_rows(path: str) -> Iterator[tuple[str, Row]]:
+def _csv_rows(path: str, annotations: AnnotationReader) -> Iterator[tuple[str, Row]]:
     with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         header: list[str] = []
@@ -166,48 +147,43 @@ def _csv_rows(path: str) -> Iterator[tuple[str, Row]]:
                 continue
             if not header:
                 header = _header(fields)
+                _require_image_column(header, annotations)
                 continue
             if len(fields) != len(header):
                 wrong = f"{len(fields)} fields where the header has {len(header)}"
                 yield f"line {line}", _malformed(f"{wrong}: quote fields that hold commas")
-            elif not _is_text("".join(fields)):
+            elif not is_text("".join(fields)):
                 yield f"line {line}", _malformed("not UTF-8 text")
             else:
                 yield f"line {line}", dict(zip(header, fields, strict=True))
 
 
 def _header(fields: list[str]) -> list[str]:
-    header = [field.strip().lower() for field in fields]
-    _require_image_column(header)
-    return header
+    # Labels are found whatever their case, but their keys only as they are.
+    header = [field.strip() for field in fields]
+    return [field.lower() if field.lower() in COLUMNS else field for field in header]
 
 
-def _require_image_column(columns: list[str]) -> None:
-    require_known_columns(tuple(columns))
+def _require_image_column(columns: list[str], annotations: AnnotationReader) -> None:
     if "image" not in columns:
+        require_known_columns(tuple(columns))
         there = ", ".join(map(repr, columns))[:120]
         raise RowError(f"no column 'image' (there are: {there})", reason="malformed")
     twice = [column for column in COLUMNS if columns.count(column) > 1]
     if twice:
         raise RowError(f"column {twice[0]!r} is there twice: remove one", reason="malformed")
+    annotations.label_columns(tuple(columns))
 
 
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _parquet_rows(path: str) -> Iterator[tuple[str, Row]]:
+def _parquet_rows(path: str, annotations: AnnotationReader) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
     number = 0
     with Path(path).open("rb") as raw, pq.ParquetFile(raw) as file:
         columns = list(file.schema_arrow.names)
-        _require_image_column(columns)
-        wanted = [column for column in COLUMNS if column in columns]
+        _require_image_column(columns, annotations)
+        labels = annotations.label_columns(tuple(columns))
+        wanted = [column for column in columns if column in COLUMNS or column in labels]
         for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
             for row in batch.to_pylist():
                 number += 1

@@ -129,7 +129,21 @@ def test_parquet(tmp_path: Path) -> None:
             "use one of the keys /m/1, /m/2",
         ),
         ('{"image": "a", "labels": [3]}', "malformed", "must be a list of label names"),
-        ('{"image": "a", "labels": {"cat": 1}}', "malformed", "must be a list of label names"),
+        ('{"image": "a", "labels": 3}', "malformed", "must be a list of label names"),
+        ('{"image": "a", "labels": {"cat": 2}}', "malformed", "'cat' is 2: it must be 1"),
+        ('{"image": "a", "labels": {"cat": "yes"}}', "malformed", "'cat' is 'yes': it must be 1"),
+        ('{"image": "a", "labels": {"catt": 1}}', "unknown_label", "did you mean 'cat'?"),
+        (
+            '{"image": "a", "labels": {"cat": 1, "kitty": 0}}',
+            "conflict",
+            "'cat' is both positive and negative",
+        ),
+        ('{"image": "a", "labels": {"cat": 1}, "positives": []}', "conflict", "keep one of the"),
+        ('{"image": "a", "cat": 1, "dgo": 0}', "unknown_label", "'dgo' stands among.*mean 'dog'?"),
+        ('{"image": "a", "cat": 1, "width": 7}', "unknown_label", "'width' stands among columns"),
+        ('{"image": "a", "cat": 1, "organ": 0}', "ambiguous_label", "one of the keys /m/1, /m/2"),
+        ('{"image": "a", "cat": 1, "kitty": 1}', "conflict", "'cat' has several columns"),
+        ('{"image": "a", "cat": 1, "dog": [1]}', "malformed", "'dog' is \\[1\\]: it must be 1"),
         (
             '{"image": "a", "positives": ["cat"], "negatives": ["kitty"]}',
             "conflict",
@@ -152,6 +166,62 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: str, reason: str, d
     assert reject.detail.startswith("line 2: ")
     assert "\n" not in reject.detail
     assert re.search(detail, reject.detail)
+
+
+WIDE = "Image,split,Kitty,dog,/m/1\n"
+
+
+def test_a_column_per_label_holds_the_papers_codes(tmp_path: Path) -> None:
+    text = f"{WIDE}a.jpg,train,1,0,-1\nb.jpg,,,1,\nc.jpg,,-1,-1,-1\nd.jpg,,,,\ne.jpg,,2,,\n"
+    items = _read(tmp_path / "m.csv", text)
+    assert items[:4] == [
+        SourceImage(
+            uri=str(tmp_path / "a.jpg"),
+            annotation=Annotation(positives=(0,), negatives=(1,)),
+            split="train",
+        ),
+        SourceImage(uri=str(tmp_path / "b.jpg"), annotation=Annotation(positives=(1,))),
+        # Said to be unknown, which replaces what was known; an empty row says nothing.
+        SourceImage(uri=str(tmp_path / "c.jpg"), annotation=Annotation()),
+        SourceImage(uri=str(tmp_path / "d.jpg")),
+    ]
+    assert isinstance(items[4], Reject)
+    assert "line 6: 'Kitty' is '2'" in items[4].detail
+
+
+def test_codes_of_every_label_are_complete(tmp_path: Path) -> None:
+    row = {"image": "a.jpg", "cat": 0, "dog": 1, "tl": 1, "/m/1": 0, "/m/2": 0}
+    expected = [
+        SourceImage(
+            uri=str(tmp_path / "a.jpg"), annotation=Annotation(positives=(1, 2), complete=True)
+        )
+    ]
+    assert _read(tmp_path / "m.jsonl", json.dumps(row)) == expected
+    nested = {"image": "a.jpg", "labels": {k: v for k, v in row.items() if k != "image"}}
+    assert _read(tmp_path / "m.jsonl", json.dumps(nested)) == expected
+
+
+def test_codes_in_parquet_may_be_floats_and_bools(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {
+            "image": ["a.jpg", "b.jpg", "c.jpg"],
+            "cat": [1.0, float("nan"), None],
+            "dog": [True, False, None],
+        }
+    ).write_parquet(tmp_path / "m.parquet")
+    items = list(ManifestSource(tmp_path / "m.parquet", LABELS))
+    assert [item.annotation for item in items if isinstance(item, SourceImage)] == [
+        Annotation(positives=(0, 1)),
+        Annotation(negatives=(1,)),
+        None,
+    ]
+
+
+def test_a_column_named_like_a_label_is_left_alone_beside_another_form(tmp_path: Path) -> None:
+    rows = '{"image": "a.jpg", "labels": ["dog"], "cat": "Felix"}'
+    (item,) = _read(tmp_path / "m.jsonl", rows)
+    assert isinstance(item, SourceImage)
+    assert item.annotation == Annotation(positives=(1,), complete=True)
 
 
 def test_lines_that_are_no_text_or_never_end(tmp_path: Path) -> None:
@@ -188,6 +258,11 @@ def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
         ("m.csv", "file;labels\na;b\n", "no column 'image'"),
         ("m.csv", "image,label\na,cat\n", "'label' is not known: did you mean 'labels'"),
         ("m.csv", "image,image\na,b\n", "column 'image' is there twice"),
+        ("m.csv", "image,cat,dgo\na,1,0\n", "column 'dgo' .*did you mean 'dog'"),
+        ("m.csv", "image,cat,organ\na,1,0\n", "use one of the keys /m/1, /m/2"),
+        ("m.csv", "image,cat,cat\na,1,0\n", "label 'cat' has several columns"),
+        ("m.csv", "image,cat,kitty\na,1,0\n", "label 'cat' has several columns"),
+        ("m.csv", "image,cat,splt\na,1,0\n", "'splt' is not known: did you mean 'split'"),
         ("m.csv", "image\na\n".encode("utf-16").decode("latin-1"), "no column 'image'"),
         ("m.parquet", "PAR1 this is none", "cannot be read"),
     ],
