@@ -83,7 +83,7 @@ def label_centroids(
     Raises :class:`StoreError` naming table and image of a vector that is not finite.
     """
     sums = GroupSums(known.labels, store.encoder(encoder_id).dim)
-    blocks = _blocks(store, "image_vectors", encoder_id, ["image_id"], version)
+    blocks = vector_blocks(store, "image_vectors", encoder_id, ["image_id"], version)
     total = store.count("image_vectors", encoder_id)
     with progress("label centroids", total=total, unit="vectors") as bar:
         for (ids,), vectors_BD in blocks:
@@ -153,10 +153,10 @@ def combination_centroids(
     table. Raises :class:`StoreError` naming the table and the text of a vector that is not finite.
     """
     index = store.combination_index() if index is None else index
-    there = np.unique(index.rows(_combination_ids(store, encoder_id, version)))
+    there = np.unique(index.rows(np.unique(text_combinations(store, encoder_id, version))))
     sums = GroupSums(len(there), store.encoder(encoder_id).dim)
     keys = ["text_id", "combination_id"]
-    blocks = _blocks(store, "text_vectors", encoder_id, keys, version)
+    blocks = vector_blocks(store, "text_vectors", encoder_id, keys, version)
     with progress(
         "text centroids", total=store.count("text_vectors", encoder_id), unit="vectors"
     ) as bar:
@@ -178,9 +178,9 @@ def combination_centroids(
     )
 
 
-def _combination_ids(store: Store, encoder_id: str, version: int | None) -> NDArray[np.int64]:
-    """Combinations of the stored text vectors, each once."""
-    found = np.empty(0, dtype=np.int64)
+def text_combinations(store: Store, encoder_id: str, version: int | None) -> NDArray[np.int64]:
+    """Combination [M] of every text vector, by position."""
+    parts = [np.empty(0, dtype=np.int64)]
     for batch in store.scan(
         "text_vectors",
         columns=["combination_id"],
@@ -188,11 +188,11 @@ def _combination_ids(store: Store, encoder_id: str, version: int | None) -> NDAr
         batch_rows=65_536,
         version=version,
     ):
-        found = np.union1d(found, batch.column(0).to_numpy())
-    return found
+        parts.append(batch.column(0).to_numpy())
+    return np.concatenate(parts)
 
 
-def _blocks(
+def vector_blocks(
     store: Store, kind: str, encoder_id: str, keys: Sequence[str], version: int | None
 ) -> Iterator[tuple[list[Any], NDArray[np.float16]]]:
     """Key columns [B] and vectors [B, D] of a whole table."""

@@ -106,14 +106,21 @@ class Shift:
         index: CombinationIndex,
         *,
         pseudo_counts: float,
+        targets_ND: Float32 | None = None,
     ) -> "Shift":
-        """Shrink towards the common gap; ``pseudo_counts`` 0 is the paper's plain form."""
+        """Shrink towards ``targets_ND``, by default :func:`gap_targets`; ``pseudo_counts`` 0 is
+        the paper's plain form.
+
+        ``image_neighbours.neighbour_targets`` are better targets, at the price of a search.
+        """
         side = TextSide.build(texts, index, labels=images.labels)
-        estimates_ND = shrunk(images, gap_targets(images, side), pseudo_counts=pseudo_counts)
+        if targets_ND is None:
+            targets_ND = gap_targets(images, side)
         any_image = bool((images.counts_N[side.counts_N > 0] > 0).any())
         covered_N = images.counts_N > 0
         if pseudo_counts > 0 and any_image:
             covered_N = covered_N | (side.counts_N > 0)
+        estimates_ND = shrunk(images, targets_ND, pseudo_counts=pseudo_counts)
         return cls.to_estimates(
             estimates_ND,
             covered_N,
@@ -168,7 +175,7 @@ class Shift:
         return {
             "labels": len(seen_N),
             "labels_with_images": int(seen_N.sum()),
-            "labels_from_the_gap_alone": int((self.covered_N & ~seen_N).sum()),
+            "labels_from_targets_alone": int((self.covered_N & ~seen_N).sum()),
             "labels_without_shift": int((~self.covered_N).sum()),
             "pseudo_counts": float(self.pseudo_counts),
             "combinations": len(self.texts),

@@ -17,6 +17,7 @@ from taistore.geometry.centroids import (
     LabelCentroids,
     combination_centroids,
     not_finite,
+    text_combinations,
 )
 from taistore.geometry.stored_labels import FULL_PASS_SHARE, ROWS_PER_READ, refresh_labels
 from taistore.geometry.sums import GroupSums, NonFiniteRowError
@@ -73,7 +74,7 @@ def _refresh_combinations(
     """Texts are only ever added, so that a combination is stale where its count has grown."""
     table = store.table_name("text_vectors", encoder_id)
     version = store.versions([("text_vectors", encoder_id)]).get(table)
-    ids_M = _text_combinations(store, encoder_id, version)
+    ids_M = text_combinations(store, encoder_id, version)
     ids_C, groups_M, counts_C = np.unique(ids_M, return_inverse=True, return_counts=True)
     means_CD = np.zeros((len(ids_C), store.encoder(encoder_id).dim), dtype=np.float32)
     fresh_C = np.zeros(len(ids_C), dtype=np.bool_)
@@ -132,20 +133,6 @@ def _means_at(
     means_GD = sums.sums()
     means_GD /= sums.counts_G[:, None].astype(np.float32)
     return means_GD
-
-
-def _text_combinations(store: Store, encoder_id: str, version: int | None) -> NDArray[np.int64]:
-    """Combination [M] of every text vector, by position."""
-    parts = [np.empty(0, dtype=np.int64)]
-    for batch in store.scan(
-        "text_vectors",
-        columns=["combination_id"],
-        encoder_id=encoder_id,
-        batch_rows=65_536,
-        version=version,
-    ):
-        parts.append(batch.column(0).to_numpy())
-    return np.concatenate(parts)
 
 
 def _write_combinations(

@@ -186,6 +186,14 @@ class PartialLabels:
             self.labels, self.image_ids, parts["positives"], parts["negatives"], none_I
         )
 
+    def cells(self, rows: NDArray[np.int64], label_ids: NDArray[np.int64]) -> NDArray[np.int8]:
+        """What is known of single cells, image rows and labels of one shape: 1, 0 or -1."""
+        flat_rows, flat_labels = rows.reshape(-1), label_ids.reshape(-1)
+        found = np.where(self.complete[flat_rows], np.int8(0), np.int8(-1))
+        for value, lists in ((0, self.negatives), (1, self.positives)):
+            found[_holds(lists, self.labels, flat_rows, flat_labels)] = value
+        return found.reshape(rows.shape)
+
     def truth(self, rows_B: NDArray[np.int64]) -> NDArray[np.int8]:
         """int8 [B, N] of these images: 1 present, 0 absent, -1 unknown."""
         truth_BN = np.where(self.complete[rows_B, None], np.int8(0), np.int8(-1))
@@ -194,6 +202,17 @@ class PartialLabels:
             taken = lists.take(rows_B)
             truth_BN[taken.rows, taken.label_ids] = value
         return truth_BN
+
+
+def _holds(
+    lists: Ragged, labels: int, rows_P: NDArray[np.int64], label_ids_P: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Whether each row lists the label beside it."""
+    asked, back = np.unique(rows_P, return_inverse=True)
+    there = lists.take(asked)
+    cells = there.rows * labels + there.label_ids
+    holds_P: NDArray[np.bool_] = np.isin(back * labels + label_ids_P, cells)
+    return holds_P
 
 
 def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -94,7 +94,7 @@ def test_a_label_without_images_moves_nothing_in_the_plain_form(
     )  # fmt: skip
     report = shrunk.report()
     assert report["labels_with_images"] == N - 1
-    assert report["labels_from_the_gap_alone"] == 1
+    assert report["labels_from_targets_alone"] == 1
     assert report["labels_without_shift"] == 0
     assert Shift.build(*found, pseudo_counts=0).report()["labels_without_shift"] == 1
 

@@ -130,3 +130,14 @@ def test_hash_order_depends_on_the_images_alone() -> None:
     kept = [i for i in order.tolist() if i in set(half.image_ids.tolist())]
     assert half.image_ids[hash_order(half.image_ids, seed=5)].tolist() == kept
     assert order.tolist() != known.image_ids[hash_order(known.image_ids, seed=6)].tolist()
+
+
+def test_single_cells_are_those_of_the_matrix() -> None:
+    known, _ = _full(40)
+    for labels in (known, known.masked(0.5, seed=0)):
+        rows = np.random.default_rng(0).integers(40, size=(9, 7))
+        asked = np.random.default_rng(1).integers(N, size=(9, 7))
+        expected = labels.truth(np.arange(40))[rows, asked]
+        assert labels.cells(rows, asked).tolist() == expected.tolist()
+    nothing = np.empty((2, 0), dtype=np.int64)
+    assert known.cells(nothing, nothing).shape == (2, 0)

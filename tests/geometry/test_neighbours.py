@@ -1,0 +1,153 @@
+"""Neighbour indexes: exact ones agree with NumPy, FAISS with torch, the approximate one nearly."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from taistore.errors import MissingExtraError
+from taistore.geometry import neighbours
+from taistore.geometry.neighbours import (
+    EXACT_ROWS,
+    FaissIndex,
+    NeighbourIndex,
+    TorchIndex,
+    ivf_lists,
+    ivf_probes,
+    open_index,
+    sample_rows,
+)
+
+D = 24
+
+
+def _vectors(rows: int, seed: int = 0) -> NDArray[np.float16]:
+    random = np.random.default_rng(seed)
+    return (random.standard_normal((rows, D)) * 4 + 1).astype(np.float16)
+
+
+def _exact(
+    vectors: NDArray[np.float16], queries: NDArray[np.float16], k: int, *, cosine: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    one, other = vectors.astype(np.float64), queries.astype(np.float64)
+    if cosine:
+        one /= np.linalg.norm(one, axis=1, keepdims=True)
+        other /= np.linalg.norm(other, axis=1, keepdims=True)
+    scores = other @ one.T
+    rows = np.argsort(-scores, axis=1)[:, :k]
+    return np.take_along_axis(scores, rows, axis=1), rows
+
+
+@pytest.mark.parametrize("cosine", [True, False])
+@pytest.mark.parametrize("kind", ["torch", "faiss"])
+def test_exact_indexes_agree_with_numpy(
+    kind: neighbours.Kind, cosine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "faiss":
+        pytest.importorskip("faiss")
+    # Several blocks of vectors and of queries.
+    monkeypatch.setattr(neighbours, "_ROWS_PER_MATMUL", 64)
+    monkeypatch.setattr(neighbours, "_QUERIES_PER_MATMUL", 8)
+    vectors, queries = _vectors(1000), _vectors(30, seed=1)
+    index = open_index(len(vectors), D, kind=kind, cosine=cosine)
+    for low in range(0, 1000, 300):
+        index.add(vectors[low : low + 300])
+    scores, rows = index.search(queries, 10)
+    wanted_scores, wanted_rows = _exact(vectors, queries, 10, cosine=cosine)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, wanted_scores, rtol=1e-4, atol=1e-4)
+    assert (rows == wanted_rows).mean() > 0.99
+    # Adding later is searching later.
+    index.add(queries[:1])
+    assert index.search(queries[:1], 1)[1].tolist() == [[1000]] or not cosine
+
+
+def test_faiss_and_torch_are_one_to_float_tolerance() -> None:
+    pytest.importorskip("faiss")
+    vectors, queries = _vectors(5000), _vectors(40, seed=1)
+    found = []
+    for index in (TorchIndex(D), FaissIndex(D)):
+        index.add(vectors)
+        found.append(index.search(queries, 20))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
+    assert (found[0][1] == found[1][1]).mean() > 0.999
+
+
+def test_the_approximate_index_finds_nearly_the_same() -> None:
+    pytest.importorskip("faiss")
+    centres = np.random.default_rng(0).standard_normal((40, D)) * 5
+    vectors = np.concatenate([centres + _vectors(40, seed=i) / 4 for i in range(200)])
+    index = open_index(len(vectors), D, kind="ivf", sample_SD=vectors[::3])
+    index.add(vectors)
+    queries = centres.astype(np.float32)
+    scores, rows = index.search(queries, 10)
+    exact = TorchIndex(D)
+    exact.add(vectors)
+    _, wanted = exact.search(queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, wanted, strict=True)])
+    assert recall > 0.8
+    assert np.all(np.diff(scores, axis=1) <= 0)
+
+
+def _indexes() -> list[NeighbourIndex]:
+    made: list[NeighbourIndex] = [TorchIndex(D)]
+    if importlib.util.find_spec("faiss") is not None:
+        made += [FaissIndex(D), FaissIndex(D, lists=2, probes=2, sample_SD=_vectors(64))]
+    return made
+
+
+def test_few_vectors_and_odd_shapes() -> None:
+    for index in _indexes():
+        assert index.search(_vectors(2), 5)[1].shape == (2, 0)
+        index.add(_vectors(3))
+        scores, rows = index.search(_vectors(2), 5)
+        assert scores.shape == rows.shape == (2, 3)
+        assert sorted(rows[0].tolist()) == [0, 1, 2]
+        assert len(index.search(_vectors(0), 5)[1]) == 0
+        with pytest.raises(ValueError, match=rf"\[rows, {D}\]"):
+            index.add(np.ones((2, D + 1)))
+        with pytest.raises(ValueError, match=rf"\[rows, {D}\]"):
+            index.search(np.ones((2, D + 1)), 1)
+
+
+def test_a_zero_vector_has_the_score_zero() -> None:
+    for index in _indexes():
+        index.add(np.zeros((1, D)))
+        scores, _ = index.search(_vectors(1), 1)
+        # IVF keeps what is left to the centre of its cell in float16.
+        np.testing.assert_allclose(scores, [[0.0]], atol=1e-3)
+
+
+def test_auto_is_exact_up_to_a_stated_size() -> None:
+    assert isinstance(open_index(EXACT_ROWS, D, sample_SD=_vectors(5000)), TorchIndex)
+    assert isinstance(open_index(10 * EXACT_ROWS, D), TorchIndex), "nothing to train on"
+    assert len(sample_rows(EXACT_ROWS)) == 0
+    rows = sample_rows(EXACT_ROWS + 1)
+    assert len(rows) >= ivf_lists(EXACT_ROWS + 1)
+    assert len(np.unique(rows)) == len(rows)
+    assert rows.max() <= EXACT_ROWS
+    assert 1 <= ivf_probes(ivf_lists(1)) <= ivf_lists(1)
+
+
+def test_auto_is_approximate_beyond_it() -> None:
+    pytest.importorskip("faiss")
+    sample = _vectors(ivf_lists(EXACT_ROWS + 1))
+    assert isinstance(open_index(EXACT_ROWS + 1, D, sample_SD=sample), FaissIndex)
+
+
+def test_without_faiss_auto_is_exact_and_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert isinstance(open_index(10**7, D, sample_SD=_vectors(8)), TorchIndex)
+    with pytest.raises(MissingExtraError, match=r"taistore\[faiss\]"):
+        FaissIndex(D)
+
+
+def test_too_small_a_sample_is_refused() -> None:
+    pytest.importorskip("faiss")
+    with pytest.raises(ValueError, match="sample"):
+        FaissIndex(D, lists=16, sample_SD=_vectors(8))
