@@ -6,6 +6,7 @@ R rows of a block.
 import csv
 import math
 import os
+from array import array
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -75,6 +76,8 @@ class OpenImagesSource(AnnotatedSource):
     def _start(self) -> None:
         super()._start()
         self._rows = self._outside = self._unsure = 0
+        # Numbers of broken rows: the reader leaves them out, and later rows are counted on.
+        self._skipped = array("q")
 
     def _own_notes(self) -> list[str]:
         return [
@@ -135,7 +138,7 @@ class OpenImagesSource(AnnotatedSource):
             known_R, faults = _values(block["Confidence"])
             for row, value in faults:
                 yield self._reject(
-                    f"row {self._rows + row + 1}",
+                    f"row {self._number(self._rows + row)}",
                     f"Confidence is {value!r:.40}: it must be a number from 0 to 1",
                 )
             label_R = pc.index_in(block["LabelName"], value_set=keys)
@@ -155,11 +158,20 @@ class OpenImagesSource(AnnotatedSource):
 
     def _broken(self, rows: list[pa_csv.InvalidRow]) -> Iterator[Reject]:
         for row in rows:
-            place = f"row {row.number - 1}" if row.number else f"row {row.text!r:.60}"
+            # It is counted from the header, as the file is read by one thread.
+            number = (row.number or 0) - 1
+            self._skipped.append(number)
             yield self._reject(
-                place, f"{row.actual_columns} fields where the header has {row.expected_columns}"
+                f"row {number}",
+                f"{row.actual_columns} fields where the header has {row.expected_columns}",
             )
         rows.clear()
+
+    def _number(self, readable: int) -> int:
+        """The number, from 1, of the row that is preceded by so many readable ones."""
+        skipped = np.frombuffer(self._skipped, dtype=np.int64)
+        before = skipped - np.arange(1, len(skipped) + 1)
+        return readable + 1 + int(np.searchsorted(before, readable, side="right"))
 
     def _reject(self, place: str, fault: str) -> Reject:
         return Reject(

@@ -38,7 +38,7 @@ def read_voc(path: Path) -> VocAnnotation:
         reader.parser.Parse(data, True)
     except expat.ExpatError as error:
         raise RowError(
-            f"broken XML at line {error.lineno}, byte {reader.parser.ErrorByteIndex:,}: "
+            f"broken XML at line {error.lineno}, byte {max(reader.parser.ErrorByteIndex, 0):,}: "
             f"{expat.errors.messages[error.code]}",
             reason="malformed",
         ) from None
