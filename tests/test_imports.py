@@ -7,6 +7,7 @@ GRAPH = grimp.build_graph("taistore", "taistore_cli", include_external_packages=
 
 LAYERS = (
     ("taistore_cli",),
+    ("taistore.reproduction",),
     ("taistore.evaluation",),
     ("taistore.scoring",),
     ("taistore.texts", "taistore.images", "taistore.adapter"),

@@ -128,15 +128,16 @@ class Protocol:
             f"'taistore ingest-images --split {self.splits[0]}'"
         )
 
+    def missing_labels(self, labels: LabelSet) -> list[str]:
+        """Its labels that a label set has under no spelling."""
+        return [
+            spellings.partition("|")[0]
+            for spellings in self.labels or ()
+            if _find(labels, spellings.split("|")) is None
+        ]
+
     def _label_ids(self, labels: LabelSet, uri: str) -> NDArray[np.int64]:
-        found: list[int] = []
-        missing: list[str] = []
-        for spellings in self.labels or ():
-            label_id = _find(labels, spellings.split("|"))
-            if label_id is None:
-                missing.append(spellings.partition("|")[0])
-            else:
-                found.append(label_id)
+        missing = self.missing_labels(labels)
         if missing:
             more = ", …" if len(missing) > 5 else ""
             raise ScoringError(
@@ -144,6 +145,7 @@ class Protocol:
                 f"({', '.join(missing[:5])}{more}): make a store for its {len(self.labels or ())} "
                 "labels, or leave out --protocol"
             )
+        found = [_find(labels, spellings.split("|")) or 0 for spellings in self.labels or ()]
         twice = [label_id for label_id, count in Counter(found).items() if count > 1]
         if twice:
             raise ScoringError(

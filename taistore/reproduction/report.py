@@ -1,0 +1,152 @@
+"""A reproduced table: our figures beside the paper's, and in what they differ."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from taistore.reproduction.tables import DEFAULT, METHODS, PAPER, ZERO_SHOT, Table
+
+NAMES = {
+    ZERO_SHOT: "zero-shot",
+    PAPER: METHODS[PAPER],
+    DEFAULT: METHODS[DEFAULT],
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One of our methods on one set: mAP in percent of every seed [S], a list for each column.
+
+    ``step`` of the ladder is what was read.
+    """
+
+    method: str
+    step: str
+    values: tuple[tuple[float, ...], ...]
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The mean over the seeds, by column."""
+        return tuple(fmean(values) if values else math.nan for values in self.values)
+
+    @property
+    def deviations(self) -> tuple[float, ...]:
+        """The standard deviation over the seeds, by column; NaN of a single one."""
+        return tuple(stdev(values) if len(values) > 1 else math.nan for values in self.values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetResult:
+    """Our figures on one set; ``published_as`` is the set whose published figures stand beside."""
+
+    name: str
+    folder: str
+    store: str
+    split: str
+    images: int
+    labels: int
+    published_as: str | None
+    rows: tuple[Row, ...]
+    runs: tuple[str, ...]
+    trained: int
+    deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduction:
+    """A table of the paper with our figures; ``missing`` says what was not there, in lines."""
+
+    table: Table
+    encoder: str
+    texts: int
+    seeds: tuple[int, ...]
+    sets: tuple[SetResult, ...]
+    missing: tuple[str, ...]
+    deviations: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; mAP in percent."""
+        headings = [column.heading for column in self.table.columns]
+        return {
+            "table": self.table.name,
+            "title": self.table.title,
+            "encoder": self.encoder,
+            "texts": self.texts,
+            "seeds": list(self.seeds),
+            "columns": headings,
+            "sets": [
+                {
+                    **{
+                        field.name: getattr(result, field.name)
+                        for field in dataclasses.fields(result)
+                        if field.name != "rows"
+                    },
+                    "paper": {
+                        name: list(values) for name, values in self._published(result).items()
+                    },
+                    "here": [
+                        {
+                            "method": row.method,
+                            "step": row.step,
+                            "beside": self.table.beside.get(row.method),
+                            "mAP": [_rounded(value) for value in row.means],
+                            "deviation": [_rounded(value) for value in row.deviations],
+                            "by_seed": [[_rounded(v) for v in values] for values in row.values],
+                        }
+                        for row in result.rows
+                    ],
+                }
+                for result in self.sets
+            ],
+            "missing": list(self.missing),
+            "deviations": list(self.deviations),
+        }
+
+    def text(self) -> str:
+        """The table for people: per set the paper's rows, then ours."""
+        lines = [self.table.title, f"encoder {self.encoder}, {self.texts:,} texts, seeds "]
+        lines[-1] += ", ".join(map(str, self.seeds)) + "; percent"
+        for result in self.sets:
+            lines += ["", *self._set_lines(result)]
+        for title, found in (
+            ("where this differs from the paper", self.deviations),
+            ("missing", self.missing),
+        ):
+            lines += ["", f"{title}:", *(f"  - {line}" for line in found)] if found else []
+        return "\n".join(lines)
+
+    def _set_lines(self, result: SetResult) -> list[str]:
+        headings = [column.heading for column in self.table.columns]
+        width = max(len(heading) for heading in headings) + 2
+        several = any(not math.isnan(value) for row in result.rows for value in row.deviations)
+        width = max(width, 12 if several else 7)
+        lines = [
+            f"{result.name}: {result.images:,} images of split {result.split!r}, "
+            f"{result.labels:,} labels",
+            _line("", headings, width),
+        ]
+        for name, values in self._published(result).items():
+            lines.append(_line(f"paper: {name}", [f"{value:.1f}" for value in values], width))
+        for row in result.rows:
+            cells = [
+                f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ±{deviation:.1f}"
+                for mean, deviation in zip(row.means, row.deviations, strict=True)
+            ]
+            lines.append(_line(f"here:  {NAMES[row.method]}", cells, width))
+        used = len(result.runs) - result.trained
+        lines += [f"  {line}" for line in result.deviations]
+        return [*lines, f"  {result.trained:,} runs trained, {used:,} used again: {result.store}"]
+
+    def _published(self, result: SetResult) -> dict[str, tuple[float, ...]]:
+        return dict(self.table.published.get(result.published_as or "", {}))
+
+
+def _line(name: str, cells: Sequence[str], width: int) -> str:
+    return f"  {name:44}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 2)
