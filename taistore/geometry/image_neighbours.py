@@ -139,7 +139,9 @@ def neighbour_estimates(
         asked = label_ids[low : low + _QUERIES_PER_SEARCH]
         queries = queries_LD[low : low + _QUERIES_PER_SEARCH]
         _, rows_QK = neighbours.index.search(queries, CANDIDATES * k)
-        good_QK = (rows_QK >= 0) & (_truth(neighbours, rows_QK, asked[:, None]) != 0)
+        good_QK = (rows_QK >= 0) & (
+            _truth(neighbours, neighbours.known, rows_QK, asked[:, None]) != 0
+        )
         good_QK &= np.cumsum(good_QK, axis=1) <= k
         members.append(rows_QK[good_QK])
         groups.append(np.nonzero(good_QK)[0] + low)
@@ -186,6 +188,7 @@ def check_shift(
     shift: Shift,
     index: CombinationIndex,
     *,
+    truth: PartialLabels | None = None,
     k: int = 20,
     texts_per_label: int = 8,
     version: int | None = None,
@@ -196,8 +199,10 @@ def check_shift(
 
     Takes up to ``texts_per_label`` random texts for each label, and all labels of each. The same
     known images that made the centroids are searched: this shows whether the offsets lead to the
-    right images, not how well they would do on others.
+    right images, not how well they would do on others, unless ``truth`` (of the same images)
+    knows more than they did.
     """
+    truth = neighbours.known if truth is None else truth
     store, encoder_id = neighbours.store, neighbours.encoder_id
     labels = neighbours.known.labels
     ids_M = text_combinations(store, encoder_id, version)
@@ -216,7 +221,7 @@ def check_shift(
             for step, queries_BD in enumerate((texts_BD, texts_BD + shift.offsets(ids_B))):
                 _, rows_BK = neighbours.index.search(queries_BD, k)
                 rows_PK = np.repeat(rows_BK, counts_B, axis=0)
-                truth_PK = _truth(neighbours, rows_PK, label_P[:, None])
+                truth_PK = _truth(neighbours, truth, rows_PK, label_P[:, None])
                 hits[step] += np.bincount(label_P, (truth_PK == 1).sum(axis=1), labels)
                 cells[step] += np.bincount(label_P, (truth_PK >= 0).sum(axis=1), labels)
             bar.advance(len(positions))
@@ -239,10 +244,13 @@ def _sampled_texts(
 
 
 def _truth(
-    neighbours: ImageNeighbours, rows_QK: NDArray[np.int64], labels_QK: NDArray[Any]
+    neighbours: ImageNeighbours,
+    known: PartialLabels,
+    rows_QK: NDArray[np.int64],
+    labels_QK: NDArray[Any],
 ) -> NDArray[np.int8]:
     """What is known of pairs of index row (-1: unknown) and label: 1, 0 or -1."""
     known_QK = neighbours.rows_I[np.maximum(rows_QK, 0)]
-    truth_QK = neighbours.known.cells(known_QK, np.broadcast_to(labels_QK, rows_QK.shape))
+    truth_QK = known.cells(known_QK, np.broadcast_to(labels_QK, rows_QK.shape))
     truth_QK[rows_QK < 0] = -1
     return truth_QK

@@ -52,10 +52,12 @@ def perturb(
     return noise_BD.add_(vectors_BD).to(vectors_BD.dtype)
 
 
-def resolve_radius(radius: str | float, mean_norm: float) -> float:
+def resolve_radius(
+    radius: str | float, mean_norm: float, *, auto: float = AUTO_RADIUS, name: str = "radius"
+) -> float:
     """A radius in the unit of the vectors.
 
-    ``"auto"`` is :data:`AUTO_RADIUS` times ``mean_norm``, ``"1.5x"`` that multiple of it, and a
+    ``"auto"`` is ``auto`` times ``mean_norm``, ``"1.5x"`` that multiple of it, and a
     number is taken as it is. Raises :class:`TrainingError` on anything else.
 
     >>> resolve_radius("auto", 10.0), resolve_radius("2x", 10.0), resolve_radius("25", 10.0)
@@ -63,7 +65,7 @@ def resolve_radius(radius: str | float, mean_norm: float) -> float:
     """
     text = str(radius).strip().lower()
     if text == "auto":
-        return AUTO_RADIUS * mean_norm
+        return auto * mean_norm
     multiple = _MULTIPLE.fullmatch(text)
     if multiple:
         return float(multiple.group(1)) * mean_norm
@@ -73,7 +75,7 @@ def resolve_radius(radius: str | float, mean_norm: float) -> float:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise TrainingError(
-            f"radius {radius!r}: give 'auto', a multiple of the mean text norm such as '2.5x', "
+            f"{name} {radius!r}: give 'auto', a multiple of the mean norm such as '2.5x', "
             "or a number of at least 0"
         )
     return value

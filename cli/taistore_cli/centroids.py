@@ -1,0 +1,142 @@
+"""``taistore centroids``: image centroids of labels, and whether offsets lead to them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taistore_cli.opening import open_store, registered_encoder
+from taistore_cli.options import common_options, encoder_option, store_option
+from taistore_cli.output import Output
+
+if TYPE_CHECKING:
+    from taistore.geometry.survey import Survey
+    from taistore.store.store import Store
+
+PICTURED_LABELS = 8
+
+
+@click.command()
+@click.option("--split", default="train", show_default=True, help="Images to go by.")
+@encoder_option
+@click.option(
+    "--pseudo-counts",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Images that a label's nearest neighbours are worth; 0: known images alone.",
+)
+@click.option(
+    "--k",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Nearest images to estimate from, and to check the offsets on.",
+)
+@click.option(
+    "--known",
+    type=click.FloatRange(min=0, max=1),
+    help="Mask labels: go by this share of them, and check against all.",
+)
+@click.option("--mask-seed", type=int, default=0, show_default=True, help="Seed of that mask.")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw image vectors with estimated and true centroids.",
+)
+@store_option
+@common_options
+def command(
+    *,
+    split: str,
+    encoder_spec: str | None,
+    pseudo_counts: float,
+    k: int,
+    known: float | None,
+    mask_seed: int,
+    plots: Path | None,
+    store_uri: str,
+    out: Output,
+) -> dict[str, Any]:
+    """Show each label's known images, their spread, and where its image centroid is taken from.
+
+    Refreshes the centroids in the store, reading only what has changed. "before" and "after" are
+    the share of the K images nearest to a label's texts that are known to show it, before and
+    after the texts are shifted by their offsets.
+
+    \b
+    Example:
+      taistore centroids --split train --known 0.1 --plots plots/
+    """
+    from taistore.geometry.survey import survey
+
+    if plots is not None:
+        from taistore.evaluation.figures import require_drawing
+
+        require_drawing(plots)
+    store = open_store(store_uri)
+    info = registered_encoder(store, encoder_spec)
+    found = survey(
+        store,
+        info.encoder_id,
+        split=split,
+        pseudo_counts=pseudo_counts,
+        k=k,
+        known=known,
+        mask_seed=mask_seed,
+        progress=out.progress,
+    )
+    value = {"encoder": info.spec, **found.to_json()}
+    lines = [_table(found)]
+    if plots is not None:
+        value["plots"] = [str(path) for path in _draw(store, info.encoder_id, found, plots)]
+        lines += value["plots"]
+    return out.result(value, "\n".join(lines))
+
+
+def _table(found: "Survey") -> str:
+    value = found.to_json()
+    width = max([5, *(len(line.name) for line in found.labels)])
+    masked = any(line.error is not None for line in found.labels)
+    lines = [
+        f"{found.images:,} images of split {found.split!r}"
+        + (f" ({found.without_vector:,} more have no vector)" if found.without_vector else "")
+        + f"; read {found.read['image_vectors']:,} image and {found.read['text_vectors']:,} text "
+        "vectors",
+        f"{'label':<{width}} {'images':>8} {'spread':>8} {'distance':>8}  {'source':<10} "
+        f"{'before':>6} {'after':>6}" + ("    error" if masked else ""),
+    ]
+    for line in found.labels:
+        cells = f"{line.name:<{width}} {line.images:>8,} {_cell(line.dispersion, 8, 1)} "
+        cells += f"{_cell(line.distance, 8, 2)}  {line.source:<10} "
+        cells += f"{_percent(line.before)} {_percent(line.after)}"
+        lines.append(cells + (f" {_cell(line.error, 8, 2)}" if masked else ""))
+    lines.append(
+        f"known to show the label among the nearest images: {_percent(value['before'])} % before, "
+        f"{_percent(value['after'])} % after the shift (mean over labels)"
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return f"{'-' if value is None else f'{value:.{digits}f}':>{width}}"
+
+
+def _percent(value: float | None) -> str:
+    return _cell(None if value is None else 100 * value, 6, 1)
+
+
+def _draw(store: "Store", encoder_id: str, found: "Survey", folder: Path) -> list[Path]:
+    from taistore.evaluation.figures import draw_projection
+    from taistore.geometry.survey import pictured
+
+    vectors_PD, clusters_P, label_ids = pictured(store, encoder_id, found, clusters=PICTURED_LABELS)
+    return draw_projection(
+        vectors_PD,
+        clusters_P,
+        [store.labels[int(n)].name for n in label_ids],
+        found.estimates_ND[label_ids],
+        found.true_ND[label_ids],
+        folder=folder,
+    )
