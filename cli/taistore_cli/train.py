@@ -1,5 +1,6 @@
-"""``taistore train``: an adapter from the texts of a store."""
+"""``taistore train``: an adapter from the texts of a store, and from its labelled images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,52 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 @click.command()
 @click.option(
     "--task",
-    type=click.Choice(["zsl"]),
+    type=click.Choice(["zsl", "fsl", "pll"]),
     default="zsl",
     show_default=True,
-    help="zsl: from texts alone.",
+    help="zsl: texts alone; fsl: and a few labelled images; pll: and partly labelled images.",
+)
+@click.option(
+    "--shots", type=click.IntRange(min=1), help="fsl: labelled images per label, such as 1 to 16."
+)
+@click.option("--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]")
+@click.option(
+    "--known",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="pll: for experiments, hide all but this share of the known labels.  [default: 1]",
+)
+@click.option("--mask-seed", type=click.IntRange(min=0), help="pll: which to hide.  [default: 0]")
+@click.option("--split", help="fsl, pll: the images to learn from.  [default: train]")
+@click.option(
+    "--learn-from",
+    type=click.Choice(["texts", "images", "both"]),
+    help="What enters the loss.  [default: both, zsl texts]",
+)
+@click.option(
+    "--shift",
+    type=click.Choice(["none", "plain", "shrunk", "neighbours"]),
+    help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl none]",
+)
+@click.option(
+    "--pseudo-counts",
+    type=click.FloatRange(min=0),
+    metavar="K",
+    help="Images that a label's expected place is worth beside its known ones.  [default: 2]",
+)
+@click.option(
+    "--neighbours",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Nearest images that give a label's expected place.  [default: 20]",
+)
+@click.option(
+    "--image-radius", metavar="R", help="Noise on images: auto, a multiple (0.1x) or absolute."
+)
+@click.option("--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
+@click.option(
+    "--image-weight",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What the images' loss counts beside the texts'.  [default: 1]",
 )
 @click.option(
     "--network",
@@ -86,11 +129,16 @@ def command(
 ) -> dict[str, Any]:
     """Train an adapter on perturbed text vectors; prints the run's id.
 
-    A run that was stopped goes on with --resume and ends with the same weights.
+    fsl and pll also learn from the labelled images of a split. Labels that are unknown count
+    neither for nor against. A run that was stopped goes on with --resume and ends with the same
+    weights.
 
     \b
     Example:
       taistore train --task zsl
+      taistore train --task fsl --shots 4
+      taistore train --task pll
+      taistore train --task pll --known 0.1 --mask-seed 3
     """
     given = _given()
     if resume_run is not None and given - WITH_RESUME:
@@ -144,11 +192,39 @@ def command(
             "checkpoint": str(result.checkpoint),
             "config": result.config.to_json(),
             "metrics": result.metrics,
+            "known": dict(result.known),
+            "shift": dict(result.shift),
         },
-        f"run {result.run_id}{state} ({figures})\n"
+        f"run {result.run_id}{state} ({figures})\n{_learnt(result.known, result.shift)}"
         f"next: taistore evaluate {result.run_id}, taistore score {result.run_id} photos/ "
         "--out tags.parquet",
     )
+
+
+def _learnt(known: Mapping[str, int], shift: Mapping[str, float]) -> str:
+    """Lines about the labelled images, where the task uses them."""
+    lines = []
+    if known:
+        lines.append(
+            f"learnt from {known['images_with_known_labels']:,} of {known['images']:,} images: "
+            f"{known['known_positives']:,} labels known to be there, "
+            f"{known['known_cells'] - known['known_positives']:,} known not to be"
+        )
+        if known["labels_without_known_positive"]:
+            lines.append(
+                f"{known['labels_without_known_positive']:,} labels have no image known to show "
+                "them: they learn from texts alone"
+            )
+        if known.get("labels_below_shots"):
+            lines.append(f"{known['labels_below_shots']:,} labels have fewer images than --shots")
+    if shift:
+        lines.append(
+            f"texts shifted by {shift['mean_offset_norm']:.3g} on average; of "
+            f"{shift['labels']:,.0f} labels {shift['labels_with_images']:,.0f} go by their images, "
+            f"{shift['labels_from_targets_alone']:,.0f} by what is expected, "
+            f"{shift['labels_without_shift']:,.0f} stay"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _given() -> set[str]:

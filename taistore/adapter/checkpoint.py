@@ -32,7 +32,8 @@ CARD_VERSION = 1
 class AdapterCard:
     """Everything needed to reload an adapter and to train it again.
 
-    ``radius`` is what the configuration's radius came to, in the unit of the vectors.
+    ``radius`` is what the configuration's radius came to, in the unit of the vectors, and
+    ``image_radius`` that of images, None where the loss took none.
     ``logit_spread`` is the deviation of the logits over a sample of the texts, ``logit_energy``
     the mean over those texts of ``spread * logsumexp(logits / spread)``: with both, scoring lets
     the labels of an image compete. ``weights_digest`` is the SHA-256 of the weights file.
@@ -53,6 +54,7 @@ class AdapterCard:
     metrics: Mapping[str, float]
     created: str
     weights_digest: str
+    image_radius: float | None = None
     card_version: int = CARD_VERSION
 
     def to_json(self) -> dict[str, Any]:

@@ -8,9 +8,29 @@ from typing import Any, Self
 
 from taistore.adapter.network import NETWORKS
 from taistore.errors import TrainingError
-from taistore.geometry.perturbation import PLACES, resolve_radius
+from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, resolve_radius
 
-TASKS = ("zsl",)
+TASKS = ("zsl", "fsl", "pll")
+LEARN_FROM = ("texts", "images", "both")
+SHIFTS = ("none", "plain", "shrunk", "neighbours")
+
+_AUTO = {
+    "zsl": {"learn_from": "texts", "shift": "none"},
+    "fsl": {"learn_from": "both", "shift": "neighbours"},
+    "pll": {"learn_from": "both", "shift": "neighbours"},
+}
+"""What ``auto`` means in each task: the best we measured, see docs/log.md."""
+
+_PAPER = {
+    "fsl": {"learn_from": "both", "shift": "none"},
+    "pll": {"learn_from": "texts", "shift": "plain"},
+}
+
+SHIFTED_RADIUS = 1.0
+"""``auto`` after a shift, in multiples of the mean text norm: the paper's 10 at a norm of 10."""
+
+IMAGE_RADIUS = 1.0
+"""``auto`` around image vectors, in multiples of their mean norm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +40,15 @@ class TrainConfig:
     ``radius`` is ``auto``, a multiple of the mean text norm (``"2.5x"``) or a number in the unit
     of the vectors. ``where`` is ``surface`` or ``interior``. ``lr`` is the top of the 1-cycle.
     ``hidden`` is the width of the fully connected layers; at 0 the residual network has none.
+
+    For ``fsl`` and ``pll``, on the labelled images of ``split``: ``shots`` images per label, drawn
+    by ``shot_seed`` (``fsl``); the share ``known`` of the known cells, drawn by ``mask_seed``
+    (``pll``; 1 is all that the store knows). ``learn_from`` says what enters the loss, ``shift``
+    where the texts are moved: ``plain`` is Eq. 9-10, ``shrunk`` towards the common gap with
+    ``pseudo_counts``, ``neighbours`` towards the ``neighbours`` images nearest to each label's
+    texts. A step takes ``batch`` texts and ``image_batch`` images, the images perturbed with
+    ``image_radius`` and their loss weighted with ``image_weight``.
+
     Raises :class:`TrainingError` naming a field, its value and what is allowed.
     """
 
@@ -35,27 +64,81 @@ class TrainConfig:
     where: str = "surface"
     seed: int = 0
     device: str = "auto"
+    split: str = "train"
+    shots: int = 0
+    shot_seed: int = 0
+    known: float = 1.0
+    mask_seed: int = 0
+    learn_from: str = "auto"
+    shift: str = "auto"
+    pseudo_counts: float = 2.0
+    neighbours: int = 20
+    image_radius: str | float = "auto"
+    image_batch: int = 64
+    image_weight: float = 1.0
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
+        for name, value in _AUTO[self.task].items():
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, value)
         _one_of("network", self.network, NETWORKS)
         _one_of("where", self.where, PLACES)
-        for name in ("epochs", "batch"):
+        _one_of("learn_from", self.learn_from, LEARN_FROM)
+        _one_of("shift", self.shift, SHIFTS)
+        for name in ("epochs", "batch", "image_batch", "neighbours"):
             _whole(name, getattr(self, name), low=1)
         _whole("hidden", self.hidden, low=1 if self.network == "paper" else 0)
-        _whole("seed", self.seed, low=0)
+        for name in ("seed", "shot_seed", "mask_seed", "shots"):
+            _whole(name, getattr(self, name), low=0)
         _number("dropout", self.dropout, "at least 0 and below 1", 0 <= self.dropout < 1)
         _number("lr", self.lr, "above 0", self.lr > 0)
         _number("weight_decay", self.weight_decay, "at least 0", self.weight_decay >= 0)
-        resolve_radius(self.radius, 1.0)
+        _number("known", self.known, "above 0 and at most 1", 0 < self.known <= 1)
+        _number("pseudo_counts", self.pseudo_counts, "at least 0", self.pseudo_counts >= 0)
+        _number("image_weight", self.image_weight, "above 0", self.image_weight > 0)
+        self._check_task()
+        self.text_radius(1.0)
+        self.image_radius_at(1.0)
+
+    def _check_task(self) -> None:
+        """Refuse settings that the task would silently ignore."""
+        if self.task == "zsl":
+            for name, value in _AUTO["zsl"].items():
+                _one_of(f"task zsl with {name}", getattr(self, name), (value,))
+        if self.task != "fsl" and self.shots:
+            raise TrainingError(
+                f"shots {self.shots} is for task fsl, not {self.task}: leave it out"
+            )
+        if self.task == "fsl" and not self.shots:
+            raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
+        if self.task != "pll" and self.known != 1:
+            raise TrainingError(
+                f"known {self.known:g} is for task pll, not {self.task}: leave it out"
+            )
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether labelled images are read: for the loss, for the shift or for both."""
+        return self.learn_from != "texts" or self.shift != "none"
+
+    def text_radius(self, mean_norm: float) -> float:
+        """The radius around texts, in their unit; ``auto`` is smaller after a shift."""
+        auto = AUTO_RADIUS if self.shift == "none" else SHIFTED_RADIUS
+        return resolve_radius(self.radius, mean_norm, auto=auto)
+
+    def image_radius_at(self, mean_norm: float) -> float:
+        """The radius around image vectors of this mean norm, in their unit."""
+        return resolve_radius(self.image_radius, mean_norm, auto=IMAGE_RADIUS, name="image_radius")
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The paper's setting (4.1 of arXiv:2312.04160), with ``changes``.
 
-        Its plain network, 60 epochs, batch 64, 1-cycle up to 1e-4, radius 25 for CLIP RN50's
-        norm of 10: ``auto``. The paper leaves width and dropout open: 512,
-        which trains on 10,000 texts in about a CPU minute, and 0.5.
+        Its plain network, 60 epochs, batch 64, 1-cycle up to 1e-4; radius 25, after a shift 10
+        and for images 1, all for CLIP RN50's norm of 10. ``pll`` learns from plainly shifted
+        texts alone, ``fsl`` from unshifted texts and images. The paper leaves width and dropout
+        open: 512, which trains on 10,000 texts in about a CPU minute, and 0.5.
         """
         values: dict[str, Any] = {
             "network": "paper",
@@ -64,6 +147,8 @@ class TrainConfig:
             "epochs": 60,
             "batch": 64,
             "lr": 1e-4,
+            "image_radius": "0.1x",
+            **_PAPER.get(str(changes.get("task")), {}),
         }
         return cls(**(values | changes))
 

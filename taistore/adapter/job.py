@@ -29,7 +29,7 @@ from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, NetworkShape, Residual
 from taistore.adapter.runs import record
 from taistore.adapter.schedule import one_cycle
-from taistore.adapter.sources import Source, TrainingBatch
+from taistore.adapter.sources import Source, Step, TrainingBatch
 from taistore.adapter.state import Position, save_state
 from taistore.errors import TrainingError
 from taistore.geometry.perturbation import perturb
@@ -120,7 +120,7 @@ class TrainingJob:
         """The first texts of the first epoch as one batch."""
         parts: list[TrainingBatch] = []
         rows = 0
-        for batch in self.source.batches(epoch=0, start=0):
+        for batch in self.source.texts():
             shift = rows * self.start["shape"]["labels"]
             parts.append(batch._replace(positives=batch.positives + shift))
             rows += len(batch.vectors)
@@ -161,8 +161,8 @@ class TrainingJob:
         with progress("train", total=self.total - first, unit="steps") as bar:
             for epoch in range(first // per_epoch, self.config.epochs):
                 begin = self.done - epoch * per_epoch
-                for batch in self.source.batches(epoch=epoch, start=begin):
-                    self._step(self.done, batch)
+                for batches in self.source.batches(epoch=epoch, start=begin):
+                    self._step(self.done, batches)
                     if self.done % LOSS_EVERY == 0 or self.done == self.total:
                         bar.advance(self.done - shown, loss=self.loss)
                         shown = self.done
@@ -170,30 +170,43 @@ class TrainingJob:
                         self.save()
                         saved = time.monotonic()
 
-    def _step(self, step: int, batch: TrainingBatch) -> None:
+    def _step(self, step: int, batches: Step) -> None:
         config = self.config
         self._seed(step)
         for group in self.optimizer.param_groups:
             group["lr"], momentum = one_cycle(step, self.total, config.lr)
             group["betas"] = (momentum, group["betas"][1])
-        vectors_BD = self._perturbed(batch)
-        positives_P = batch.positives.to(self.device, non_blocking=True)
-        bf16 = self.device.type == "cuda" and config.batch >= BF16_FROM_BATCH
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            logits_BN = self.network(vectors_BD, self.generator)
         self.optimizer.zero_grad()
-        torch.autograd.backward(sparse_bce(logits_BN, positives_P))
         # The value serves the reader alone: computing it in every step would cost a tenth of it.
-        if (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total:
-            self.loss = bce_value(logits_BN.detach(), positives_P)
+        shown = (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total
+        losses = [self._backward(batch, value=shown) for batch in batches]
+        if shown:
+            self.loss = sum(losses)
             if not math.isfinite(self.loss):
                 raise _DivergedError(
                     f"the loss is {self.loss} at step {step + 1} of {self.total}: lower lr "
-                    f"({config.lr:g}) or radius ({batch.radius:g}) and train again"
+                    f"({config.lr:g}) or radius ({batches[0].radius:g}) and train again"
                 )
         with _interrupts_held():
             self.optimizer.step()
             self.done = step + 1
+
+    def _backward(self, batch: TrainingBatch, *, value: bool) -> float:
+        """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
+        vectors_BD = self._perturbed(batch)
+        positives_P = batch.positives.to(self.device, non_blocking=True)
+        negatives_Q = batch.negatives
+        if negatives_Q is not None:
+            negatives_Q = negatives_Q.to(self.device, non_blocking=True)
+        bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            logits_BN = self.network(vectors_BD, self.generator)
+        torch.autograd.backward(
+            sparse_bce(logits_BN, positives_P, negatives_Q, weight=batch.weight)
+        )
+        if not value:
+            return math.nan
+        return batch.weight * bce_value(logits_BN.detach(), positives_P, negatives_Q)
 
     def _record(self, status: str, metrics: dict[str, float]) -> None:
         record(
@@ -217,6 +230,7 @@ class TrainingJob:
             label_names=tuple(label.name for label in self.store.labels),
             mean_text_norm=self.start["mean_text_norm"],
             radius=self.start["radius"],
+            image_radius=self.start.get("image_radius"),
             table_versions=self.start["table_versions"],
             library_versions={
                 "python": platform.python_version(),

@@ -1,7 +1,7 @@
-"""Binary cross-entropy with sparse positives (Eq. 3 of arXiv:2312.04160): only its gradient.
+"""Binary cross-entropy over known cells (Eq. 3 of arXiv:2312.04160): only its gradient.
 
-B batch, N labels, P positives of the batch. A target matrix [B, N] is never built, and the value
-of the loss, which no step needs, is computed only where it is asked for.
+B batch, N labels, P positives and Q known negatives of the batch. A target matrix [B, N] is never
+built, and the value of the loss, which no step needs, is computed only where it is asked for.
 """
 
 from typing import Any
@@ -13,37 +13,71 @@ import torch.nn.functional as F
 class _SparseBCE(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits_BN: torch.Tensor, positives_P: torch.Tensor, scale: float
+        ctx: Any,
+        logits_BN: torch.Tensor,
+        positives_P: torch.Tensor,
+        negatives_Q: torch.Tensor | None,
+        scale: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(logits_BN, positives_P)
+        ctx.save_for_backward(logits_BN, positives_P, negatives_Q)
         ctx.scale = scale
         return logits_BN.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        logits_BN, positives_P = ctx.saved_tensors
-        gradient_BN = torch.sigmoid(logits_BN)
-        # A label occurs once in a row, so that no two of these writes meet.
-        flat = gradient_BN.view(-1)
-        flat[positives_P] -= 1.0
-        gradient_BN *= outputs[0] / ctx.scale
-        return gradient_BN, None, None
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        logits_BN, positives_P, negatives_Q = ctx.saved_tensors
+        # A cell occurs once, so that no two of these writes meet.
+        if negatives_Q is None:
+            gradient_BN = torch.sigmoid(logits_BN)
+            flat = gradient_BN.view(-1)
+            flat[positives_P] -= 1.0
+        else:
+            gradient_BN = torch.zeros_like(logits_BN)
+            flat, logits = gradient_BN.view(-1), logits_BN.view(-1)
+            flat[positives_P] = torch.sigmoid(logits[positives_P]) - 1.0
+            flat[negatives_Q] = torch.sigmoid(logits[negatives_Q])
+        gradient_BN *= outputs[0] * ctx.scale
+        return gradient_BN, None, None, None
 
 
-def sparse_bce(logits_BN: torch.Tensor, positives_P: torch.Tensor) -> torch.Tensor:
-    """A zero to call ``backward`` on: gradients of Eq. 3, mean over batch and labels.
+def sparse_bce(
+    logits_BN: torch.Tensor,
+    positives_P: torch.Tensor,
+    negatives_Q: torch.Tensor | None = None,
+    *,
+    weight: float = 1.0,
+) -> torch.Tensor:
+    """A zero to call ``backward`` on: gradients of Eq. 3, mean over known cells, times ``weight``.
 
     ``logits_BN`` is contiguous [B, N]; ``positives_P`` int64 [P] holds ``row * N + label`` of
-    every positive, each once. The gradients equal those of
-    ``binary_cross_entropy_with_logits`` with a dense target; the returned value is 0.
+    every positive, each once, ``negatives_Q`` the same of the known negatives. None: every cell
+    that is not positive is negative. Cells in neither are unknown and get no gradient. The
+    gradients equal those of ``binary_cross_entropy_with_logits`` with a dense target (and the
+    known cells as its weight); the returned value is 0.
     """
-    result: torch.Tensor = _SparseBCE.apply(logits_BN, positives_P, float(logits_BN.numel()))
+    cells = _cells(logits_BN, positives_P, negatives_Q)
+    result: torch.Tensor = _SparseBCE.apply(logits_BN, positives_P, negatives_Q, weight / cells)
     return result
 
 
-def bce_value(logits_BN: torch.Tensor, positives_P: torch.Tensor) -> float:
-    """The loss of Eq. 3, mean over batch and labels, without a dense target."""
+def bce_value(
+    logits_BN: torch.Tensor, positives_P: torch.Tensor, negatives_Q: torch.Tensor | None = None
+) -> float:
+    """The loss of Eq. 3, mean over the known cells, without a dense target."""
     # -log(1 - sigmoid(z)) = softplus(z); a positive label costs softplus(-z) = softplus(z) - z.
     with torch.no_grad():
-        total = F.softplus(logits_BN.float()).sum() - logits_BN.view(-1)[positives_P].float().sum()
-        return float(total / logits_BN.numel())
+        logits = logits_BN.view(-1)
+        positive_P = logits[positives_P].float()
+        if negatives_Q is None:
+            total = F.softplus(logits_BN.float()).sum() - positive_P.sum()
+        else:
+            total = F.softplus(logits[negatives_Q].float()).sum() + F.softplus(-positive_P).sum()
+        return float(total / _cells(logits_BN, positives_P, negatives_Q))
+
+
+def _cells(
+    logits_BN: torch.Tensor, positives_P: torch.Tensor, negatives_Q: torch.Tensor | None
+) -> int:
+    if negatives_Q is None:
+        return logits_BN.numel()
+    return max(len(positives_P) + len(negatives_Q), 1)

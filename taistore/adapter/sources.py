@@ -1,32 +1,48 @@
-"""What a task trains on: batches of vectors with their positives and perturbation radius.
+"""What a task trains on: steps of vectors with their known labels and perturbation radius.
 
-B batch, D embedding dimension, N labels, P positives of the batch.
+B batch, D embedding dimension, I images, N labels, P positives and Q known negatives of a batch.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from taistore.errors import TrainingError
+from taistore.geometry.offsets import Shift
+from taistore.store.partial_labels import PartialLabels, Ragged
 from taistore.store.store import Store
-from taistore.store.stream import VectorStream
+from taistore.store.stream import VectorBatch, VectorStream
+
+_SCAN_ROWS = 65_536
 
 
 class TrainingBatch(NamedTuple):
-    """Vectors [B, D] float32; positives int64 [P] as ``row * N + label``; radius as vectors."""
+    """Vectors [B, D] float32 of one kind; positives int64 [P] as ``row * N + label``.
+
+    ``negatives`` int64 [Q] are the known ones, None where every other cell is negative. ``radius``
+    is in the unit of the vectors, ``weight`` what the loss of this batch counts.
+    """
 
     vectors: torch.Tensor
     positives: torch.Tensor
     radius: float
+    negatives: torch.Tensor | None = None
+    weight: float = 1.0
+
+
+Step = tuple[TrainingBatch, ...]
+"""The batches of one step: texts, images, or first texts and then images."""
 
 
 class Source(Protocol):
-    """The data of a task. Few-shot and partial-label training bring their own."""
+    """The data of a task."""
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of every epoch."""
+        """Steps of every epoch."""
         ...
 
     @property
@@ -34,18 +50,25 @@ class Source(Protocol):
         """Version of every vector table that is read, by table name."""
         ...
 
-    def batches(self, *, epoch: int, start: int) -> Iterator[TrainingBatch]:
-        """Batches of an epoch from ``start`` on, on the CPU, the same for the same seed."""
+    def texts(self) -> Iterator[TrainingBatch]:
+        """Text batches of the first epoch: what a network starts from and is measured on."""
+        ...
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
+        """Steps of an epoch from ``start`` on, on the CPU, the same for the same seed."""
         ...
 
 
 class TextSource:
-    """``zsl``: the text vectors of one encoder, all with one radius."""
+    """The text vectors of one encoder, all with one radius, shifted where there is a shift."""
 
-    def __init__(self, stream: VectorStream, *, labels: int, radius: float) -> None:
+    def __init__(
+        self, stream: VectorStream, *, labels: int, radius: float, shift: Shift | None = None
+    ) -> None:
         self._stream = stream
         self._labels = labels
         self._radius = radius
+        self._shift = shift
 
     @property
     def batches_per_epoch(self) -> int:
@@ -57,16 +80,106 @@ class TextSource:
         """Version of the text vector table."""
         return {self._stream.name: self._stream.version}
 
-    def batches(self, *, epoch: int, start: int) -> Iterator[TrainingBatch]:
-        """Batches of an epoch from ``start`` on."""
+    def texts(self) -> Iterator[TrainingBatch]:
+        """Batches of the first epoch."""
+        return map(self._batch, self._stream.batches(epoch=0))
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
+        """Batches of an epoch from ``start`` on, one a step."""
         for batch in self._stream.batches(epoch=epoch, start=start):
-            rows_P = np.repeat(np.arange(len(batch.counts)), batch.counts)
-            positives_P = rows_P * self._labels + batch.label_ids
-            yield TrainingBatch(
-                torch.from_numpy(batch.vectors).float(),
-                torch.from_numpy(positives_P),
-                self._radius,
-            )
+            yield (self._batch(batch),)
+
+    def _batch(self, batch: VectorBatch) -> TrainingBatch:
+        vectors_BD = torch.from_numpy(batch.vectors).float()
+        if self._shift is not None:
+            vectors_BD += torch.from_numpy(self._shift.offsets(batch.keys))
+        rows_P = np.repeat(np.arange(len(batch.counts)), batch.counts)
+        return TrainingBatch(
+            vectors_BD, torch.from_numpy(rows_P * self._labels + batch.label_ids), self._radius
+        )
+
+
+class MixedSource:
+    """Texts and labelled images: a step takes a batch of each (Eq. 6 of arXiv:2312.04160).
+
+    An epoch is one pass over the texts; the images are passed over as often as that takes, each
+    time in another order. With ``texts_too`` False the texts only set the length of an epoch.
+    """
+
+    def __init__(
+        self,
+        texts: TextSource,
+        images: VectorStream,
+        known: PartialLabels,
+        *,
+        radius: float,
+        weight: float,
+        texts_too: bool,
+    ) -> None:
+        self._texts = texts
+        self._images = images
+        self._known = known
+        self._radius = radius
+        self._weight = weight
+        self._texts_too = texts_too
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Steps of every epoch: those of the texts."""
+        return self._texts.batches_per_epoch
+
+    @property
+    def table_versions(self) -> dict[str, int]:
+        """Versions of the text and the image vector table."""
+        return self._texts.table_versions | {self._images.name: self._images.version}
+
+    def texts(self) -> Iterator[TrainingBatch]:
+        """Text batches of the first epoch."""
+        return self._texts.texts()
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
+        """Steps of an epoch from ``start`` on."""
+        images = self._endless(epoch * self.batches_per_epoch + start)
+        if not self._texts_too:
+            for _ in range(start, self.batches_per_epoch):
+                yield (next(images),)
+            return
+        for texts in self._texts.batches(epoch=epoch, start=start):
+            yield (*texts, next(images))
+
+    def _endless(self, step: int) -> Iterator[TrainingBatch]:
+        epoch, start = divmod(step, self._images.batches_per_epoch)
+        while True:
+            for batch in self._images.batches(epoch=epoch, start=start):
+                yield self._batch(batch)
+            epoch, start = epoch + 1, 0
+
+    def _batch(self, batch: VectorBatch) -> TrainingBatch:
+        labels = self._known.labels
+        found = self._known.take(self._known.find(batch.keys.tolist()))
+        negatives = None if found.complete.all() else _negatives(found)
+        return TrainingBatch(
+            torch.from_numpy(batch.vectors).float(),
+            torch.from_numpy(_flat(found.positives, labels)),
+            self._radius,
+            None if negatives is None else torch.from_numpy(negatives),
+            self._weight,
+        )
+
+
+def _flat(lists: Ragged, labels: int) -> NDArray[np.int64]:
+    return lists.rows * labels + lists.label_ids
+
+
+def _negatives(found: PartialLabels) -> NDArray[np.int64]:
+    """Known negatives as ``row * N + label``, those of complete images spelt out."""
+    listed = _flat(found.negatives, found.labels)
+    whole = np.flatnonzero(found.complete)
+    if not len(whole):
+        return listed
+    cells = (whole[:, None] * found.labels + np.arange(found.labels)).reshape(-1)
+    absent: NDArray[np.int64] = np.setdiff1d(cells, _flat(found.positives, found.labels))
+    return np.union1d(listed, absent)
 
 
 def text_stream(
@@ -74,3 +187,53 @@ def text_stream(
 ) -> VectorStream:
     """The text vectors of an encoder, shuffled."""
     return VectorStream(store, encoder_id, batch_rows=batch, seed=seed, version=version)
+
+
+def image_stream(
+    store: Store,
+    encoder_id: str,
+    known: PartialLabels,
+    *,
+    batch: int,
+    seed: int,
+    version: int | None = None,
+) -> VectorStream:
+    """The vectors of the images of which some label is known, shuffled.
+
+    Raises :class:`TrainingError` where none of them has a vector of this encoder.
+    """
+    usable_I = known.known
+    positions: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    seen = 0
+    for rows in store.scan(
+        "image_vectors",
+        columns=["image_id"],
+        encoder_id=encoder_id,
+        batch_rows=_SCAN_ROWS,
+        version=version,
+    ):
+        found = known.find(rows.column(0))
+        here = np.flatnonzero(found >= 0)
+        positions.append(here[usable_I[found[here]]] + seen)
+        seen += rows.num_rows
+    there = np.concatenate(positions)
+    if not len(there):
+        raise TrainingError(
+            f"{store.uri}: none of the {int(usable_I.sum()):,} labelled images has a vector of "
+            f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this --encoder"
+        )
+
+    def no_labels(keys: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        return np.zeros(len(keys), np.int64), np.empty(0, np.int32)
+
+    return VectorStream(
+        store,
+        encoder_id,
+        batch_rows=batch,
+        seed=seed,
+        kind="image_vectors",
+        key_column="image_id",
+        positives=no_labels,
+        positions=there,
+        version=version,
+    )

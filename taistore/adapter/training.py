@@ -4,8 +4,8 @@ N labels, D embedding dimension.
 """
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.job import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
+from taistore.adapter.preparation import Preparation, summary
 from taistore.adapter.runs import new_folder, record, run_folder
-from taistore.adapter.sources import Source, TextSource, text_stream
+from taistore.adapter.sources import Source
 from taistore.adapter.state import load_state, read_position
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
-from taistore.geometry.perturbation import resolve_radius
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 
@@ -34,13 +34,17 @@ OnStart = Callable[[str], None]
 class RunResult:
     """A finished training: ``checkpoint`` is the folder that ``load_adapter`` reads.
 
-    ``finished_before``: it was to be resumed, but was finished already.
+    ``known`` counts the labelled images that it used, ``shift`` says what its offsets rest on;
+    both are empty where a task has none. ``finished_before``: it was to be resumed, but was
+    finished already.
     """
 
     run_id: str
     checkpoint: Path
     config: TrainConfig
     metrics: dict[str, float]
+    known: Mapping[str, int] = field(default_factory=dict)
+    shift: Mapping[str, float] = field(default_factory=dict)
     finished_before: bool = False
 
 
@@ -55,7 +59,7 @@ def train(
     on_start: OnStart | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult:
-    """Train on the texts of ``store`` and record the run.
+    """Train on the texts of ``store``, and on its labelled images where the task uses them.
 
     ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from.
     The run goes to ``out``, else into the store. ``on_start`` is called with its id before the
@@ -63,15 +67,23 @@ def train(
     weights that it would have reached undisturbed. Raises :class:`TrainingError` without texts, on
     vectors or a loss that are not finite, and where nothing can be written.
     """
-    start, source, mean_unit_D = _new_start(store, encoder_id, config)
-    shape = NetworkShape(**start["shape"])
+    shape = NetworkShape(
+        network=config.network,
+        dim=store.encoder(encoder_id).dim,
+        labels=len(store.labels),
+        hidden=config.hidden,
+        dropout=config.dropout,
+    )
     if prompts_ND.shape != (shape.labels, shape.dim):
         raise TrainingError(
             f"prompt vectors have the shape {list(prompts_ND.shape)}, but the store has "
             f"{shape.labels} labels and the encoder {shape.dim} dimensions"
         )
+    data = Preparation.fresh(store, encoder_id, config)
+    start, source, mean_unit_D = _begin(data, shape, progress)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
     run_id, folder, name = new_folder(store, start, out)
+    data.save(folder)
     job = TrainingJob(
         store=store,
         run_id=run_id,
@@ -88,7 +100,7 @@ def train(
     record(store, run_id, start, checkpoint=name, status="running", metrics={})
     if on_start is not None:
         on_start(run_id)
-    return RunResult(run_id=run_id, checkpoint=folder, config=config, metrics=job.run(0, progress))
+    return _result(job, config, job.run(0, progress))
 
 
 def resume(
@@ -126,15 +138,25 @@ def resume(
         checkpoint=row["checkpoint"],
         start=start,
         network=network.to(resolve_device(device or config.device)),
-        source=_source(store, run_id, start),
+        source=_source_again(store, start, folder, progress),
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
     job.loss = position.loss
     if on_start is not None:
         on_start(run_id)
-    metrics = job.run(position.step, progress)
-    return RunResult(run_id=run_id, checkpoint=folder, config=config, metrics=metrics)
+    return _result(job, config, job.run(position.step, progress))
+
+
+def _result(job: TrainingJob, config: TrainConfig, metrics: dict[str, float]) -> RunResult:
+    return RunResult(
+        run_id=job.run_id,
+        checkpoint=job.folder,
+        config=config,
+        metrics=metrics,
+        known=job.start.get("known") or {},
+        shift=job.start.get("shift") or {},
+    )
 
 
 def _unfinished(store: Store) -> dict[str, Any]:
@@ -144,55 +166,32 @@ def _unfinished(store: Store) -> dict[str, Any]:
     raise TrainingError(f"{store.uri}: has no unfinished run to resume: train a new run")
 
 
-def _new_start(
-    store: Store, encoder_id: str, config: TrainConfig
+def _begin(
+    data: Preparation, shape: NetworkShape, progress: Progress
 ) -> tuple[dict[str, Any], Source, NDArray[np.float32]]:
     """What a run needs to begin again at any step, as plain JSON; its data; its mean text [D]."""
-    encoder = store.encoder(encoder_id)
-    if not store.count("text_vectors", encoder_id):
-        raise TrainingError(
-            f"{store.uri}: holds no texts for encoder {encoder.spec!r}: make some with 'taistore "
-            "generate-texts --count 10000', or bring your own with 'taistore ingest-texts'"
-        )
-    stream = text_stream(store, encoder_id, batch=config.batch, seed=config.seed)
-    mean_norm, mean_unit_D = stream.summary()
-    if not mean_norm > 0:
-        raise TrainingError(f"{store.uri}: all vectors of {stream.name!r} are zero: encode again")
-    shape = NetworkShape(
-        network=config.network,
-        dim=encoder.dim,
-        labels=len(store.labels),
-        hidden=config.hidden,
-        dropout=config.dropout,
-    )
-    radius = resolve_radius(config.radius, mean_norm)
+    texts, images = data.texts(), data.images()
+    mean_norm, mean_unit_D = summary(texts)
+    image_norm = summary(images).mean_norm if images is not None else None
+    shift = data.shift(progress)
+    config = data.config
     start = {
-        "encoder_id": encoder_id,
+        "encoder_id": data.encoder_id,
         "config": config.to_json(),
         "shape": dataclasses.asdict(shape),
         "mean_text_norm": mean_norm,
-        "radius": radius,
-        "table_versions": store.versions(
-            [("labels", None), ("combinations", None), ("texts", None)]
-        )
-        | {stream.name: stream.version},
+        "radius": config.text_radius(mean_norm),
+        "mean_image_norm": image_norm,
+        "image_radius": None if image_norm is None else config.image_radius_at(image_norm),
+        "known": data.counts(),
+        "shift": None if shift is None else shift.report(),
+        "table_versions": dict(data.versions),
         "created": datetime.now(UTC).isoformat(),
     }
-    source = TextSource(stream, labels=len(store.labels), radius=radius)
-    return start, source, mean_unit_D
+    return start, data.source(texts, images, shift, start), mean_unit_D
 
 
-def _source(store: Store, run_id: str, start: dict[str, Any]) -> Source:
+def _source_again(store: Store, start: dict[str, Any], folder: Path, progress: Progress) -> Source:
     config = TrainConfig.from_json(start["config"])
-    name = store.table_name("text_vectors", start["encoder_id"])
-    version = start["table_versions"][name]
-    try:
-        stream = text_stream(
-            store, start["encoder_id"], batch=config.batch, seed=config.seed, version=version
-        )
-    except (ValueError, OSError) as error:
-        raise TrainingError(
-            f"{store.uri}: version {version} of {name!r}, which run {run_id} began with, is gone: "
-            "train a new run"
-        ) from error
-    return TextSource(stream, labels=len(store.labels), radius=start["radius"])
+    data = Preparation.again(store, start["encoder_id"], config, start=start, folder=folder)
+    return data.source(data.texts(), data.images(), data.shift(progress), start)

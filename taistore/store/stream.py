@@ -27,11 +27,15 @@ _NON_FINITE = np.uint16(0x7C00)
 
 
 class VectorBatch(NamedTuple):
-    """Vectors [B, D] float16, positives per row [B] and their label ids [P], row after row."""
+    """Vectors [B, D] float16, positives per row [B] and their label ids [P], row after row.
+
+    ``keys`` [B]: what the table holds in its key column, such as combination ids.
+    """
 
     vectors: NDArray[np.float16]
     counts: NDArray[np.int64]
     label_ids: NDArray[np.int32]
+    keys: NDArray[Any]
 
 
 class VectorSummary(NamedTuple):
@@ -49,7 +53,8 @@ class VectorStream:
     ``buffer_rows`` rows, from which batches are drawn at random: memory does not grow with the
     table. ``positives`` maps the values of ``key_column`` to labels; by default combination ids
     through ``store.combination_index()``. Another table, such as images with their partial
-    labels, streams by naming its ``kind``, its key and its own ``positives``.
+    labels, streams by naming its ``kind``, its key and its own ``positives``; ``positions``
+    (ascending) restricts the stream to those rows of the table.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class VectorStream:
         kind: str = "text_vectors",
         key_column: str = "combination_id",
         positives: Callable[[NDArray[Any]], Positives] | None = None,
+        positions: NDArray[np.int64] | None = None,
         version: int | None = None,
         block_rows: int = BLOCK_ROWS,
         buffer_rows: int = BUFFER_ROWS,
@@ -82,7 +88,8 @@ class VectorStream:
         # Room for a block beside a full batch: else a batch in mid-epoch could come out short.
         self._buffer_rows = max(buffer_rows, batch_rows + block_rows)
         self.version = int(self._dataset.version)
-        self.rows = int(self._dataset.count_rows())
+        self._positions = positions
+        self.rows = int(self._dataset.count_rows()) if positions is None else len(positions)
         self._whole: tuple[NDArray[Any], ...] | None = None
 
     @property
@@ -166,8 +173,10 @@ class VectorStream:
         return (np.arange(low, min(low + self._block_rows, self.rows)),)
 
     def _read_block(self, block: int) -> tuple[NDArray[Any], ...]:
-        """Row numbers, vectors and keys of a block: a contiguous range, so no ``take``."""
+        """Row numbers, vectors and keys of a block: a contiguous range where all rows are read."""
         (numbers,) = self._row_numbers(block)
+        if self._positions is not None:
+            return numbers, *self._arrays(self._taken(numbers))
         scanner = self._dataset.scanner(
             columns=self._columns,
             offset=int(numbers[0]),
@@ -182,10 +191,16 @@ class VectorStream:
         parts = []
         for low in range(0, len(order), self._block_rows):
             rows = numbers[order[low : low + self._block_rows]]
-            parts.append(self._arrays(self._dataset.take(rows.tolist(), columns=self._columns)))
+            parts.append(self._arrays(self._taken(rows)))
         vectors_BD, keys_B = map(np.concatenate, zip(*parts, strict=True))
         back = np.argsort(order)
         return numbers, vectors_BD[back], keys_B[back]
+
+    def _taken(self, numbers: NDArray[np.int64]) -> pa.Table:
+        """Rows by their numbers, ascending."""
+        places = numbers if self._positions is None else self._positions[numbers]
+        table: pa.Table = self._dataset.take(places.tolist(), columns=self._columns)
+        return table
 
     def _arrays(self, table: pa.Table) -> tuple[NDArray[np.float16], NDArray[Any]]:
         keys: Any = table.column(0)
@@ -199,7 +214,7 @@ class VectorStream:
 
     def _batch(self, vectors_BD: NDArray[np.float16], keys_B: NDArray[Any]) -> VectorBatch:
         try:
-            return VectorBatch(vectors_BD, *self._positives(keys_B))
+            return VectorBatch(vectors_BD, *self._positives(keys_B), keys_B)
         except KeyError as error:
             raise StoreError(f"{self._uri}: table {self.name!r}: {error.args[0]}") from None
 

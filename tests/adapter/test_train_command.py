@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.job import TrainingJob
-from taistore.adapter.sources import TrainingBatch
+from taistore.adapter.sources import Step
 from taistore.adapter.training import RunResult, train
 from taistore.store.store import Store
 from taistore_cli.main import main
@@ -32,10 +32,10 @@ def resumed(store: Store, *arguments: str) -> Result:
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     step = TrainingJob._step
 
-    def interrupted(self: TrainingJob, at: int, batch: TrainingBatch) -> None:
+    def interrupted(self: TrainingJob, at: int, batches: Step) -> None:
         if at == number:
             raise KeyboardInterrupt
-        step(self, at, batch)
+        step(self, at, batches)
 
     monkeypatch.setattr(TrainingJob, "_step", interrupted)
 

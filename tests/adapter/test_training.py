@@ -288,7 +288,7 @@ def test_a_large_table_trains_like_a_small_one(
         kwargs["batch_rows"] = kwargs.pop("batch")
         return VectorStream(*args, **kwargs, block_rows=8, buffer_rows=32)
 
-    monkeypatch.setattr("taistore.adapter.training.text_stream", small_buffer)
+    monkeypatch.setattr("taistore.adapter.preparation.text_stream", small_buffer)
     undisturbed = run(store)
     with pytest.raises(InterruptedTrainingError):
         run(store, progress=showing(_Bar(20)), checkpoint_seconds=0)

@@ -1,0 +1,159 @@
+"""Which labels of which images a training may use: few shots, a masked share, or all there are.
+
+I images, N labels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from taistore.adapter.checkpoint import write_whole
+from taistore.adapter.config import TrainConfig
+from taistore.errors import TrainingError
+from taistore.store.partial_labels import IMAGE_ID, PartialLabels, Ragged, hash_order, ragged
+from taistore.store.store import Store
+
+KNOWN = "known-labels.parquet"
+"""In a run's folder: the labels that it learnt from, a row per image."""
+
+
+def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
+    """The images of the split with what the run may know of them.
+
+    ``fsl``: the chosen images alone. ``pll``: every image of the split, also those of which
+    nothing is known. Raises :class:`TrainingError` where the split has no images or no label of
+    any is known, and where no label has as many images as ``shots`` asks for.
+    """
+    images = PartialLabels.read(store, split=config.split)
+    place = f"{store.uri}: split {config.split!r}"
+    if not len(images):
+        there = ", ".join(repr(name) for name in sorted(_splits(store))) or "none yet"
+        raise TrainingError(
+            f"{place} has no images (splits: {there}): name another with --split, or ingest "
+            f"labelled images with 'taistore ingest-images MANIFEST --split {config.split}'"
+        )
+    positives_N = images.positives_per_label
+    if not positives_N.any():
+        raise TrainingError(
+            f"{place}: no image is known to show any label ({len(images):,} images): ingest "
+            "labels with 'taistore ingest-images MANIFEST', or train with --task zsl"
+        )
+    if config.task == "fsl":
+        most = int(positives_N.max())
+        if most < config.shots:
+            label = store.labels[int(positives_N.argmax())]
+            raise TrainingError(
+                f"{place}: {config.shots} shots, but no label has more than {most:,} images "
+                f"({label.name}): use --shots {most} or fewer, or ingest more labelled images"
+            )
+        images = images.take(choose_shots(images, config.shots, seed=config.shot_seed))
+    elif config.known < 1:
+        images = images.masked(config.known, seed=config.mask_seed)
+        if not images.positives_per_label.any():
+            raise TrainingError(
+                f"{place}: with known {config.known:g} and mask_seed {config.mask_seed} no image "
+                "is known to show any label: raise --known"
+            )
+    return images
+
+
+def choose_shots(images: PartialLabels, shots: int, *, seed: int) -> NDArray[np.int64]:
+    """Rows, ascending, of images such that every label has ``shots`` of them, or all it has.
+
+    Rare labels choose first, in an order of the images drawn from ``seed`` and the images alone.
+    An image counts for every label that it is known to show, so that a frequent label is often
+    served by what rarer ones chose, and has more than ``shots``.
+    """
+    order = hash_order(images.image_ids, seed=seed)
+    rank_I = np.empty(len(order), dtype=np.int64)
+    rank_I[order] = np.arange(len(order))
+    row_P, label_P = images.positives.rows, images.positives.label_ids
+    by_label = np.lexsort((rank_I[row_P], label_P))
+    counts_N = images.positives_per_label
+    starts_N = np.cumsum(counts_N) - counts_N
+    chosen_I = np.zeros(len(images), dtype=np.bool_)
+    for label in np.argsort(counts_N, kind="stable"):
+        start = starts_N[label]
+        rows = row_P[by_label[start : start + counts_N[label]]]
+        lacking = shots - int(chosen_I[rows].sum())
+        if lacking > 0:
+            chosen_I[rows[~chosen_I[rows]][:lacking]] = True
+    return np.flatnonzero(chosen_I)
+
+
+def describe_known(images: PartialLabels, config: TrainConfig) -> dict[str, int]:
+    """Counts for the run's metrics: images and known cells, labels that lack images."""
+    positives_N = images.positives_per_label
+    complete = int(images.complete.sum())
+    listed = images.positives.counts + np.where(images.complete, 0, images.negatives.counts)
+    cells = int(listed[~images.complete].sum()) + complete * images.labels
+    counts = {
+        "images": len(images),
+        "images_with_known_labels": int(images.known.sum()),
+        "known_positives": int(positives_N.sum()),
+        "known_cells": cells,
+        "labels_without_known_positive": int((positives_N == 0).sum()),
+    }
+    if config.task == "fsl":
+        counts["labels_below_shots"] = int((positives_N < config.shots).sum())
+    return counts
+
+
+def save_known(folder: Path, images: PartialLabels) -> None:
+    """Write what the run knows beside its checkpoint, so that it can be resumed and repeated."""
+    table = pa.table(
+        {
+            "image_id": pa.array([i.decode() for i in images.image_ids.tolist()], pa.string()),
+            "positives": _lists(images.positives),
+            "negatives": _lists(images.negatives),
+            "complete": pa.array(images.complete),
+        }
+    ).replace_schema_metadata({b"labels": str(images.labels).encode()})
+    write_whole(folder / KNOWN, lambda part: pq.write_table(table, part))
+
+
+def read_known(folder: Path) -> PartialLabels:
+    """What :func:`save_known` wrote; :class:`TrainingError` where it is gone or damaged."""
+    path = folder / KNOWN
+    try:
+        table = pq.read_table(path)
+        labels = int((table.schema.metadata or {})[b"labels"])
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise TrainingError(
+            f"{path}: the labels that this run knows cannot be read: train again"
+        ) from error
+    lists = {
+        name: Ragged.build(*ragged(_whole(table, name))) for name in ("positives", "negatives")
+    }
+    return PartialLabels.build(
+        labels,
+        np.asarray(table.column("image_id").to_pylist(), dtype=IMAGE_ID),
+        lists["positives"],
+        lists["negatives"],
+        np.asarray(_whole(table, "complete").to_numpy(zero_copy_only=False), dtype=np.bool_),
+    )
+
+
+def _whole(table: pa.Table, name: str) -> Any:
+    return (
+        pa.concat_arrays(table.column(name).chunks)
+        if table.num_rows
+        else pa.array([], table.schema.field(name).type)
+    )
+
+
+def _lists(lists: Ragged) -> "pa.LargeListArray[Any]":
+    offsets, label_ids = pa.array(lists.offsets, pa.int64()), pa.array(lists.label_ids, pa.int32())
+    found: pa.LargeListArray[Any] = pa.LargeListArray.from_arrays(offsets, label_ids)
+    return found
+
+
+def _splits(store: Store) -> set[str]:
+    names: set[str] = set()
+    for batch in store.scan("images", columns=["split"], batch_rows=65_536):
+        names.update(str(name) for name in batch.column(0).unique().to_pylist())
+    return names

@@ -1,0 +1,192 @@
+"""From a store and a configuration to the data of a training: known labels, shift, source.
+
+D embedding dimension, N labels. Everything is read at pinned table versions, so that a resumed run
+sees what it began with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.known import describe_known, known_labels, read_known, save_known
+from taistore.adapter.sources import MixedSource, Source, TextSource, image_stream, text_stream
+from taistore.errors import TrainingError
+from taistore.geometry.centroids import combination_centroids, label_centroids
+from taistore.geometry.image_neighbours import ImageNeighbours, neighbour_targets
+from taistore.geometry.neighbours import EXACT_ROWS
+from taistore.geometry.offsets import Shift
+from taistore.progress import Progress, no_progress
+from taistore.store.partial_labels import PartialLabels, hash_order
+from taistore.store.store import Store
+from taistore.store.stream import VectorStream, VectorSummary
+
+
+@dataclass(kw_only=True)
+class Preparation:
+    """The data of a run; :meth:`fresh` for a new one, :meth:`again` for one to be resumed."""
+
+    store: Store
+    encoder_id: str
+    config: TrainConfig
+    known: PartialLabels | None
+    versions: Mapping[str, int]
+
+    @classmethod
+    def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
+        """At the newest table versions. Raises :class:`TrainingError` where data are missing."""
+        spec = store.encoder(encoder_id).spec
+        if not store.count("text_vectors", encoder_id):
+            raise TrainingError(
+                f"{store.uri}: holds no texts for encoder {spec!r}: make some with 'taistore "
+                "generate-texts --count 10000', or bring your own with 'taistore ingest-texts'"
+            )
+        read = [("labels", None), ("combinations", None), ("texts", None)]
+        vectors: list[tuple[str, str | None]] = [("text_vectors", encoder_id)]
+        if config.uses_images:
+            read.append(("images", None))
+            vectors.append(("image_vectors", encoder_id))
+        # Versions first: what arrives while the labels are read has no vector in the run.
+        versions = store.versions([*read, *vectors])
+        known = known_labels(store, config) if config.uses_images else None
+        return cls(
+            store=store, encoder_id=encoder_id, config=config, known=known, versions=versions
+        )
+
+    @classmethod
+    def again(
+        cls,
+        store: Store,
+        encoder_id: str,
+        config: TrainConfig,
+        *,
+        start: Mapping[str, Any],
+        folder: Path,
+    ) -> "Preparation":
+        """As the run in ``folder`` began."""
+        known = read_known(folder) if config.uses_images else None
+        return cls(
+            store=store,
+            encoder_id=encoder_id,
+            config=config,
+            known=known,
+            versions=start["table_versions"],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Keep what :meth:`again` cannot read from the store."""
+        if self.known is not None:
+            save_known(folder, self.known)
+
+    def texts(self) -> VectorStream:
+        """The texts; raises :class:`TrainingError` where the run's version of them is gone."""
+        try:
+            return text_stream(
+                self.store,
+                self.encoder_id,
+                batch=self.config.batch,
+                seed=self.config.seed,
+                version=self._version("text_vectors"),
+            )
+        except (ValueError, OSError) as error:
+            raise self._gone("text_vectors") from error
+
+    def images(self) -> VectorStream | None:
+        """The labelled images, where the loss takes any."""
+        if self.known is None or self.config.learn_from == "texts":
+            return None
+        try:
+            return image_stream(
+                self.store,
+                self.encoder_id,
+                self.known,
+                batch=self.config.image_batch,
+                seed=self.config.seed,
+                version=self._version("image_vectors"),
+            )
+        except (ValueError, OSError) as error:
+            raise self._gone("image_vectors") from error
+
+    def shift(self, progress: Progress = no_progress) -> Shift | None:
+        """Offsets of every combination, where the configuration moves the texts."""
+        if self.known is None or self.config.shift == "none":
+            return None
+        store, encoder_id, config = self.store, self.encoder_id, self.config
+        index = store.combination_index()
+        version = self._version("image_vectors")
+        images = label_centroids(store, encoder_id, self.known, version=version, progress=progress)
+        if not images.counts_N.any():
+            raise TrainingError(
+                f"{store.uri}: none of the images known to show a label has a vector of "
+                f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this "
+                "--encoder"
+            )
+        texts = combination_centroids(
+            store,
+            encoder_id,
+            index=index,
+            version=self._version("text_vectors"),
+            progress=progress,
+        )
+        targets_ND = None
+        if config.shift == "neighbours":
+            neighbours = ImageNeighbours.build(
+                store, encoder_id, _sample(self.known), version=version, progress=progress
+            )
+            targets_ND = neighbour_targets(neighbours, images, texts, index, k=config.neighbours)
+        pseudo_counts = 0.0 if config.shift == "plain" else config.pseudo_counts
+        return Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
+
+    def source(
+        self,
+        texts: VectorStream,
+        images: VectorStream | None,
+        shift: Shift | None,
+        start: Mapping[str, Any],
+    ) -> Source:
+        """The steps of the run; ``start`` holds the radii that its configuration came to."""
+        text_source = TextSource(
+            texts, labels=len(self.store.labels), radius=start["radius"], shift=shift
+        )
+        if images is None or self.known is None:
+            return text_source
+        return MixedSource(
+            text_source,
+            images,
+            self.known,
+            radius=start["image_radius"],
+            weight=self.config.image_weight,
+            texts_too=self.config.learn_from != "images",
+        )
+
+    def counts(self) -> dict[str, int]:
+        """What is known, for the run's metrics; nothing where no image is used."""
+        return {} if self.known is None else describe_known(self.known, self.config)
+
+    def _version(self, kind: str) -> int | None:
+        return self.versions.get(self.store.table_name(kind, self.encoder_id))
+
+    def _gone(self, kind: str) -> TrainingError:
+        name = self.store.table_name(kind, self.encoder_id)
+        return TrainingError(
+            f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
+            "began with, is gone: train a new run"
+        )
+
+
+def summary(stream: VectorStream) -> VectorSummary:
+    """Mean norm and direction of a stream's vectors, which must not all be zero."""
+    found = stream.summary()
+    if not found.mean_norm > 0:
+        raise TrainingError(f"all vectors of {stream.name!r} are zero: encode them again")
+    return found
+
+
+def _sample(known: PartialLabels) -> PartialLabels:
+    """Images that are searched for neighbours: at most as many as an exact index is used for."""
+    if len(known) <= EXACT_ROWS:
+        return known
+    return known.take(np.sort(hash_order(known.image_ids, seed=0)[:EXACT_ROWS]))
