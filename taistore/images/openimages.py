@@ -28,8 +28,8 @@ from taistore.labels import LabelSet
 
 COLUMNS = ("ImageID", "LabelName", "Confidence")
 
-_BLOCK_BYTES = 4 * 2**20
-_PARTITION_BYTES = 32 * 2**20
+_BLOCK_BYTES = 2**20
+_PARTITION_BYTES = 16 * 2**20
 _PROBED = 1000
 _SUBSETS = ("train", "validation", "test")
 

@@ -169,6 +169,7 @@ OUTSIDE = (
         ("<annotation><object></object></annotation>", r"object 1 has no <name>"),
         (voc_xml("a", [("red", 0), ("red", 3)]), "object 2: <difficult> is '3'"),
         ("<annotation>\x00</annotation>", "broken XML"),
+        ("<!DOCTYPE annotation><annotation/>", "declares a document type"),
         (BOMB, "declares a document type"),
         (OUTSIDE, "declares a document type"),
         (BOMB.encode("utf-16"), "declares a document type"),
