@@ -47,8 +47,8 @@ class CocoSource(AnnotatedSource):
     ``crowd`` says what a label becomes that only boxes with ``iscrowd`` show: "positive", since a
     crowd of persons does show persons, and since the loader that multi-label papers on COCO share
     (``getAnnIds(imgIds=…)`` without ``iscrowd``) counts every annotation of an image; or "ignore":
-    unknown, as detection leaves crowds out. ``photos`` is their folder; by default the one beside the
-    file that is named as its split (``train2017`` for ``instances_train2017.json``). An
+    unknown, as detection leaves crowds out. ``photos`` is their folder; by default the one beside
+    the file that is named as its split (``train2017`` for ``instances_train2017.json``). An
     annotation of an image that the file does not define is a reject, and so is an image with one
     of an undefined category. Raises :class:`ImageError` where no folder has the photos, and
     :class:`ManifestError`, also before anything is yielded, where the file is broken or cut off.
