@@ -16,7 +16,7 @@ from taistore.geometry.sums import GroupSums, NonFiniteRowError
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array
 from taistore.store.combinations import CombinationIndex, find_rows
-from taistore.store.partial_labels import PartialLabels
+from taistore.store.partial_labels import ImageLookup, PartialLabels
 from taistore.store.store import Store
 
 Float32 = NDArray[np.float32]
@@ -83,11 +83,12 @@ def label_centroids(
     Raises :class:`StoreError` naming table and image of a vector that is not finite.
     """
     sums = GroupSums(known.labels, store.encoder(encoder_id).dim)
+    lookup = ImageLookup(known)
     blocks = vector_blocks(store, "image_vectors", encoder_id, ["image_id"], version)
     total = store.count("image_vectors", encoder_id)
     with progress("label centroids", total=total, unit="vectors") as bar:
         for (ids,), vectors_BD in blocks:
-            rows_B = known.find(ids)
+            rows_B = lookup.find(ids)
             here = rows_B >= 0
             chosen_BD = vectors_BD if here.all() else vectors_BD[here]
             positives = known.positives.take(rows_B[here])

@@ -23,7 +23,7 @@ from taistore.geometry.sums import GroupSums
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.combinations import CombinationIndex
-from taistore.store.partial_labels import PartialLabels
+from taistore.store.partial_labels import ImageLookup, PartialLabels
 from taistore.store.store import Store
 
 CANDIDATES = 4
@@ -73,6 +73,7 @@ class ImageNeighbours:
             sample_SD = store.vectors_at(
                 "image_vectors", sampled, encoder_id=encoder_id, version=version
             )
+        lookup = ImageLookup(known)
         dim = store.encoder(encoder_id).dim
         index = open_index(min(total, len(known)), dim, kind=kind, sample_SD=sample_SD)
         rows, positions, seen = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
@@ -80,7 +81,7 @@ class ImageNeighbours:
             for (ids,), vectors_BD in vector_blocks(
                 store, "image_vectors", encoder_id, ["image_id"], version or None
             ):
-                rows_B = known.find(ids)
+                rows_B = lookup.find(ids)
                 here = np.flatnonzero(rows_B >= 0)
                 bad = here[~np.isfinite(vectors_BD[here]).all(axis=1)]
                 if len(bad):
@@ -98,7 +99,7 @@ class ImageNeighbours:
         self, rows_P: NDArray[np.int64], groups_P: NDArray[np.int64], groups: int
     ) -> tuple[Float32, NDArray[np.int64]]:
         """Mean vector and size of each group of index rows: [G, D] and [G]; 0 without any."""
-        sums = GroupSums(groups, self.store.encoder(self.encoder_id).dim, block_rows=_ROWS_PER_READ)
+        sums = GroupSums(groups, self.store.encoder(self.encoder_id).dim)
         order = np.argsort(self.positions_I[rows_P], kind="stable")
         there_U, counts_U = np.unique(self.positions_I[rows_P], return_counts=True)
         ends_U = np.cumsum(counts_U)

@@ -116,7 +116,7 @@ def _means_at(
 ) -> NDArray[np.float32]:
     """Means of the text vectors at these positions, by group."""
     groups = int(group_B.max()) + 1
-    sums = GroupSums(groups, store.encoder(encoder_id).dim, block_rows=ROWS_PER_READ)
+    sums = GroupSums(groups, store.encoder(encoder_id).dim)
     with progress("changed texts", total=len(rows_B), unit="vectors") as bar:
         for low in range(0, len(rows_B), ROWS_PER_READ):
             block = slice(low, low + ROWS_PER_READ)

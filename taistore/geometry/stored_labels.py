@@ -146,7 +146,7 @@ def _changed(
     """Take out what was and put in what is; None where too few digits of a sum would be left."""
     dim = stored.means_ND.shape[1]
     parts = [
-        (GroupSums(stored.labels, dim, block_rows=ROWS_PER_READ), known, rows)
+        (GroupSums(stored.labels, dim), known, rows)
         for known, rows in ((change.old, change.before), (change.new, change.after))
     ]
     with progress("changed images", total=len(change.rows_B), unit="vectors") as bar:

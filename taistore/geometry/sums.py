@@ -7,12 +7,29 @@ several groups, or in none).
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
 
-BLOCK_ROWS = 16_384
-"""Rows that are multiplied at once: 64 MiB of float32 at 1,024 dimensions."""
+try:
+    # Adds to its result in place; ``csc_array @`` makes a new [G, D] for every block, which would
+    # cost twice as much and need blocks too large for any cache.
+    from scipy.sparse._sparsetools import csc_matvecs
+except ImportError:
+    csc_matvecs = None
+
+BLOCK_ROWS = 1024
+"""Rows that are multiplied at once: 4 MiB of float32 at 1,024 dimensions, which stay in a cache."""
+
+PARTIAL_ROWS = 65_536
+"""Rows after which a partial sum joins the total: float32 added up one by one loses digits."""
+
+PARTIAL_GROUPS = 65_536
+"""Up to this many groups sums have two levels; of more, each is small and memory matters."""
+
+_CONVERTED_ROWS = 64
+_SIGN_AND_VALUE = np.array(0x8FFFFFFF, dtype=np.uint32).view(np.int32)[()]
+_REBIASED = np.float32(2.0**112)
+_BEYOND_FLOAT16 = 65536.0
 
 
 class NonFiniteRowError(ValueError):
@@ -26,9 +43,9 @@ class NonFiniteRowError(ValueError):
 class GroupSums:
     """Sum [G, D], count [G] and sum of squared norms [G] of every group, and the sum of all rows.
 
-    Sums are float32: within a block one after another, then block to block, so that their
-    relative error stays near 1e-6 for any number of rows. Memory is ``4 * G * D`` bytes twice
-    over while there are fewer groups than rows in a block, and once beyond that.
+    Sums are float32: of :data:`PARTIAL_ROWS` rows one after another, then of those sums, so that
+    their relative error stays below 1e-5 for any number of rows. Memory is ``8 * G * D`` bytes up
+    to :data:`PARTIAL_GROUPS` groups, ``4 * G * D`` beyond.
     """
 
     def __init__(self, groups: int, dim: int, *, block_rows: int = BLOCK_ROWS) -> None:
@@ -36,6 +53,9 @@ class GroupSums:
         self.squares_G = np.zeros(groups, dtype=np.float64)
         self.rows = 0
         self._sums_GD = np.zeros((groups, dim), dtype=np.float32)
+        two_levels = groups <= PARTIAL_GROUPS
+        self._partial_GD = np.zeros_like(self._sums_GD) if two_levels else self._sums_GD
+        self._pending = 0
         self._total_D = np.zeros(dim, dtype=np.float64)
         self._block_BD = np.empty((block_rows, dim), dtype=np.float32)
         self._members: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -62,13 +82,13 @@ class GroupSums:
         if self._filled + len(vectors_BD) > step:
             self._multiply()
         rows_BD = self._block_BD[self._filled : self._filled + len(vectors_BD)]
-        # NumPy's own conversion from float16 is four times slower and would cost more than the
-        # sums; torch wants to own what it reads, hence the copy of a column that is read-only.
-        source = vectors_BD if vectors_BD.flags.writeable else vectors_BD.copy()
-        torch.from_numpy(rows_BD).copy_(torch.from_numpy(source))
+        _convert(vectors_BD, rows_BD)
         squares_B = np.einsum("bd,bd->b", rows_BD, rows_BD)
-        if not np.isfinite(squares_B).all():
-            raise NonFiniteRowError(int(np.flatnonzero(~np.isfinite(squares_B))[0]))
+        # Infinity and NaN come out of the conversion as 65536 and more, which is more than any
+        # float16; only rows that long need a closer look.
+        for row in np.flatnonzero(~(squares_B < _BEYOND_FLOAT16**2)):
+            if not np.isfinite(vectors_BD[row]).all():
+                raise NonFiniteRowError(int(row))
         self.squares_G += np.bincount(
             groups_P,
             weights=np.repeat(squares_B.astype(np.float64), counts_B),
@@ -82,6 +102,7 @@ class GroupSums:
     def sums(self) -> NDArray[np.float32]:
         """The sum [G, D] of each group so far; the caller may overwrite it when it is done."""
         self._multiply()
+        self._join()
         return self._sums_GD
 
     def total(self) -> NDArray[np.float64]:
@@ -96,24 +117,49 @@ class GroupSums:
         counts_B = np.concatenate([counts for counts, _ in self._members])
         groups_P = np.concatenate([groups for _, groups in self._members])
         self._total_D += np.ones(len(rows_BD), dtype=np.float32) @ rows_BD
-        if len(self._sums_GD) <= len(self._block_BD):
-            self._sums_GD += _product(rows_BD, counts_B, groups_P, len(self._sums_GD))
-        else:
-            # A dense product would touch every group for the few that occur in this block.
-            there_U, groups_P = np.unique(groups_P, return_inverse=True)
-            self._sums_GD[there_U] += _product(rows_BD, counts_B, groups_P, len(there_U))
+        _add_product(self._partial_GD, rows_BD, counts_B, groups_P)
+        self._pending += self._filled
+        if self._pending >= PARTIAL_ROWS:
+            self._join()
         self._members, self._filled = [], 0
 
+    def _join(self) -> None:
+        if self._partial_GD is not self._sums_GD and self._pending:
+            self._sums_GD += self._partial_GD
+            self._partial_GD[:] = 0
+        self._pending = 0
 
-def _product(
+
+def _convert(vectors_BD: NDArray[np.float16], rows_BD: NDArray[np.float32]) -> None:
+    """Finite float16 to float32, exactly, in less than half of NumPy's own time.
+
+    A float32 has eight bits of exponent where a float16 has five: the value's bits move by 13,
+    and a factor of 2^112 mends the difference of the exponents' offsets. torch is as fast, but
+    takes half a gigabyte to import.
+    """
+    halves_BD = vectors_BD.view(np.int16)
+    bits = np.empty((_CONVERTED_ROWS, vectors_BD.shape[1]), dtype=np.int32)
+    for low in range(0, len(vectors_BD), _CONVERTED_ROWS):
+        part = halves_BD[low : low + _CONVERTED_ROWS]
+        moved = bits[: len(part)]
+        np.copyto(moved, part)  # Extends the sign, so that bit 31 is right after the shift.
+        np.left_shift(moved, 13, out=moved)
+        np.bitwise_and(moved, _SIGN_AND_VALUE, out=moved)
+        np.multiply(moved.view(np.float32), _REBIASED, out=rows_BD[low : low + len(part)])
+
+
+def _add_product(
+    sums_GD: NDArray[np.float32],
     rows_BD: NDArray[np.float32],
     counts_B: NDArray[np.int64],
     groups_P: NDArray[np.int64],
-    groups: int,
-) -> NDArray[np.float32]:
-    """Memberships as a sparse [G, B] matrix times the rows."""
+) -> None:
+    """Add memberships, as a sparse [G, B] matrix, times the rows."""
     starts = np.concatenate([[0], np.cumsum(counts_B)])
     ones_P = np.ones(len(groups_P), dtype=np.float32)
-    members_GB = csc_array((ones_P, groups_P, starts), shape=(groups, len(rows_BD)))
-    sums_GD: NDArray[np.float32] = members_GB @ rows_BD
-    return sums_GD
+    groups, dim = sums_GD.shape
+    if csc_matvecs is None:
+        sums_GD += csc_array((ones_P, groups_P, starts), shape=(groups, len(rows_BD))) @ rows_BD
+        return
+    flat_rows, flat_sums = rows_BD.reshape(-1), sums_GD.reshape(-1)
+    csc_matvecs(groups, len(rows_BD), dim, starts, groups_P, ones_P, flat_rows, flat_sums)

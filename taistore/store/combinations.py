@@ -64,13 +64,21 @@ def find_rows(
     return rows_B.astype(np.int64)
 
 
+_GATHERED = 2**18
+"""Rows gathered at once, so that what is needed on the way stays small beside the result."""
+
+
 def gather_rows(
     starts: NDArray[np.int64], counts: NDArray[np.int64], flat: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Concatenate ``flat[s:s + c]`` for every start and count, without a Python loop."""
-    total = int(counts.sum())
-    if not total:
-        return np.empty(0, dtype=np.int32)
-    begins = np.repeat(np.cumsum(counts) - counts, counts)
-    gathered: NDArray[np.int32] = flat[np.repeat(starts, counts) + np.arange(total) - begins]
+    """Concatenate ``flat[s:s + c]`` for every start and count, without a loop over rows."""
+    ends = np.cumsum(counts)
+    gathered = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.int32)
+    for low in range(0, len(counts), _GATHERED):
+        block = slice(low, low + _GATHERED)
+        first, last = int(ends[low] - counts[low]), int(ends[block][-1])
+        begins = ends[block] - counts[block] - first
+        place = np.repeat(starts[block] - begins, counts[block])
+        place += np.arange(last - first)
+        gathered[first:last] = flat[place]
     return gathered

@@ -1,5 +1,7 @@
 """Sums by group: equal to a loop, in any batching, for few and for many groups."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,14 @@ from hypothesis import strategies as st
 from taistore.geometry.sums import GroupSums, NonFiniteRowError
 
 D = 7
+
+
+@pytest.fixture(params=["in place", "as scipy documents it"], autouse=True)
+def _product(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "in place":
+            patch.setattr("taistore.geometry.sums.csc_matvecs", None)
+        yield
 
 
 @settings(max_examples=30, deadline=None)
@@ -20,7 +30,10 @@ def test_sums_are_those_of_a_loop(
     random = np.random.default_rng(seed)
     vectors = (5 * random.standard_normal((rows, D)) + 3).astype(np.float16)
     member = random.random((rows, groups)) < 0.2
-    sums = GroupSums(groups, D, block_rows=block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taistore.geometry.sums.PARTIAL_ROWS", 20)
+        patch.setattr("taistore.geometry.sums.PARTIAL_GROUPS", 30)
+        sums = GroupSums(groups, D, block_rows=block)
     for low in range(0, rows, batch):
         part = member[low : low + batch]
         sums.add(vectors[low : low + batch], part.sum(axis=1), np.nonzero(part)[1])
@@ -53,3 +66,18 @@ def test_a_row_that_is_not_finite_is_named_and_not_added(bad: float) -> None:
     assert error.value.row == 3
     assert sums.rows == 0
     assert not sums.sums().any()
+
+
+def test_every_float16_is_converted_exactly() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)].reshape(-1, 1)
+    sums = GroupSums(len(finite), 1)
+    sums.add(finite, np.ones(len(finite), dtype=np.int64), np.arange(len(finite)))
+    np.testing.assert_array_equal(sums.sums(), finite.astype(np.float32))
+
+
+def test_long_vectors_are_no_infinities() -> None:
+    sums = GroupSums(1, 8)
+    longest = np.full((2, 8), np.finfo(np.float16).max)
+    sums.add(longest, np.ones(2, dtype=np.int64), np.zeros(2, dtype=np.int64))
+    assert sums.sums().tolist() == [[2 * 65504.0] * 8]

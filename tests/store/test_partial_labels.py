@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taistore.labels import Label, LabelSet
-from taistore.store.partial_labels import PartialLabels, Ragged, hash_order
+from taistore.store.partial_labels import ImageLookup, PartialLabels, Ragged, hash_order
 from taistore.store.store import Store
 
 N = 5
@@ -141,3 +142,17 @@ def test_single_cells_are_those_of_the_matrix() -> None:
         assert labels.cells(rows, asked).tolist() == expected.tolist()
     nothing = np.empty((2, 0), dtype=np.int64)
     assert known.cells(nothing, nothing).shape == (2, 0)
+
+
+def test_a_lookup_finds_what_find_finds() -> None:
+    known, _ = _full(300)
+    # Ids that begin alike, and some that are not here.
+    alike = [f"{'a' * 8}{i:024x}" for i in range(50)]
+    ids = [*(i.decode() for i in known.image_ids.tolist()), *alike]
+    nothing = Ragged.build(np.zeros(len(ids), int), np.empty(0, np.int32))
+    both = PartialLabels.build(N, ids, nothing, nothing, np.zeros(len(ids), bool))
+    asked = pa.array([*ids[::3], *alike, "a" * 32, "0" * 32, "f" * 32])
+    assert ImageLookup(both).find(asked).tolist() == both.find(asked).tolist()
+    assert ImageLookup(both).find(pa.array([], pa.string())).tolist() == []
+    empty = both.take(np.empty(0, dtype=np.int64))
+    assert ImageLookup(empty).find(asked[:2]).tolist() == [-1, -1]
