@@ -29,7 +29,7 @@ from taistore.store.store import Store
 MOST_LABELS = 100
 """Labels with a bar each; of more, half as many of the best and of the worst are drawn."""
 
-REPEATS = ("seed", "mask_seed", "device")
+REPEATS = ("seed", "mask_seed", "shot_seed", "device")
 """Settings in which runs of one point may differ: it shows their mean and deviation."""
 
 SHARED = (

@@ -61,13 +61,9 @@ def reproduce(
 
     found = _find(table, data, sets or table.sets, lacks)
     spec = canonical_spec(encoder_spec or table.encoder)
-    encoder = _load(spec, device, precision, lacks) if found else None
+    encoder = _load(spec, device, precision, lacks)
     if not found or encoder is None:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise ScoringError(f"{table.name}: nothing of it can be run: {missing[-1]}{more}")
-    # A setting that this version lacks is said before hours of encoding.
-    for method in methods:
-        table.config(method, table.columns[0], seed=0, split=None, device=device)
+        raise ScoringError(f"{table.name}: nothing of it can be run: {'; '.join(missing)}")
     results = []
     for one in found:
         note(f"{one.name}: {one.folder}")

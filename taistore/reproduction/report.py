@@ -54,6 +54,12 @@ class SetResult:
     trained: int
     deviations: tuple[str, ...]
 
+    def about(self) -> dict[str, Any]:
+        """Everything but the rows, as plain values."""
+        fields = (field.name for field in dataclasses.fields(self) if field.name != "rows")
+        values = {name: getattr(self, name) for name in fields}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduction:
@@ -79,11 +85,7 @@ class Reproduction:
             "columns": headings,
             "sets": [
                 {
-                    **{
-                        field.name: getattr(result, field.name)
-                        for field in dataclasses.fields(result)
-                        if field.name != "rows"
-                    },
+                    **result.about(),
                     "paper": {
                         name: list(values) for name, values in self._published(result).items()
                     },

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from taistore.adapter.config import TrainConfig
-from taistore.errors import ScoringError
 
 KNOWN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOTS = (1, 2, 4, 8, 16)
@@ -50,18 +49,14 @@ class Table:
     def config(
         self, method: str, column: Column, *, seed: int, split: str | None, device: str
     ) -> TrainConfig:
-        """The training of a cell; ``mask_seed`` follows ``seed`` where labels are masked."""
+        """The training of a cell; what is drawn of labels or images is drawn by ``seed`` too."""
         settings = {**column.settings, "task": self.task, "seed": seed, "device": device}
         if split is not None:
             settings["split"] = split
         if "known" in settings:
             settings["mask_seed"] = seed
-        lacking = sorted(set(settings) - set(TrainConfig.__dataclass_fields__))
-        if lacking:
-            raise ScoringError(
-                f"{self.name} needs training for {self.task}, which this version of taistore has "
-                f"not (no setting {lacking[0]!r}): upgrade it"
-            )
+        if "shots" in settings:
+            settings["shot_seed"] = seed
         return TrainConfig.paper(**settings) if method == PAPER else TrainConfig(**settings)
 
 
