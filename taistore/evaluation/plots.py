@@ -53,15 +53,15 @@ Points = dict[float, list[float]]
 class Curve:
     """A setting that runs may differ in, and how it is drawn.
 
-    ``lines`` is a setting with a line for each value. ``from_zero``: runs of the task "zsl" are
-    the point 0.
+    ``lines`` is a setting with a line for each value. With a ``task`` it is drawn for runs of that
+    task alone, and runs of texts alone (zsl) are the point 0.
     """
 
     field: str
     title: str
     axis: str
     lines: str | None = None
-    from_zero: bool = False
+    task: str | None = None
     doubling: bool = False
 
 
@@ -76,14 +76,14 @@ CURVES = (
         field="shots",
         title="mAP over labelled images per label",
         axis="shots (0: texts alone)",
-        from_zero=True,
+        task="fsl",
         doubling=True,
     ),
     Curve(
         field="known",
         title="mAP over the known part of the labels",
         axis="known labels, percent (0: texts alone)",
-        from_zero=True,
+        task="pll",
     ),
 )
 """Fig. 6a, 6b and 6c."""
@@ -197,6 +197,7 @@ def draw_curve(store: Store, evaluation: Evaluation, curve: Curve, *, folder: Pa
         axes.axhline(start, color="#555555", linestyle=":", linewidth=1, label="zero_shot")
         if curve.doubling:
             axes.set_xscale("symlog", base=2, linthresh=1)
+            axes.set_xlim(-0.25, 1.2 * max(x for points in lines.values() for x in points))
         ticks = sorted({x for points in lines.values() for x in points})
         if len(ticks) <= 12:
             axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
@@ -217,7 +218,7 @@ def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str
     """mAP in percent by line and by value of ``curve.field``; of the steps adapter and ensemble."""
     own = store.run(evaluation.run_id)
     config = _config(own)
-    if config is None or curve.field not in config:
+    if config is None or curve.task not in (None, config["task"]):
         return {}
     lines: dict[str, Points] = {}
     for row in _evaluated(store.runs(), own["encoder_id"], evaluation.key):
@@ -265,7 +266,7 @@ def _place(
     free = {curve.field, curve.lines, *REPEATS}
     if all(other[name] == value for name, value in config.items() if name not in free):
         return _VALUES.get(curve.field, _plain)(store, row, other[curve.field])
-    without = curve.from_zero and config["task"] != "zsl" and other["task"] == "zsl"
+    without = curve.task is not None and other["task"] == "zsl"
     if without and all(other[name] == config[name] for name in SHARED):
         return 0.0
     return None

@@ -83,6 +83,38 @@ def test_radius_from_runs_that_differ_in_it_alone(
     assert names[-2:] == ["radius.png", "radius.svg"]
 
 
+def test_shots_and_known_parts_start_from_texts_alone(
+    store: Store, encoder: ColourEncoder, tmp_path: Path
+) -> None:
+    run(store, encoder, "texts")
+    run(store, encoder, "other texts", epochs=3)
+    for shots in (1, 2, 4, 8, 16):
+        for seed in (0, 1):
+            run(
+                store,
+                encoder,
+                f"fsl-{shots}-{seed}",
+                task="fsl",
+                shots=shots,
+                seed=seed,
+                shot_seed=seed,
+            )
+    found = evaluate(store, "fsl-4-0", prompts_ND=prompts(encoder))
+    lines = curve_points(store, found, SHOTS)
+    assert sorted(lines) == ["adapter", "ensemble"]
+    assert {x: len(values) for x, values in sorted(lines["adapter"].items())} == {
+        0.0: 1,
+        **dict.fromkeys((1.0, 2.0, 4.0, 8.0, 16.0), 2),
+    }
+    names = [path.name for path in draw_evaluation(store, found, folder=tmp_path)]
+    assert names[-2:] == ["shots.png", "shots.svg"]
+    for known in (0.1, 0.3, 1.0):
+        found = run(store, encoder, f"pll-{known}", task="pll", known=known)
+    assert sorted(curve_points(store, found, KNOWN)["adapter"]) == [0.0, 10.0, 30.0, 100.0]
+    texts = evaluate(store, "texts", prompts_ND=prompts(encoder))
+    assert curve_points(store, texts, SHOTS) == curve_points(store, texts, KNOWN) == {}
+
+
 def test_runs_without_an_evaluation_of_the_split_do_not_count(
     store: Store, encoder: ColourEncoder
 ) -> None:

@@ -45,7 +45,8 @@ def small(name: str, columns: int = 2) -> Table:
 
 
 def run(table: Table, tmp_path: Path, **options: Any) -> Reproduction:
-    given = {"texts": 40, "sets": ["colours"], "encoder_spec": SPEC, "device": "cpu"} | options
+    given: dict[str, Any] = {"texts": 40, "sets": ["colours"], "encoder_spec": SPEC}
+    given |= {"device": "cpu"} | options
     return reproduce(table, tmp_path / "data", work=tmp_path / "work", **given)
 
 
