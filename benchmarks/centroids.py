@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -149,7 +150,7 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
             part = ids[low : low + ROWS_PER_BATCH]
             n = len(part)
             shown = np.sort(random.integers(labels, size=(n, LABELS_PER_IMAGE)), axis=1)
-            values: dict[str, list[object]] = {
+            values: dict[str, Any] = {
                 "image_id": part,
                 "uri": part,
                 "width": [1] * n,

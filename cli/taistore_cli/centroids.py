@@ -22,7 +22,7 @@ PICTURED_LABELS = 8
 @click.option(
     "--pseudo-counts",
     type=click.FloatRange(min=0),
-    default=5.0,
+    default=3.0,
     show_default=True,
     help="Images that a label's nearest neighbours are worth; 0: known images alone.",
 )

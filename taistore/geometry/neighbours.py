@@ -17,7 +17,8 @@ Float32 = NDArray[np.float32]
 Kind = Literal["auto", "torch", "faiss", "ivf"]
 
 EXACT_ROWS = 200_000
-"""Up to this many vectors ``auto`` searches exactly; building IVF costs more than it saves."""
+"""Up to this many vectors ``auto`` searches exactly: IVF then takes as long to build as exact search
+takes for some 20,000 queries (``benchmarks/neighbours.py``)."""
 
 TRAINING_ROWS_PER_LIST = 64
 """Sample rows that IVF wants for each of its lists; fewer make FAISS complain, more buy nothing."""
@@ -193,8 +194,8 @@ def ivf_lists(rows: int) -> int:
 
 
 def ivf_probes(lists: int) -> int:
-    """Cells that a search looks at: one in sixteen."""
-    return max(1, lists // 16)
+    """Cells that a search looks at: one in 64, eight at least."""
+    return min(lists, max(8, lists // 64))
 
 
 def sample_rows(rows: int, *, seed: int = 0) -> NDArray[np.int64]:

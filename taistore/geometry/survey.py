@@ -24,8 +24,9 @@ from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 
-PSEUDO_COUNTS = 5.0
-"""Images that a label's neighbours are worth: best or within 0.1 of it at 10 to 50 % known."""
+PSEUDO_COUNTS = 3.0
+"""Images that a label's neighbours are worth: 5 to 10 are best at 10 % known, 1 at 90 %, and 3 is
+near both (``benchmarks/centroids.py``)."""
 
 NEIGHBOURS = 20
 """Images that an estimate is the mean of, and a check looks at."""
