@@ -17,8 +17,8 @@ Float32 = NDArray[np.float32]
 Kind = Literal["auto", "torch", "faiss", "ivf"]
 
 EXACT_ROWS = 200_000
-"""Up to this many vectors ``auto`` searches exactly: IVF then takes as long to build as exact search
-takes for some 20,000 queries (``benchmarks/neighbours.py``)."""
+"""Up to this many vectors ``auto`` searches exactly: beyond, building IVF takes as long as exact
+search for some 10,000 queries (``benchmarks/neighbours.py``)."""
 
 TRAINING_ROWS_PER_LIST = 64
 """Sample rows that IVF wants for each of its lists; fewer make FAISS complain, more buy nothing."""
