@@ -19,6 +19,7 @@ VERSION_KEY = b"taistore:store_version"
 DEFAULT_ENCODER_KEY = b"taistore:default_encoder"
 PRIMARY_KEY = b"lance-schema:unenforced-primary-key"
 
+_HALF = pa.float16()
 _TIME = pa.timestamp("us", tz="UTC")
 _IDS = pa.list_(pa.field("item", pa.int32(), nullable=False))
 
@@ -37,7 +38,7 @@ class TableContract:
     fields: "tuple[pa.Field[Any], ...]"
     per_encoder: bool = False
     vector_fields: tuple[str, ...] = ()
-    vector_type: pa.DataType = pa.float16()
+    vector_type: pa.DataType = _HALF
 
     def schema(self, dim: int | None = None) -> pa.Schema:
         """The Arrow schema; ``dim`` is the encoder's dimension for ``per_encoder`` tables."""

@@ -26,7 +26,7 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     type=click.Choice(["zsl", "fsl", "pll"]),
     default="zsl",
     show_default=True,
-    help="zsl: texts alone; fsl: and a few labelled images; pll: and partly labelled images.",
+    help="zsl: no labelled image; fsl: a few of them; pll: images of which some labels are known.",
 )
 @click.option(
     "--shots", type=click.IntRange(min=1), help="fsl: labelled images per label, such as 1 to 16."
@@ -38,7 +38,7 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     help="pll: for experiments, hide all but this share of the known labels.  [default: 1]",
 )
 @click.option("--mask-seed", type=click.IntRange(min=0), help="pll: which to hide.  [default: 0]")
-@click.option("--split", help="fsl, pll: the images to learn from.  [default: train]")
+@click.option("--split", help="The images to use, or all.  [default: train, zsl all]")
 @click.option(
     "--learn-from",
     type=click.Choice(["texts", "images", "both"]),
@@ -47,13 +47,14 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 @click.option(
     "--shift",
     type=click.Choice(["none", "plain", "shrunk", "neighbours"]),
-    help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl none]",
+    help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl with under 200 "
+    "images and paper's zsl and fsl none, paper's pll plain]",
 )
 @click.option(
     "--pseudo-counts",
     type=click.FloatRange(min=0),
     metavar="K",
-    help="Images that a label's expected place is worth beside its known ones.  [default: 2]",
+    help="Images that a label's expected place is worth beside its known ones.  [default: 4]",
 )
 @click.option(
     "--neighbours",
@@ -129,13 +130,15 @@ def command(
 ) -> dict[str, Any]:
     """Train an adapter on perturbed text vectors; prints the run's id.
 
-    fsl and pll also learn from the labelled images of a split. Labels that are unknown count
-    neither for nor against. A run that was stopped goes on with --resume and ends with the same
-    weights.
+    zsl learns from texts alone, moved towards where the store's images lie (their labels are not
+    read); fsl and pll also learn from the labelled images of a split. Labels that are unknown
+    count neither for nor against. A run that was stopped goes on with --resume and ends with the
+    same weights.
 
     \b
     Example:
       taistore train --task zsl
+      taistore train --task zsl --shift none
       taistore train --task fsl --shots 4
       taistore train --task pll
       taistore train --task pll --known 0.1 --mask-seed 3
@@ -147,6 +150,7 @@ def command(
             "settings; leave it out, or train a new run"
         )
     from taistore.adapter.config import TrainConfig
+    from taistore.adapter.preparation import default_shift
     from taistore.adapter.training import resume, train
 
     store = open_store(store_uri)
@@ -170,6 +174,8 @@ def command(
             make = TrainConfig.paper if network == "paper" else TrainConfig
             config = make(**{**chosen, "task": task, "device": device})
             info = registered_encoder(store, encoder_spec)
+            if "--shift" not in given and network != "paper":
+                config = default_shift(store, info.encoder_id, config)
             prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
             result = train(
                 store,
@@ -204,7 +210,9 @@ def command(
 def _learnt(known: Mapping[str, int], shift: Mapping[str, float]) -> str:
     """Lines about the labelled images, where the task uses them."""
     lines = []
-    if known:
+    if known and not known["known_cells"]:
+        lines.append(f"went by {known['images']:,} images, none of whose labels were read")
+    elif known:
         lines.append(
             f"learnt from {known['images_with_known_labels']:,} of {known['images']:,} images: "
             f"{known['known_positives']:,} labels known to be there, "

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import write_whole
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import ALL_IMAGES, TrainConfig
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import IMAGE_ID, PartialLabels, Ragged, hash_order, ragged
 from taistore.store.store import Store
@@ -24,18 +24,22 @@ KNOWN = "known-labels.parquet"
 def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
     """The images of the split with what the run may know of them.
 
-    ``fsl``: the chosen images alone. ``pll``: every image of the split, also those of which
-    nothing is known. Raises :class:`TrainingError` where the split has no images or no label of
-    any is known, and where no label has as many images as ``shots`` asks for.
+    ``zsl``: nothing, even where the store knows their labels. ``fsl``: the chosen images alone.
+    ``pll``: every image of the split, also those of which nothing is known. Raises
+    :class:`TrainingError` where the split has no images or, but for ``zsl``, no label of any is
+    known, and where no label has as many images as ``shots`` asks for.
     """
-    images = PartialLabels.read(store, split=config.split)
+    split = None if config.split == ALL_IMAGES else config.split
+    images = PartialLabels.read(store, split=split)
     place = f"{store.uri}: split {config.split!r}"
     if not len(images):
         there = ", ".join(repr(name) for name in sorted(_splits(store))) or "none yet"
         raise TrainingError(
             f"{place} has no images (splits: {there}): name another with --split, or ingest "
-            f"labelled images with 'taistore ingest-images MANIFEST --split {config.split}'"
+            f"images with 'taistore ingest-images PHOTOS --split {config.split}'"
         )
+    if config.task == "zsl":
+        return images.unlabelled()
     positives_N = images.positives_per_label
     if not positives_N.any():
         raise TrainingError(

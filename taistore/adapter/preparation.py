@@ -4,12 +4,14 @@ D embedding dimension, N labels. Everything is read at pinned table versions, so
 sees what it began with.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.known import describe_known, known_labels, read_known, save_known
@@ -18,11 +20,14 @@ from taistore.errors import TrainingError
 from taistore.geometry.centroids import combination_centroids, label_centroids
 from taistore.geometry.image_neighbours import ImageNeighbours, neighbour_targets
 from taistore.geometry.neighbours import EXACT_ROWS
-from taistore.geometry.offsets import Shift
+from taistore.geometry.offsets import Shift, TextSide, gap_targets
 from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream, VectorSummary
+
+UNLABELLED_FROM = 200
+"""Images in the store from which on ``zsl`` goes by their vectors unless told otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -118,9 +123,10 @@ class Preparation:
         index = store.combination_index()
         version = self._version("image_vectors")
         images = label_centroids(store, encoder_id, self.known, version=version, progress=progress)
-        if not images.counts_N.any():
+        if not (images.counts_N.any() if config.task != "zsl" else images.images):
+            which = "images" if config.task == "zsl" else "images known to show a label"
             raise TrainingError(
-                f"{store.uri}: none of the images known to show a label has a vector of "
+                f"{store.uri}: none of the {which} has a vector of "
                 f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this "
                 "--encoder"
             )
@@ -131,12 +137,16 @@ class Preparation:
             version=self._version("text_vectors"),
             progress=progress,
         )
-        targets_ND = None
+        targets_ND: NDArray[np.float32] | None = None
         if config.shift == "neighbours":
+            # Neighbours know where images are, the gap knows no wrong image: half of each is
+            # better than either (docs/log.md).
             neighbours = ImageNeighbours.build(
                 store, encoder_id, _sample(self.known), version=version, progress=progress
             )
-            targets_ND = neighbour_targets(neighbours, images, texts, index, k=config.neighbours)
+            near_ND = neighbour_targets(neighbours, images, texts, index, k=config.neighbours)
+            side = TextSide.build(texts, index, labels=images.labels)
+            targets_ND = np.float32(0.5) * (near_ND + gap_targets(images, side))
         pseudo_counts = 0.0 if config.shift == "plain" else config.pseudo_counts
         return Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
 
@@ -175,6 +185,16 @@ class Preparation:
             f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
             "began with, is gone: train a new run"
         )
+
+
+def default_shift(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
+    """What ``train`` does unless told: ``zsl`` also uses unlabelled images where there are many.
+
+    Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own.
+    """
+    if config.task != "zsl" or store.count("image_vectors", encoder_id) < UNLABELLED_FROM:
+        return config
+    return dataclasses.replace(config, shift="neighbours")
 
 
 def summary(stream: VectorStream) -> VectorSummary:

@@ -18,7 +18,7 @@ from taistore.geometry.centroids import (
     vector_blocks,
 )
 from taistore.geometry.neighbours import Kind, NeighbourIndex, open_index, sample_rows
-from taistore.geometry.offsets import Float32, Shift, TextSide, modality_gap
+from taistore.geometry.offsets import Float32, Shift, TextSide, gap_targets, modality_gap
 from taistore.geometry.sums import GroupSums
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
@@ -159,12 +159,12 @@ def neighbour_targets(
 ) -> Float32:
     """What estimates may shrink towards [N, D]: the nearest images of a label's gap-shifted text.
 
-    A label without texts or neighbours keeps its own image centroid.
+    A label without texts keeps its own image centroid, one without neighbours goes by the gap.
     """
     side = TextSide.build(texts, index, labels=images.labels)
     queries_ND = label_texts(texts, index, side, neighbours.store.labels)
     queries_ND += modality_gap(images, side)
-    targets_ND = images.means_ND.copy()
+    targets_ND = gap_targets(images, side)
     asked = np.flatnonzero(side.counts_N)
     found_LD, counts_L = neighbour_estimates(neighbours, queries_ND[asked], asked, k=k)
     targets_ND[asked[counts_L > 0]] = found_LD[counts_L > 0]

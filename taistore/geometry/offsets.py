@@ -45,10 +45,18 @@ class TextSide:
 
 
 def modality_gap(images: LabelCentroids, texts: TextSide) -> Float32:
-    """The common gap [D]: mean over labels of image centroid minus text mean, by image count."""
+    """The common gap [D]: mean over labels of image centroid minus text mean, by image count.
+
+    Where no label has a known image, from the mean of all images to the mean of the labels'
+    texts; 0 without images.
+    """
     weight_N = np.where(texts.counts_N > 0, images.counts_N, 0).astype(np.float64)
     if not weight_N.any():
-        return np.zeros(images.means_ND.shape[1], dtype=np.float32)
+        there_N = texts.counts_N > 0
+        if not (images.images and there_N.any()):
+            return np.zeros(images.means_ND.shape[1], dtype=np.float32)
+        unlabelled_D: Float32 = images.mean_D - texts.means_ND[there_N].mean(axis=0)
+        return unlabelled_D
     weight_N /= weight_N.sum()
     gap_D: Float32 = (weight_N @ images.means_ND - weight_N @ texts.means_ND).astype(np.float32)
     return gap_D
@@ -116,9 +124,8 @@ class Shift:
         side = TextSide.build(texts, index, labels=images.labels)
         if targets_ND is None:
             targets_ND = gap_targets(images, side)
-        any_image = bool((images.counts_N[side.counts_N > 0] > 0).any())
         covered_N = images.counts_N > 0
-        if pseudo_counts > 0 and any_image:
+        if pseudo_counts > 0 and images.images:
             covered_N = covered_N | (side.counts_N > 0)
         estimates_ND = shrunk(images, targets_ND, pseudo_counts=pseudo_counts)
         return cls.to_estimates(

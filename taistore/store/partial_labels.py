@@ -153,6 +153,12 @@ class PartialLabels:
             self.complete[rows_B],
         )
 
+    def unlabelled(self) -> "PartialLabels":
+        """The same images, of which nothing is known."""
+        nothing = Ragged.build(np.zeros(len(self), np.int64), np.empty(0, np.int32))
+        none_I = np.zeros(len(self), dtype=np.bool_)
+        return PartialLabels(self.labels, self.image_ids, nothing, nothing, none_I)
+
     def masked(self, known: float, *, seed: int) -> "PartialLabels":
         """Each known cell stays known with probability ``known``, the others become unknown.
 

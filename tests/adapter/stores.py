@@ -72,3 +72,55 @@ def text_store(
         encoder_id=ENCODER_ID,
     )
     return store
+
+
+def add_images(
+    store: Store,
+    *,
+    count: int,
+    labels: int = 6,
+    dim: int = 16,
+    split: str = "train",
+    gap: float = 3.0,
+    complete: bool = True,
+    first: int = 0,
+) -> NDArray[np.int8]:
+    """Images that show one or two labels, their vectors moved by a gap; returns truth [I, N].
+
+    With ``complete`` False only the first label of each and one absent label are known.
+    """
+    random = np.random.default_rng(11 + first)
+    prompts_ND = prompt_vectors(labels, dim)
+    shift_D = gap * np.ones(dim) / np.sqrt(dim)
+    truth = np.zeros((count, labels), np.int8)
+    rows, vectors = [], []
+    for i in range(count):
+        shown = sorted({int(n) for n in random.choice(labels, random.integers(1, 3), False)})
+        truth[i, shown] = 1
+        absent = [n for n in range(labels) if n not in shown]
+        known = shown if complete else shown[:1]
+        rows.append(
+            {
+                "image_id": f"{(i + first + 1) * 0x9E3779B97F4A7C15F39CC060 % 2**128:032x}",
+                "uri": f"{i + first}.jpg",
+                "width": 4,
+                "height": 4,
+                "positives": known,
+                "negatives": [] if complete else absent[:1],
+                "complete": complete,
+                "combination_id": store.labels.combination_id(known),
+                "split": split,
+            }
+        )
+        clean_D = prompts_ND[shown].sum(0) + 0.3 * random.standard_normal(dim)
+        vectors.append(10 * clean_D / np.linalg.norm(clean_D) + shift_D)
+    store.upsert("images", rows)
+    store.append(
+        "image_vectors",
+        {
+            "image_id": [row["image_id"] for row in rows],
+            "vector": vector_column(np.array(vectors)),
+        },
+        encoder_id=ENCODER_ID,
+    )
+    return truth

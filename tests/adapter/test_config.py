@@ -1,5 +1,6 @@
 """A configuration is checked once, and the error names field, value and what is allowed."""
 
+import re
 from typing import Any
 
 import pytest
@@ -48,3 +49,39 @@ def test_paper_settings() -> None:
     assert config.hidden == 64
     with pytest.raises(TrainingError, match="hidden 0 is not allowed"):
         TrainConfig.paper(hidden=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "fsl"}, "needs shots"),
+        ({"task": "pll", "shots": 2}, "shots 2 is for task fsl"),
+        ({"task": "zsl", "known": 0.5}, "known 0.5 is for task pll"),
+        ({"task": "pll", "known": 0.0}, "known 0.0 is not allowed"),
+        ({"task": "pll", "known": 1.5}, "known 1.5 is not allowed"),
+        ({"task": "zsl", "shift": "plain"}, "task zsl with shift 'plain'"),
+        ({"task": "zsl", "learn_from": "both"}, "task zsl with learn_from 'both'"),
+        ({"task": "pll", "shift": "far"}, "shift 'far'"),
+        ({"task": "pll", "image_radius": "much"}, "image_radius 'much'"),
+        ({"task": "pll", "image_weight": 0.0}, "image_weight 0.0"),
+        ({"task": "pll", "pseudo_counts": -1.0}, "pseudo_counts -1.0"),
+    ],
+)
+def test_settings_of_another_task_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=re.escape(message)):
+        TrainConfig(**settings)
+
+
+def test_auto_is_written_out_by_task() -> None:
+    assert (TrainConfig().learn_from, TrainConfig().shift) == ("texts", "none")
+    pll = TrainConfig(task="pll")
+    assert (pll.learn_from, pll.shift) == ("both", "neighbours")
+    assert (pll.text_radius(10), TrainConfig().text_radius(10)) == (10, 25)
+
+
+def test_the_papers_settings_by_task() -> None:
+    pll = TrainConfig.paper(task="pll")
+    assert (pll.learn_from, pll.shift, pll.text_radius(10)) == ("texts", "plain", 10)
+    fsl = TrainConfig.paper(task="fsl", shots=4)
+    assert (fsl.learn_from, fsl.shift) == ("both", "none")
+    assert (fsl.text_radius(10), fsl.image_radius_at(10)) == (25, 1)

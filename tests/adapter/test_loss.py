@@ -77,3 +77,31 @@ def test_large_logits_stay_finite() -> None:
     assert logits_BN.grad is not None
     torch.testing.assert_close(logits_BN.grad, torch.tensor([[0.5, -0.5]]))
     assert bce_value(logits_BN, wrong) == pytest.approx(200.0)
+
+
+def test_unknown_cells_get_no_gradient_and_known_ones_that_of_torch() -> None:
+    torch.manual_seed(0)
+    truth = torch.randint(-1, 2, (7, 5))
+    logits = torch.randn(7, 5, requires_grad=True)
+    positives, negatives = ((truth == v).view(-1).nonzero()[:, 0] for v in (1, 0))
+    dense = (
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, (truth == 1).float(), weight=(truth >= 0).float(), reduction="sum"
+        )
+        / (truth >= 0).sum()
+    )
+    (expected,) = torch.autograd.grad(2 * dense, logits)
+    torch.autograd.backward(sparse_bce(logits, positives, negatives, weight=2.0))
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, expected)
+    assert torch.all(logits.grad[truth == -1] == 0)
+    assert bce_value(logits.detach(), positives, negatives) == pytest.approx(float(dense.detach()))
+
+
+def test_a_batch_of_unknown_cells_alone_moves_nothing() -> None:
+    logits = torch.randn(3, 4, requires_grad=True)
+    nothing = torch.empty(0, dtype=torch.int64)
+    torch.autograd.backward(sparse_bce(logits, nothing, nothing))
+    assert logits.grad is not None
+    assert not logits.grad.any()
+    assert bce_value(logits.detach(), nothing, nothing) == 0

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +20,11 @@ from taistore.adapter.network import Residual
 from taistore.adapter.runs import run_folder
 from taistore.adapter.training import RunResult, resume, train
 from taistore.errors import EncoderError, StoreError, TrainingError
-from taistore.progress import Progress, no_progress
+from taistore.progress import no_progress
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream
 from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store
+from tests.adapter.watching import Bar, InterruptedTrainingError, showing, weights
 
 CONFIG = TrainConfig(hidden=16, epochs=4, batch=16, dropout=0.1)
 
@@ -33,38 +34,6 @@ def store(tmp_path: Path) -> Store:
     return text_store(tmp_path / "store", rows=203)
 
 
-class InterruptedTrainingError(Exception):
-    """Stands for a kill in the middle of a training."""
-
-
-class _Bar:
-    """Records what is shown; raises once ``stop_at`` units are done."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.done = 0
-        self.losses: list[float] = []
-        self.stop_at = stop_at
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def advance(self, amount: int = 1, **figures: float) -> None:
-        self.done += amount
-        self.losses.append(figures["loss"])
-        if self.stop_at is not None and self.done >= self.stop_at:
-            raise InterruptedTrainingError
-
-
-def showing(bar: _Bar) -> Progress:
-    def progress(description: str, *, total: int | None, unit: str) -> _Bar:
-        return bar
-
-    return progress
-
-
 def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult:
     progress = changes.pop("progress", no_progress)
     return train(
@@ -72,13 +41,9 @@ def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult
     )
 
 
-def weights(result: RunResult) -> bytes:
-    return (result.checkpoint / WEIGHTS).read_bytes()
-
-
 @pytest.mark.parametrize("network", ["residual", "paper"])
 def test_a_training_learns_its_labels(store: Store, network: str) -> None:
-    bar = _Bar()
+    bar = Bar()
     config = TrainConfig(network=network, hidden=32, epochs=40, batch=16, lr=3e-3, radius="0.5x")
     result = run(store, config, progress=showing(bar))
     assert bar.done == 40 * 13
@@ -120,10 +85,10 @@ def test_the_same_seed_gives_the_same_bits(store: Store) -> None:
 def test_resumed_equals_undisturbed(store: Store, stop_at: int) -> None:
     undisturbed = run(store)
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(stop_at)))
+        run(store, progress=showing(Bar(stop_at)))
     killed = store.runs()[-1]
     assert killed["status"] == "running"
-    bar = _Bar()
+    bar = Bar()
     started: list[str] = []
     resumed = resume(store, "latest", progress=showing(bar), on_start=started.append)
     assert started == [killed["run_id"]]
@@ -138,7 +103,7 @@ def test_resumed_equals_undisturbed(store: Store, stop_at: int) -> None:
 def test_resume_reads_the_versions_that_the_run_began_with(store: Store) -> None:
     undisturbed = run(store)
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(20)), checkpoint_seconds=0)
+        run(store, progress=showing(Bar(20)), checkpoint_seconds=0)
     rows = next(iter(store.scan("text_vectors", encoder_id=ENCODER_ID))).to_pylist()[:50]
     for i, row in enumerate(rows):
         row["text_id"] = f"f{i:031x}"
@@ -158,7 +123,7 @@ def test_latest_is_the_newest_unfinished_run(store: Store) -> None:
     started: list[str] = []
     for _ in range(2):
         with pytest.raises(InterruptedTrainingError):
-            run(store, progress=showing(_Bar(20)), on_start=started.append)
+            run(store, progress=showing(Bar(20)), on_start=started.append)
     run(store)
     assert resume(store, "latest").run_id == started[1]
     assert resume(store, "latest").run_id == started[0]
@@ -170,7 +135,7 @@ def test_latest_is_the_newest_unfinished_run(store: Store) -> None:
 
 def test_a_device_given_with_resume_replaces_the_runs(store: Store) -> None:
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(20)))
+        run(store, progress=showing(Bar(20)))
     row = store.runs()[-1]
     store.record_run({**row, "config": {**row["config"], "device": "cuda:99"}})
     with pytest.raises(EncoderError, match="device 'cuda:99' is not here"):
@@ -180,7 +145,7 @@ def test_a_device_given_with_resume_replaces_the_runs(store: Store) -> None:
 
 def test_a_version_that_is_gone_asks_for_a_new_run(store: Store) -> None:
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(20)))
+        run(store, progress=showing(Bar(20)))
     store.append("text_vectors", [{**one_row(store), "text_id": "f" * 32}], encoder_id=ENCODER_ID)
     dataset = store.dataset("text_vectors", ENCODER_ID)
     dataset.optimize.compact_files()
@@ -291,7 +256,7 @@ def test_a_large_table_trains_like_a_small_one(
     monkeypatch.setattr("taistore.adapter.preparation.text_stream", small_buffer)
     undisturbed = run(store)
     with pytest.raises(InterruptedTrainingError):
-        run(store, progress=showing(_Bar(20)), checkpoint_seconds=0)
+        run(store, progress=showing(Bar(20)), checkpoint_seconds=0)
     assert weights(resume(store, store.runs()[-1]["run_id"])) == weights(undisturbed)
 
 

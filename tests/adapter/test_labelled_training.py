@@ -1,0 +1,200 @@
+"""Training on texts and labelled images: steps, shift, resume, what is unknown."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.known import KNOWN
+from taistore.adapter.preparation import Preparation
+from taistore.adapter.training import RunResult, resume, train
+from taistore.errors import StoreError, TrainingError
+from taistore.store.store import Store
+from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
+from tests.adapter.watching import Bar, InterruptedTrainingError, showing, weights
+from tests.geometry.stores import add_vectors
+
+N = 6
+PLL = TrainConfig(task="pll", epochs=3, batch=16, image_batch=8)
+FSL = TrainConfig(task="fsl", shots=2, epochs=3, batch=16, image_batch=8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = text_store(tmp_path / "s", rows=100)
+    add_images(store, count=60)
+    return store
+
+
+def run(store: Store, config: TrainConfig, **options: Any) -> RunResult:
+    return train(store, ENCODER_ID, config, prompts_ND=prompt_vectors(N), **options)
+
+
+@pytest.mark.parametrize("config", [PLL, FSL, dataclasses.replace(PLL, known=0.3)])
+def test_a_stopped_run_resumes_to_the_same_weights(store: Store, config: TrainConfig) -> None:
+    undisturbed = run(store, config)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, config, progress=showing(Bar(20)), checkpoint_seconds=0)
+    stopped = store.runs()[-1]["run_id"]
+    # What is learnt about the images afterwards must not reach a run that has begun.
+    add_images(store, count=10, first=500)
+    assert weights(resume(store, stopped)) == weights(undisturbed)
+
+
+def test_a_step_holds_texts_and_images(store: Store) -> None:
+    data = Preparation.fresh(store, ENCODER_ID, PLL)
+    start = {"radius": 1.0, "image_radius": 0.5}
+    texts, images = data.texts(), data.images()
+    assert images is not None
+    source = data.source(texts, images, data.shift(), start)
+    steps = list(source.batches(epoch=0, start=0))
+    assert len(steps) == source.batches_per_epoch == 7
+    assert [len(text.vectors) for text, _ in steps] == [16] * 6 + [4]
+    assert {len(image.vectors) for _, image in steps} <= {8, 4}
+    assert {(text.radius, image.radius) for text, image in steps} == {(1.0, 0.5)}
+    # An image batch a step, whatever the step the epoch is entered at.
+    again = list(source.batches(epoch=0, start=3))
+    for (_, one), (_, other) in zip(steps[3:], again, strict=True):
+        assert torch.equal(one.vectors, other.vectors)
+    alone = dataclasses.replace(PLL, learn_from="images")
+    data.config = alone
+    assert all(
+        len(step) == 1 for step in data.source(texts, images, None, start).batches(epoch=1, start=0)
+    )
+
+
+def test_images_carry_their_known_cells_and_no_others(store: Store) -> None:
+    truth = add_images(store, count=20, complete=False, first=200)
+    assert truth.any()
+    config = dataclasses.replace(PLL, image_batch=200)
+    data = Preparation.fresh(store, ENCODER_ID, config)
+    images = data.images()
+    assert images is not None
+    source = data.source(data.texts(), images, None, {"radius": 1.0, "image_radius": 0.5})
+    (_, batch) = next(source.batches(epoch=0, start=0))
+    assert len(batch.vectors) == 80
+    assert batch.negatives is not None
+    cells = torch.cat([batch.positives, batch.negatives])
+    assert len(set(cells.tolist())) == len(cells)
+    # Sixty complete images know all six labels, twenty know one present and one absent.
+    assert len(cells) == 60 * N + 20 * 2
+
+
+def test_complete_images_alone_list_no_negatives(store: Store) -> None:
+    data = Preparation.fresh(store, ENCODER_ID, PLL)
+    images = data.images()
+    assert images is not None
+    source = data.source(data.texts(), images, None, {"radius": 1.0, "image_radius": 0.5})
+    assert next(source.batches(epoch=0, start=0))[1].negatives is None
+
+
+def test_shifted_texts_lie_where_the_images_are(store: Store) -> None:
+    data = Preparation.fresh(store, ENCODER_ID, PLL)
+    texts = data.texts()
+    start = {"radius": 0.0, "image_radius": 0.0}
+    plain = torch.cat([b.vectors for b in data.source(texts, None, None, start).texts()])
+    shifted = torch.cat([b.vectors for b in data.source(texts, None, data.shift(), start).texts()])
+    images = data.images()
+    assert images is not None
+    there = torch.cat([torch.from_numpy(b.vectors).float() for b in images.batches(epoch=0)])
+    before, after = (float((v.mean(0) - there.mean(0)).norm()) for v in (plain, shifted))
+    assert before > 3
+    assert after < 1
+
+
+@pytest.mark.parametrize("shift", ["plain", "shrunk", "neighbours"])
+def test_labelled_images_help_where_the_modalities_differ(store: Store, shift: str) -> None:
+    truth = add_images(store, count=200, split="test", first=1000)
+    vectors = np.concatenate(
+        [
+            store.vectors("image_vectors", [row["image_id"]], encoder_id=ENCODER_ID)
+            for b in store.scan("images", where={"split": "test"})
+            for row in b.to_pylist()
+        ]
+    )
+
+    def error(config: TrainConfig) -> float:
+        logits = load_adapter(run(store, config).checkpoint).logits(torch.from_numpy(vectors))
+        target = torch.from_numpy(truth).float()
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
+
+    zsl = TrainConfig(epochs=10, batch=16, lr=1e-2)
+    pll = dataclasses.replace(PLL, epochs=10, lr=1e-2, shift=shift)
+    assert error(pll) < 0.8 * error(zsl)
+
+
+def test_the_run_says_what_it_learnt_from(store: Store) -> None:
+    result = run(store, FSL)
+    assert result.known["images"] == result.known["images_with_known_labels"] < 60
+    assert result.known["labels_without_known_positive"] == 0
+    assert result.shift["labels"] == N
+    assert (result.checkpoint / KNOWN).is_file()
+    card = load_adapter(result.checkpoint).card
+    assert card.image_radius is not None
+    assert card.config.shots == 2
+    assert run(store, TrainConfig(epochs=1)).known == {}
+
+
+def test_an_image_vector_that_is_no_number_is_named(store: Store) -> None:
+    row = {"image_id": "f" * 32, "uri": "x", "width": 1, "height": 1, "positives": [0]}
+    rest = {"negatives": [], "complete": True, "combination_id": None, "split": "train"}
+    store.upsert("images", [{**row, **rest}])
+    bad = np.full((1, 16), np.inf)
+    add_vectors(store, "image_vectors", {"image_id": ["f" * 32]}, bad.astype(np.float16))
+    with pytest.raises(StoreError, match=r"image_vectors__random_16.* not finite"):
+        run(store, PLL)
+
+
+def test_labelled_images_without_vectors(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", rows=20)
+    row = {"image_id": "f" * 32, "uri": "x", "width": 1, "height": 1, "positives": [0]}
+    rest = {"negatives": [], "complete": True, "combination_id": None, "split": "train"}
+    store.upsert("images", [{**row, **rest}])
+    with pytest.raises(TrainingError, match="none of the 1 labelled images has a vector"):
+        run(store, PLL)
+
+
+def test_a_label_without_images_is_counted_and_trained(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", rows=100)
+    add_images(store, count=40, labels=5)
+    result = run(store, PLL)
+    assert result.known["labels_without_known_positive"] == 1
+    assert result.shift["labels_from_targets_alone"] == 1
+
+
+def test_unlabelled_images_move_the_texts_and_their_labels_are_not_read(store: Store) -> None:
+    config = TrainConfig(epochs=10, batch=16, lr=1e-2, shift="neighbours")
+    data = Preparation.fresh(store, ENCODER_ID, config)
+    assert data.known is not None
+    assert not data.known.known.any()
+    shift = data.shift()
+    assert shift is not None
+    gap = np.ones(16) / 4
+    assert float(shift.offsets_CD.mean(0) @ gap) > 1
+    with_labels = run(store, config)
+    rows = [r for b in store.scan("images") for r in b.to_pylist()]
+    blank = {"positives": [], "complete": False, "combination_id": None}
+    store.upsert("images", [{**row, **blank} for row in rows])
+    assert weights(run(store, config)) == weights(with_labels)
+
+
+def test_unlabelled_images_help_where_the_modalities_differ(store: Store) -> None:
+    add_images(store, count=300, first=3000, gap=8.0)
+    truth = add_images(store, count=200, split="test", first=1000, gap=8.0)
+    ids = [
+        r["image_id"] for b in store.scan("images", where={"split": "test"}) for r in b.to_pylist()
+    ]
+    vectors = torch.from_numpy(store.vectors("image_vectors", ids, encoder_id=ENCODER_ID))
+
+    def error(shift: str) -> float:
+        config = TrainConfig(epochs=10, batch=16, lr=1e-2, shift=shift)
+        logits = load_adapter(run(store, config).checkpoint).logits(vectors)
+        target = torch.from_numpy(truth).float()
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
+
+    assert error("neighbours") < 0.9 * error("none")
