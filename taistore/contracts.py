@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
@@ -95,6 +95,10 @@ TABLES = {
                 _field("turn", pa.int32()),
                 _field("seed", pa.int64(), nullable=True),
                 _field("tokens", pa.int32(), nullable=True),
+                _field("request_id", pa.string(), nullable=True),
+                _field("temperature", pa.float32(), nullable=True),
+                _field("attempt", pa.int32(), nullable=True),
+                _field("mentions", _IDS, nullable=True),
             ),
         ),
         TableContract(

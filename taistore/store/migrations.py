@@ -115,7 +115,30 @@ def _converted(old: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
 
+# --- version 3 ---------------------------------------------------------------------------------
+
+
+def _requests_of_texts(store: Store) -> None:
+    if not store.has("texts"):
+        return
+    with writing(store.uri, "texts"):
+        dataset = store.dataset("texts")
+        new = [field for field in _TEXTS_3 if field.name not in dataset.schema.names]
+        if new:
+            dataset.add_columns(new)
+
+
+_TEXTS_3: "list[pa.Field[Any]]" = [
+    pa.field("request_id", pa.string()),
+    pa.field("temperature", pa.float32()),
+    pa.field("attempt", pa.int32()),
+    pa.field("mentions", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+]
+"""The columns that version 3 adds to ``texts``: empty for texts that no model was asked for."""
+
+
 MIGRATIONS = (
     Migration(2, "centroids in float32, with dispersion and versions", _centroids_in_float32),
+    Migration(3, "texts with the request that a model answered", _requests_of_texts),
 )
 """Every step, in order; one for each version after the first."""

@@ -26,7 +26,11 @@ _COMMIT_ROWS = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextRow:
-    """A row of ``texts`` together with the labels of its combination."""
+    """A row of ``texts`` together with the labels of its combination.
+
+    ``request_id``, ``temperature`` and ``attempt`` say what a language model was asked for;
+    ``mentions`` are label ids that the text names although they are not in its combination.
+    """
 
     text_id: str
     combination_id: int
@@ -38,6 +42,10 @@ class TextRow:
     turn: int
     seed: int | None
     tokens: int
+    request_id: str | None = None
+    temperature: float | None = None
+    attempt: int | None = None
+    mentions: tuple[int, ...] | None = None
 
 
 class _Pending(NamedTuple):

@@ -1,6 +1,7 @@
 """Upgrading a genuine store of version 1: what was kept, what a killed upgrade leaves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,25 @@ from taistore.store.arrow import vector_array, vector_column
 from taistore.store.migrations import MIGRATIONS, upgrade
 from taistore.store.store import Store, writing
 from taistore.texts.prompts import cached_prompt_vectors, prompt_vectors
+from taistore.texts.rows import TextRow, write_texts
 from tests.fakes import ColourEncoder
 from tests.texts.test_prompts import LABELS
 
 ENCODER = ColourEncoder()
 ID = ENCODER.info.encoder_id
+
+TEXT = TextRow(
+    text_id="c" * 32,
+    combination_id=7,
+    label_ids=(0,),
+    text="a red box",
+    writer="template",
+    model="v1",
+    instruction="",
+    turn=3,
+    seed=0,
+    tokens=5,
+)
 
 
 def centroids_1(dim: int) -> pa.Schema:
@@ -32,6 +47,22 @@ def centroids_1(dim: int) -> pa.Schema:
         pa.field("count", pa.int64(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("vector", pa.list_(pa.float16(), dim), nullable=False),
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: b"1"})
+
+
+def texts_2() -> pa.Schema:
+    """``texts`` as versions 1 and 2 wrote it."""
+    fields: list[pa.Field[Any]] = [
+        pa.field("text_id", pa.string(), nullable=False, metadata={PRIMARY_KEY: b"true"}),
+        pa.field("combination_id", pa.int64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
+        pa.field("model", pa.string()),
+        pa.field("instruction", pa.string()),
+        pa.field("turn", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64()),
+        pa.field("tokens", pa.int32()),
     ]
     return pa.schema(fields, metadata={VERSION_KEY: b"1"})
 
@@ -48,6 +79,10 @@ def old(tmp_path: Path) -> Path:
         encoder_id=ID,
     )
     store.reject("job", [("a.jpg", "unreadable", "")])
+    write_texts(store, ENCODER, [TEXT])
+    texts = pa.concat_tables(map(_table, store.scan("texts")))
+    kept = texts.select(list(texts_2().names)).cast(texts_2())
+    lancedb.connect(path).create_table("texts", kept, mode="overwrite")
     batch = pa.concat_tables(map(_table, store.scan("centroids", encoder_id=ID)))
     rows = batch.select(["kind", "id", "count", "source", "vector"])
     schema = centroids_1(ENCODER.info.dim)
@@ -103,6 +138,12 @@ def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
     assert store.count("rejects") == 2
     store.register_encoder(ColourEncoder(dim=64).info)
     assert len(store.encoders()) == 2
+    asked = replace(TEXT, text_id="d" * 32, request_id="r.0", temperature=0.5, mentions=(1,))
+    assert write_texts(store, ENCODER, [TEXT, asked]) == 1
+    rows = [row for batch in store.scan("texts") for row in batch.to_pylist()]
+    assert [row["turn"] for row in rows] == [3, 3]
+    assert [row["request_id"] for row in rows] == [None, "r.0"]
+    assert [row["mentions"] for row in rows] == [None, [1]]
     prompt_vectors(store, ColourEncoder(dim=64))
 
 
@@ -164,3 +205,4 @@ def test_the_last_step_leads_to_the_contract() -> None:
     made = migrations._centroids_2(8)
     assert made.equals(wanted)
     assert [field.metadata for field in made] == [field.metadata for field in wanted]
+    assert [*texts_2(), *migrations._TEXTS_3] == list(TABLES["texts"].schema())
