@@ -78,12 +78,13 @@ def config(trial: Trial) -> TrainConfig:
     if trial.task == "zsl":
         values = UNLABELLED[trial.method].to_json()
         return TrainConfig.from_json({**values, "seed": trial.seed})
+    chosen: dict[str, Any] = {"task": trial.task, "seed": trial.seed}
     if trial.task == "pll":
-        chosen = {"known": trial.amount, "mask_seed": trial.seed, **PARTIAL[trial.method]}
+        chosen |= {"known": trial.amount, "mask_seed": trial.seed, **PARTIAL[trial.method]}
     else:
-        chosen = {"shots": int(trial.amount), "shot_seed": trial.seed}
+        chosen |= {"shots": int(trial.amount), "shot_seed": trial.seed}
         chosen |= FEW.get(trial.method, {})
-    return TrainConfig(task=trial.task, seed=trial.seed, **chosen)
+    return TrainConfig(**chosen)
 
 
 def halve(store: Store, seed: int) -> None:

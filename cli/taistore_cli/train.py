@@ -60,7 +60,7 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     "--neighbours",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Nearest images that give a label's expected place.  [default: 20]",
+    help="Nearest images that give a label's expected place.  [default: 1 in 25, 20 to 100]",
 )
 @click.option(
     "--image-radius", metavar="R", help="Noise on images: auto, a multiple (0.1x) or absolute."

@@ -29,7 +29,7 @@ _PAPER = {
     "pll": {"learn_from": "texts", "shift": "plain"},
 }
 
-SHIFTED_RADIUS = {"zsl": 1.5, "fsl": 1.0, "pll": 1.0}
+SHIFTED_RADIUS = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
 """``auto`` after a shift, in multiples of the mean text norm: the paper's 10 at a norm of 10. By
 neighbours alone texts land less exactly, which more noise forgives."""
 
@@ -50,9 +50,9 @@ class TrainConfig:
     ``shot_seed``; ``pll`` the share ``known`` of the known cells, drawn by ``mask_seed`` (1 is all
     that the store knows). ``learn_from`` says what enters the loss, ``shift`` where the texts are
     moved: ``plain`` is Eq. 9-10, ``shrunk`` towards the common gap with ``pseudo_counts``,
-    ``neighbours`` halfway from there to the ``neighbours`` images nearest to each label's texts. A
-    step takes ``batch`` texts and ``image_batch`` images; the images are perturbed with
-    ``image_radius`` and their loss is weighted with ``image_weight``.
+    ``neighbours`` on from there to the ``neighbours`` images nearest to each label's texts (0: one
+    in 25 images, 20 to 100). A step takes ``batch`` texts and ``image_batch`` images; the images
+    are perturbed with ``image_radius`` and their loss is weighted with ``image_weight``.
 
     Raises :class:`TrainingError` naming a field, its value and what is allowed.
     """
@@ -77,7 +77,7 @@ class TrainConfig:
     learn_from: str = "auto"
     shift: str = "auto"
     pseudo_counts: float = 4.0
-    neighbours: int = 20
+    neighbours: int = 0
     image_radius: str | float = "auto"
     image_batch: int = 64
     image_weight: float = 1.0
@@ -91,10 +91,10 @@ class TrainConfig:
         _one_of("where", self.where, PLACES)
         _one_of("learn_from", self.learn_from, LEARN_FROM)
         _one_of("shift", self.shift, SHIFTS)
-        for name in ("epochs", "batch", "image_batch", "neighbours"):
+        for name in ("epochs", "batch", "image_batch"):
             _whole(name, getattr(self, name), low=1)
         _whole("hidden", self.hidden, low=1 if self.network == "paper" else 0)
-        for name in ("seed", "shot_seed", "mask_seed", "shots"):
+        for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours"):
             _whole(name, getattr(self, name), low=0)
         _number("dropout", self.dropout, "at least 0 and below 1", 0 <= self.dropout < 1)
         _number("lr", self.lr, "above 0", self.lr > 0)

@@ -17,11 +17,17 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.known import describe_known, known_labels, read_known, save_known
 from taistore.adapter.sources import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.errors import TrainingError
-from taistore.geometry.centroids import combination_centroids, label_centroids
+from taistore.geometry.centroids import (
+    CombinationCentroids,
+    LabelCentroids,
+    combination_centroids,
+    label_centroids,
+)
 from taistore.geometry.image_neighbours import ImageNeighbours, neighbour_targets
 from taistore.geometry.neighbours import EXACT_ROWS
 from taistore.geometry.offsets import Shift, TextSide, gap_targets
 from taistore.progress import Progress, no_progress
+from taistore.store.combinations import CombinationIndex
 from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream, VectorSummary
@@ -137,18 +143,44 @@ class Preparation:
             version=self._version("text_vectors"),
             progress=progress,
         )
-        targets_ND: NDArray[np.float32] | None = None
+        targets_ND = None
         if config.shift == "neighbours":
-            # Neighbours know where images are, the gap knows no wrong image: half of each is
-            # better than either (docs/log.md).
-            neighbours = ImageNeighbours.build(
-                store, encoder_id, _sample(self.known), version=version, progress=progress
-            )
-            near_ND = neighbour_targets(neighbours, images, texts, index, k=config.neighbours)
-            side = TextSide.build(texts, index, labels=images.labels)
-            targets_ND = np.float32(0.5) * (near_ND + gap_targets(images, side))
+            targets_ND = self._near_targets(images, texts, index, progress)
         pseudo_counts = 0.0 if config.shift == "plain" else config.pseudo_counts
         return Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
+
+    def _near_targets(
+        self,
+        images: LabelCentroids,
+        texts: CombinationCentroids,
+        index: CombinationIndex,
+        progress: Progress,
+    ) -> NDArray[np.float32]:
+        """Where each label's images are expected [N, D]: between the gap and the neighbours.
+
+        Neighbours know where images are, the gap knows no wrong image: both together are better
+        than either. Without any label the neighbours count more, and are looked up once more from
+        where the first ones led (docs/log.md).
+        """
+        known = self.known
+        assert known is not None
+        rounds, share = (2, 2 / 3) if self.config.task == "zsl" else (1, 1 / 2)
+        neighbours = ImageNeighbours.build(
+            self.store,
+            self.encoder_id,
+            _sample(known),
+            version=self._version("image_vectors"),
+            progress=progress,
+        )
+        k = self.config.neighbours or auto_neighbours(len(known))
+        by_gap_ND = gap_targets(images, TextSide.build(texts, index, labels=images.labels))
+        targets_ND = None
+        for _ in range(rounds):
+            near_ND = neighbour_targets(
+                neighbours, images, texts, index, k=k, queries_ND=targets_ND
+            )
+            targets_ND = by_gap_ND + np.float32(share) * (near_ND - by_gap_ND)
+        return by_gap_ND if targets_ND is None else targets_ND
 
     def source(
         self,
@@ -185,6 +217,15 @@ class Preparation:
             f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
             "began with, is gone: train a new run"
         )
+
+
+def auto_neighbours(images: int) -> int:
+    """Images that are taken for a label's own: one in 25, but at least 20 and at most 100.
+
+    >>> auto_neighbours(300), auto_neighbours(1000), auto_neighbours(10**6)
+    (20, 40, 100)
+    """
+    return min(max(20, images // 25), 100)
 
 
 def default_shift(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:

@@ -156,14 +156,17 @@ def neighbour_targets(
     index: CombinationIndex,
     *,
     k: int,
+    queries_ND: Float32 | None = None,
 ) -> Float32:
-    """What estimates may shrink towards [N, D]: the nearest images of a label's gap-shifted text.
+    """What estimates may shrink towards [N, D]: the ``k`` images nearest to each label's query.
 
-    A label without texts keeps its own image centroid, one without neighbours goes by the gap.
+    ``queries_ND``: where a label's images are expected, by default its texts moved by the gap. A
+    label without texts keeps its own image centroid, one without neighbours goes by the gap.
     """
     side = TextSide.build(texts, index, labels=images.labels)
-    queries_ND = label_texts(texts, index, side, neighbours.store.labels)
-    queries_ND += modality_gap(images, side)
+    if queries_ND is None:
+        queries_ND = label_texts(texts, index, side, neighbours.store.labels)
+        queries_ND += modality_gap(images, side)
     targets_ND = gap_targets(images, side)
     asked = np.flatnonzero(side.counts_N)
     found_LD, counts_L = neighbour_estimates(neighbours, queries_ND[asked], asked, k=k)
