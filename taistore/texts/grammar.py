@@ -96,6 +96,9 @@ class _Words:
     phrases_mass: frozenset[str]
     phrases_count: frozenset[str]
     plural_of: dict[str, str]
+    everyday: dict[str, tuple[str, ...]]
+    verbs: frozenset[str]
+    past_of: dict[str, tuple[str, ...]]
 
     @property
     def singular_of(self) -> dict[str, str]:
@@ -107,8 +110,15 @@ def _words() -> _Words:
     text = resources.files("taistore.texts").joinpath("words.toml").read_text(encoding="utf-8")
     raw = tomllib.loads(text)
     plural_of = raw.pop("plural_of")
+    everyday = {name: _listed(names) for name, names in raw.pop("everyday").items()}
+    past_of = {verb: _listed(forms) for verb, forms in raw.pop("past_of").items()}
+    verbs = frozenset(raw.pop("verbs")["regular"].split())
     sets = {k: frozenset(v.split() if isinstance(v, str) else v) for k, v in raw.items()}
-    return _Words(plural_of=plural_of, **sets)
+    return _Words(plural_of=plural_of, everyday=everyday, verbs=verbs, past_of=past_of, **sets)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split("|") if "|" in text else text.split())
 
 
 @cache
@@ -184,6 +194,47 @@ def other_number(name: str) -> list[str]:
         return []
     forms = _count_noun(name)
     return [form for form in (forms.singular, forms.plural) if form != name]
+
+
+def everyday_names(name: str) -> list[str]:
+    """What captions say for a name that is no synonym of it in every set.
+
+    >>> everyday_names("Sofa"), everyday_names("zebra")
+    (['couch'], [])
+    """
+    words, low = _words(), " ".join(name.lower().split())
+    singular = _singular_of(low)
+    return list(words.everyday.get(low) or words.everyday.get(singular or "", ()))
+
+
+def verb_forms(name: str) -> list[str]:
+    """The verb forms of an activity, the name's own left out; empty for other names.
+
+    Stems are guessed, so that some of the forms are no words.
+
+    >>> sorted({"swim", "swims", "swam"} & set(verb_forms("swimming")))
+    ['swam', 'swim', 'swims']
+    >>> "smiling" in verb_forms("smile"), verb_forms("building"), verb_forms("train")
+    (True, [], [])
+    """
+    words, low = _words(), name.lower().strip()
+    if low in words.verbs:
+        stems = [low]
+    elif low.endswith("ing") and low.isalpha() and len(low) > 5 and low not in words.count_ing:
+        stem = low[:-3]
+        stems = [stem, stem + "e", *([stem[:-1]] if stem[-1] == stem[-2] else [])]
+    else:
+        return []
+    forms = [form for stem in stems for form in _conjugated(stem)]
+    return [form for form in dict.fromkeys(forms) if form != low]
+
+
+def _conjugated(stem: str) -> list[str]:
+    bare = stem[:-1] if stem.endswith("e") else stem
+    doubled = bare + bare[-1]
+    third = stem + ("es" if stem.endswith(("s", "sh", "ch", "x", "z")) else "s")
+    regular = [stem, third, bare + "ed", doubled + "ed", bare + "ing", doubled + "ing"]
+    return regular + list(_words().past_of.get(stem, ()))
 
 
 def _head(name: str) -> str:

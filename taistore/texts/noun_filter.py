@@ -2,20 +2,22 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taistore.labels import Label, LabelSet
-from taistore.texts.grammar import other_number
+from taistore.texts.grammar import everyday_names, other_number, verb_forms
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _MARKS = re.compile(r"[\u0300-\u036f]")
 _POSSESSIVE = ("'s", "’s")
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 
-# Which label a form belongs to where several could claim it: the surest claim wins.
-_NAME, _SYNONYM, _INFLECTED = range(3)
+# Which label a form belongs to where several could claim it: the surest claim wins. The last two
+# are loose: they count for labels that are asked for.
+_NAME, _SYNONYM, _INFLECTED, _EVERYDAY, _VERB = range(5)
+_NOBODY: frozenset[int] = frozenset()
 
 
 class Mentions(NamedTuple):
@@ -27,11 +29,20 @@ class Mentions(NamedTuple):
 
 @dataclass(slots=True)
 class _Node:
-    """A step of the token tree; ``claim`` and ``label_ids`` where a name ends here."""
+    """A step of the token tree; where a name ends here, who claims it and how surely."""
 
     after: "dict[str, _Node]" = field(default_factory=dict)
     label_ids: tuple[int, ...] = ()
-    claim: int = _INFLECTED + 1
+    claim: int = _VERB + 1
+    claims: dict[int, int] = field(default_factory=dict)
+
+    def owners(self, asked: Collection[int], loosest: int) -> tuple[int, ...]:
+        """Whom the name that ends here is counted for."""
+        wanted = [i for i in self.claims if i in asked] if asked else []
+        if wanted:
+            surest = min(self.claims[i] for i in wanted)
+            return tuple(i for i in wanted if self.claims[i] == surest)
+        return self.label_ids if self.claim <= loosest else ()
 
 
 def tokens(text: str) -> list[str]:
@@ -68,18 +79,28 @@ class NounFilter:
         node = self._root
         for word in words:
             node = node.after.setdefault(word, _Node())
+        node.claims[label_id] = min(claim, node.claims.get(label_id, claim))
         if claim < node.claim:
             node.claim, node.label_ids = claim, (label_id,)
         elif claim == node.claim and label_id not in node.label_ids:
             node.label_ids += (label_id,)
 
-    def find(self, text: str) -> Mentions:
-        """The labels that ``text`` names."""
+    def find(
+        self, text: str, *, asked: Collection[int] = _NOBODY, everyday: bool = False
+    ) -> Mentions:
+        """The labels that ``text`` names.
+
+        A form that several labels claim counts for those of ``asked`` alone, whose verbs
+        ("smiling" for smile) and everyday names ("man" for person) count too; with ``everyday``
+        those names count for every label.
+        """
         found: set[int] = set()
         ambiguous: list[str] = []
-        for words, label_ids in self._matches(tokens(text)):
-            if len(label_ids) == 1:
-                found.add(label_ids[0])
+        loosest = _EVERYDAY if everyday else _INFLECTED
+        for words, label_ids in self._matches(tokens(text), asked, loosest):
+            # Keys that share a name and were both asked for are both meant.
+            if len(label_ids) == 1 or all(i in asked for i in label_ids):
+                found.update(label_ids)
             else:
                 ambiguous.append(" ".join(words))
         return Mentions(tuple(sorted(found)), tuple(dict.fromkeys(ambiguous)))
@@ -88,7 +109,9 @@ class NounFilter:
         """Whether ``text`` names any label, ambiguous names included."""
         return next(self._matches(tokens(text)), None) is not None
 
-    def _matches(self, words: list[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    def _matches(
+        self, words: list[str], asked: Collection[int] = _NOBODY, loosest: int = _INFLECTED
+    ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
         start, count = 0, len(words)
         first = self._root.after
         while start < count:
@@ -96,8 +119,8 @@ class NounFilter:
             end, here = start, start + 1
             label_ids: tuple[int, ...] = ()
             while node is not None:
-                if node.label_ids:
-                    end, label_ids = here, node.label_ids
+                if node.claims and (owners := node.owners(asked, loosest)):
+                    end, label_ids = here, owners
                 node = node.after.get(words[here]) if here < count else None
                 here += 1
             if label_ids:
@@ -116,3 +139,10 @@ def _forms(label: Label) -> Iterator[tuple[str, int]]:
     for form in (label.name, *synonyms):
         for other in other_number(form):
             yield other, _INFLECTED
+    for everyday in everyday_names(base):
+        yield everyday, _EVERYDAY
+        for other in other_number(everyday):
+            yield other, _EVERYDAY
+    for form in (base, *label.synonyms):
+        for verb in verb_forms(form):
+            yield verb, _VERB

@@ -1,0 +1,170 @@
+"""The audit of a caption before it enters the store: unwrapped, checked, its labels counted."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from taistore.errors import TextError
+from taistore.labels import LabelSet
+from taistore.texts.length import TOO_LONG, Length
+from taistore.texts.near_duplicates import near_duplicate
+from taistore.texts.noun_filter import NounFilter
+from taistore.texts.refusals import (
+    ECHO,
+    EMPTY,
+    FOREIGN,
+    PLACEHOLDER,
+    REFUSAL,
+    REPETITION,
+    TALK,
+    TRUNCATED,
+    echoes,
+    foreign,
+    loops,
+    placeholder,
+    refusal,
+)
+from taistore.texts.wrapping import sentences, talks, unwrap, whole_sentences, without_reasoning
+
+LOST_LABELS = "lost_labels"
+NEAR_DUPLICATE = "near_duplicate"
+
+REASONS = (
+    EMPTY, REFUSAL, FOREIGN, TRUNCATED, ECHO, PLACEHOLDER, REPETITION, TALK, TOO_LONG,
+    LOST_LABELS, NEAR_DUPLICATE,
+)  # fmt: skip
+"""Every code that :attr:`Verdict.reason` can hold besides "" (usable)."""
+
+Lost = Literal["retry", "reduce", "drop"]
+LOST: tuple[Lost, ...] = ("retry", "reduce", "drop")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the audit found of one answer.
+
+    ``text``: the caption without its wrapping, "" where there is none. ``label_ids``, ascending:
+    those of its labels that it mentions. ``others``, ascending: further labels of the set that it
+    mentions, hidden positives. ``reason``: "" where it is usable, else a code of ``REASONS``;
+    ``detail`` says in a line what was wrong. ``final``: asking again is not wanted.
+    """
+
+    text: str
+    label_ids: tuple[int, ...]
+    others: tuple[int, ...]
+    reason: str = ""
+    detail: str = ""
+    final: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the caption may enter the store, for ``label_ids``."""
+        return not self.reason
+
+
+class Audit:
+    """Checks captions against a label set; made once, for any number of captions.
+
+    ``limit`` measures a caption against the encoder's context, e.g. ``lambda text:
+    text_lengths(encoder, [text])[0]``; without it none is too long. ``lost`` says what becomes of
+    a caption that lost some of its labels: "reduce" keeps it for those that it mentions, "retry"
+    has it written again, "drop" gives it up. One that lost all is never usable.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        *,
+        limit: Callable[[str], Length] | None = None,
+        lost: Lost = "reduce",
+    ) -> None:
+        if lost not in LOST:
+            raise TextError(f"lost is {lost!r}: it must be one of {', '.join(LOST)}")
+        self._labels = labels
+        self._limit = limit
+        self._lost = lost
+        self._filter = NounFilter(labels)
+
+    def check(
+        self,
+        raw: str,
+        label_ids: Sequence[int],
+        *,
+        truncated: bool = False,
+        known: Collection[str] = (),
+        instruction: str = "",
+    ) -> Verdict:
+        """The verdict on one answer that was to show the labels ``label_ids``.
+
+        ``truncated``: the model stopped at its most tokens; what it was writing then is cut off.
+        ``known`` holds the captions of the combination so far, which it may not repeat;
+        ``instruction`` the words of the request, which are no answer.
+        """
+        names = [name for i in label_ids for name in self._names(i)]
+        text = _caption(raw, truncated=truncated)
+        reason, detail = self._form(raw, text, names, truncated=truncated, instruction=instruction)
+        if reason:
+            return Verdict(text, (), (), reason, detail)
+        mentioned, others = self.mentions(text, label_ids)
+        lost = [self._labels[i].name for i in label_ids if i not in mentioned]
+        if lost and (not mentioned or self._lost != "reduce"):
+            detail = f"does not mention {', '.join(lost)}: {text[:200]}"
+            return Verdict(text, mentioned, others, LOST_LABELS, detail, self._lost == "drop")
+        twin = near_duplicate(text, known)
+        if twin:
+            return Verdict(text, mentioned, others, NEAR_DUPLICATE, f"{text[:200]} = {twin[:200]}")
+        return Verdict(text, mentioned, others)
+
+    def mentions(
+        self, text: str, label_ids: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which of its labels a caption mentions, and which others of the set; both ascending.
+
+        Its own count by name, synonym, inflection ("smiling" for smile) and everyday name ("man"
+        for person); a name that several keys share counts for its own. Others count but for verbs.
+        """
+        found = self._filter.find(text, asked=frozenset(label_ids), everyday=True).label_ids
+        own = tuple(i for i in found if i in label_ids)
+        return own, tuple(i for i in found if i not in label_ids)
+
+    def _names(self, label_id: int) -> tuple[str, ...]:
+        label = self._labels[label_id]
+        return (label.name, *label.synonyms)
+
+    def _form(
+        self, raw: str, text: str, names: list[str], *, truncated: bool, instruction: str
+    ) -> tuple[str, str]:
+        """Reason and detail of what is wrong whatever the labels, or two empty strings."""
+        quoted = " ".join(raw.split())[:200]
+        if not text:
+            if refusal(without_reasoning(raw)):
+                return REFUSAL, quoted
+            if truncated and raw.strip():
+                return TRUNCATED, f"no whole sentence: {quoted}"
+            spoken = without_reasoning(raw)
+            return (TALK, quoted) if any(c.isalpha() for c in spoken) else (EMPTY, quoted)
+        if not any(c.isalnum() for c in text):
+            return EMPTY, quoted
+        if refusal(text):
+            return REFUSAL, text[:200]
+        if placeholder(text):
+            return PLACEHOLDER, f"{placeholder(text)}: {text[:200]}"
+        if loops(text):
+            return REPETITION, text[:200]
+        if echoes(text, names, instruction):
+            return ECHO, text[:200]
+        if foreign(text, names):
+            return FOREIGN, text[:200]
+        if any(map(talks, sentences(text))):
+            return TALK, text[:200]
+        length = self._limit(text) if self._limit else None
+        if length is not None and not length.fits:
+            return TOO_LONG, f"{length.detail}: {text[:200]}"
+        return "", ""
+
+
+def _caption(raw: str, *, truncated: bool) -> str:
+    """The caption of an answer; of one that broke off, what came to its end."""
+    if not truncated:
+        return unwrap(raw)
+    return unwrap(whole_sentences(without_reasoning(raw)))

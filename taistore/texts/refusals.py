@@ -1,0 +1,138 @@
+"""Why an answer is no caption: refusals, placeholders, echoes, loops, another language."""
+
+import itertools
+import re
+from collections import Counter
+
+from taistore.texts.noun_filter import tokens
+
+EMPTY = "empty"
+REFUSAL = "refusal"
+FOREIGN = "foreign"
+TRUNCATED = "truncated"
+ECHO = "echo"
+PLACEHOLDER = "placeholder"
+REPETITION = "repetition"
+TALK = "talk"
+
+_REFUSAL = re.compile(
+    r"\bas an? (?:ai|artificial|language|large language|text[- ]based|virtual|digital)\b"
+    r"|\bi(?:['\u2019]m| am) (?:(?:so|very|really|truly|deeply) )?(?:sorry|afraid|unable"
+    r"|not able|not (?:sure|capable|comfortable|programmed|designed)|(?:just |only )?an? "
+    r"(?:ai|language|large language|assistant|virtual|digital|text))\b"
+    r"|\bi (?:can(?:['\u2019]?t|not| not)|could(?:n['\u2019]?t| not)|won['\u2019]?t|will not"
+    r"|do(?:n['\u2019]?t| not) (?:have|feel|understand|know)|must decline|have to decline"
+    r"|apologi[sz]e|would need|need more|(?:don['\u2019]?t|do not) see|see no)\b"
+    r"|^(?:sorry|apologies|my apologies|unfortunately)\b|\bmy apologies\b"
+    r"|\b(?:unable|not able|not possible) to (?:see|view|help|assist|generate|create|provide"
+    r"|comply|fulfil|write|describe|process)\b"
+    r"|\b(?:no|without an?|an?|the) (?:image|picture|photo) (?:was |has been |is )?(?:not )?"
+    r"(?:provided|attached|uploaded|given)\b|\bviolates?\b.{0,40}\b(?:policy|policies|guidelines)\b",
+    re.I,
+)
+_PLACEHOLDER = re.compile(
+    r"\[[^\]]{0,80}\]|\{[^}]{0,80}\}|<[A-Za-z_][^<>]{0,60}>|_{3,}|\bX{3,}\b|\.{3,}\s*\(|%s|\$\{"
+    r"|\(?\binsert (?:a |the |your )?(?:label|name|object|word|caption|noun|image)s?\b"
+    r"|\blabel ?(?:\d|[a-c]\b|x\b)|\bobject ?(?:\d|x\b)|\b(?:noun|category|class)\s?\d\b"
+    r"|\byour (?:caption|text|sentence|name) here\b|\blorem ipsum\b|\bimage_?\d+\b",
+    re.I,
+)
+_INSTRUCTION = re.compile(
+    r"^(?:please |now,? |then,? )?(?:write|generate|compose|create|craft|make|produce|provide|give"
+    r"|come up with|describe|rewrite|shorten|use|using|include|mention|think of|imagine|design"
+    r"|formulate|construct)\b[^.]{0,80}\b(?:captions?|sentences?|descriptions?|images?"
+    r"|pictures?|photos?|photographs?|words?|labels?|nouns?|scenes?)\b"
+    r"|^(?:instruction|labels?|objects?|input|task|question|keywords?|categories|words)\b[^:]{0,20}:"
+    r"|\b(?:must|should) (?:mention|contain|include) (?:all|every|each|only|the)\b"
+    r"|\b(?:in|with|under|of) (?:at most |fewer than |less than |no more than |about )\d+ words\b"
+    r"|\bthe following (?:labels?|objects?|words?|nouns?|categories|items|things)\b",
+    re.I,
+)
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_JOINS = _listed("and or with the a an of")
+_ENGLISH = _listed(
+    """a an the of on in with and is are at to by for from his her its their this that while near
+    under over behind next who which as it there two three one some sits sitting standing stands
+    through into up down out off front side top young old man woman people"""
+)
+_ELSEWHERE = _listed(
+    """der das und ein eine einen einem einer mit auf von ist sind im den dem zwei neben vor
+    le les un une des du et dans sur avec deux qui est sont au aux pres
+    el los las una con en y de del por unos unas dos sobre esta este se
+    il lo gli uno di che nella nel sulla sul due sono della
+    o os um uma com em na no dois duas ao da do
+    het een van op met twee naast ett och pa med som av tva en er til jest na w z oraz i ve bir"""
+)
+_LOOP_WORDS = 8
+
+
+def refusal(text: str) -> bool:
+    """Whether the answer declines, or speaks of the model itself."""
+    return _REFUSAL.search(text) is not None
+
+
+def placeholder(text: str) -> str:
+    """The first gap that was left to be filled, such as "[label]", or ""."""
+    match = _PLACEHOLDER.search(text)
+    return match[0] if match else ""
+
+
+def echoes(text: str, names: list[str], instruction: str = "") -> bool:
+    """Whether the text gives the request back: an instruction, or the bare list of ``names``."""
+    if _INSTRUCTION.search(text):
+        return True
+    words = tokens(text)
+    listed = {word for name in names for word in tokens(name)} | _JOINS
+    bare = not _JOINS.isdisjoint(words) and not any(c in text for c in ",;/|")
+    if words and not bare and set(words) <= listed:
+        return True
+    asked = tokens(instruction)
+    if len(words) < 5 or len(asked) < len(words):
+        return False
+    runs = {tuple(asked[i : i + 5]) for i in range(len(asked) - 4)}
+    told = [tuple(words[i : i + 5]) in runs for i in range(len(words) - 4)]
+    return sum(told) > len(told) / 2
+
+
+def loops(text: str) -> bool:
+    """Whether the text repeats itself as a model does that found no end.
+
+    >>> loops("a dog and a dog and a dog and a dog"), loops("a black dog and a white dog")
+    (True, False)
+    """
+    words = tokens(text)
+    for size in range(1, _LOOP_WORDS + 1):
+        run = longest = 0
+        for i in range(size, len(words)):
+            run = run + 1 if words[i] == words[i - size] else 0
+            longest = max(longest, run)
+        if longest >= (3 if size == 1 else 2 * size):
+            return True
+    parts = [" ".join(tokens(part)) for part in re.split(r"[.!?;,]", text)]
+    said = Counter(part for part in parts if part.count(" ") >= 2)
+    if said and max(said.values()) >= 3:
+        return True
+    pairs = list(itertools.pairwise(words))
+    return len(pairs) >= 16 and len(set(pairs)) < 0.5 * len(pairs)
+
+
+def foreign(text: str, names: list[str]) -> bool:
+    """Whether the text is not English: other letters than Latin, or another language's words.
+
+    Letters and words of ``names`` do not count: a label may be a foreign word.
+    """
+    named = {word for name in names for word in tokens(name)}
+    words = [word for word in tokens(text) if word not in named]
+    letters = [c for word in words for c in word if c.isalpha()]
+    strange = sum(not ("a" <= c <= "z" or "\u00c0" <= c <= "\u024f") for c in letters)
+    if strange > 0.1 * len(letters):
+        return True
+    english = sum(word in _ENGLISH for word in words)
+    other = sum(word in _ELSEWHERE and word not in _ENGLISH for word in words)
+    accents = sum(not c.isascii() for c in text if c.isalpha())
+    return (other >= 2 and other > english) or (english == 0 and accents >= 2 and len(words) >= 4)
