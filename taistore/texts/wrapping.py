@@ -47,7 +47,8 @@ _LABEL = re.compile(
 )
 _PREAMBLE = re.compile(
     rf"^(?:(?:and|so|then|well|now|but|however)?,?\s*(?:here(?:['\u2019]?s| is| are"
-    rf"| you (?:go|are))    rf"|below (?:is|are)|this is|that is|the following|following"
+    rf"| you (?:go|are))"
+    rf"|below (?:is|are)|this is|that is|the following|following"
     rf"|(?:a|one|another) (?:possible|natural|short|simple|good|different|descriptive)"
     rf"|how about|i (?:would|will|can|could|have|['\u2019]?d|came|suggest|wrote|propose)"
     rf"|i['\u2019](?:d|ll|ve)|you (?:can|could|might)|my|based on|let me|to describe|using)"

@@ -53,7 +53,8 @@ WRAPPERS = (
     "   {}   \n",
     "---\n{}\n---",
 )
-WORDS = "dog sofa red bus the a of two cats walking near windows bird's mother-in-law TV".split()
+SAID = "dog sofa red bus the a of two cats walking near windows bird's mother-in-law TV"
+WORDS = SAID.split()
 CAPTIONS = (
     st.lists(st.sampled_from(WORDS), min_size=3, max_size=12)
     .map(lambda words: " ".join(["A", *words]))
