@@ -1,0 +1,379 @@
+"""The chat engine against a server that fails in every way; real sockets, short waits."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from email.utils import formatdate
+
+import pytest
+
+from taistore.errors import TextError
+from taistore.texts.chat import ChatReply, ChatRequest, Message
+from taistore.texts.engines.endpoint import KEY_VARIABLE
+from taistore.texts.engines.openai import OpenAIEngine
+from tests.faults.server import (
+    MODEL,
+    Behaviour,
+    Exchange,
+    FaultServer,
+    completion,
+    dies_after,
+    drop,
+    drop_mid_body,
+    echo,
+    failing,
+    first,
+    poisoned,
+    raw,
+    stall,
+    trickle,
+)
+
+KEY = "sk-test-0123456789abcdef"
+WAIT = 0.01
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+def requests(count: int, *, said: str = "a dog and a sofa") -> list[ChatRequest]:
+    return [
+        ChatRequest(
+            request_id=f"r{number}",
+            messages=(Message("user", f"caption {number}: {said}"),),
+            temperature=0.7,
+            max_tokens=40,
+            seed=number,
+        )
+        for number in range(count)
+    ]
+
+
+def ask(
+    server: FaultServer,
+    wanted: Sequence[ChatRequest],
+    *,
+    concurrency: int = 4,
+    timeout: float = 5.0,
+    retries: int = 2,
+) -> dict[str, ChatReply]:
+    with OpenAIEngine(
+        server.url,
+        concurrency=concurrency,
+        timeout=timeout,
+        retries=retries,
+        first_wait=WAIT,
+    ) as engine:
+        replies = list(engine.chat(wanted))
+    assert sorted(reply.request_id for reply in replies) == sorted(r.request_id for r in wanted)
+    return {reply.request_id: reply for reply in replies}
+
+
+def one(behaviour: Behaviour, *, timeout: float = 5.0, retries: int = 2) -> ChatReply:
+    with FaultServer(behaviour) as server:
+        return ask(server, requests(1), timeout=timeout, retries=retries)["r0"]
+
+
+def test_every_request_is_answered_over_few_connections() -> None:
+    with FaultServer(echo(0.005)) as server:
+        replies = ask(server, requests(60), concurrency=4)
+        assert server.most_at_once <= 4
+        assert server.connections <= 4
+    assert all(reply.text and "a dog and a sofa" in reply.text for reply in replies.values())
+    assert len({reply.text for reply in replies.values()}) == 60
+    body = server.requests[0]["body"]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == (MODEL, 0.7, 40)
+    assert "Authorization" not in server.requests[0]["headers"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        drop,
+        drop_mid_body,
+        failing(408),
+        failing(429, headers={"Retry-After": "0"}),
+        failing(500),
+        failing(502),
+        failing(503),
+        failing(504),
+        raw(completion("A dog on a sofa.")[:40]),
+        raw(completion("A dog on a sofa.").replace(b"dog", b"d\xff\xfeg")),
+        raw(b'{"choices": [{"message": {"content": "\\ud800"}}]}'),
+        raw(b'{"choices": []}'),
+        raw(b'{"choices": [{"message": {"content": 7}}]}'),
+        raw(b"[]"),
+        raw(b"[" * 100_000),
+        raw(b""),
+    ],
+)
+def test_what_passes_is_asked_again(bad: Behaviour) -> None:
+    with FaultServer(first(3, bad, echo())) as server:
+        replies = ask(server, requests(3), concurrency=3)
+        assert len(server.requests) == 6
+    assert all(reply.text for reply in replies.values())
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "attempts"),
+    [
+        (drop, "dropped", 3),
+        (drop_mid_body, "dropped", 3),
+        (failing(500, message="out of memory"), "server_error", 3),
+        (raw(b'{"choices": [{"mess'), "invalid_reply", 3),
+        (raw(b"\xff\xfe"), "invalid_reply", 3),
+        (raw(b'{"choices": {}}'), "invalid_reply", 3),
+        (failing(400, message="prompt of 9,000 tokens is too long"), "refused_request", 1),
+        (failing(422), "refused_request", 1),
+        (raw(completion("a " * 5_000_000)), "too_large", 1),
+        (raw(completion(None)), "empty_reply", 1),
+        (raw(completion("")), "empty_reply", 1),
+        (raw(completion(None, refusal="I cannot help with that.")), "refused", 1),
+    ],
+)
+def test_what_stays_bad_costs_its_own_request(bad: Behaviour, reason: str, attempts: int) -> None:
+    with FaultServer(poisoned("poison", bad, echo())) as server:
+        wanted = requests(6)
+        wanted[2] = requests(3, said="poison")[2]
+        replies = ask(server, wanted)
+        asked = [entry for entry in server.requests if "poison" in str(entry["body"])]
+    failed = replies.pop("r2")
+    assert (failed.text, failed.reason) == (None, reason)
+    assert failed.detail
+    assert "\n" not in failed.detail
+    assert len(asked) == attempts
+    assert all(reply.text for reply in replies.values())
+
+
+@pytest.mark.parametrize("slow", [stall, trickle])
+def test_a_request_ends_on_time_whatever_the_server_does(slow: Behaviour) -> None:
+    started = time.monotonic()
+    reply = one(slow, timeout=0.3, retries=1)
+    assert reply.reason == "timeout"
+    assert "0.3 s" in reply.detail
+    assert time.monotonic() - started < 2
+
+
+def test_ten_megabytes_are_not_read() -> None:
+    written = []
+
+    def endless(exchange: Exchange) -> None:
+        # No announced length: the connection's end is the answer's end.
+        exchange.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        for _ in range(160):
+            exchange.write(b" " * 65_536)
+            written.append(65_536)
+
+    assert one(endless).reason == "too_large"
+    assert sum(written) < 10_000_000
+
+
+def test_a_text_cut_at_its_bound_is_marked() -> None:
+    reply = one(raw(completion("A dog on a", finish_reason="length")))
+    assert (reply.text, reply.truncated) == ("A dog on a", True)
+
+
+def test_reasoning_is_not_text() -> None:
+    reply = one(raw(completion("A dog.", reasoning_content="The user wants a dog.")))
+    assert reply.text == "A dog."
+
+
+def test_a_rate_limit_stops_all_workers() -> None:
+    arrived = []
+
+    def behave(exchange: Exchange) -> None:
+        arrived.append(time.monotonic())
+        echo(0.02)(exchange)
+
+    limit = failing(429, headers={"Retry-After": "1"})
+    with FaultServer(first(1, limit, behave)) as server:
+        started = time.monotonic()
+        replies = ask(server, requests(12), concurrency=4)
+    assert all(reply.text for reply in replies.values())
+    # The three that were under way arrive at once, everything else after the second.
+    early = [moment for moment in arrived if moment - started < 0.95]
+    assert len(early) <= 3
+
+
+def test_retry_after_may_be_a_date() -> None:
+    later = formatdate(time.time() + 2, usegmt=True)
+    with FaultServer(first(1, failing(503, headers={"Retry-After": later}), echo())) as server:
+        started = time.monotonic()
+        assert ask(server, requests(1))["r0"].text
+    assert 0.5 < time.monotonic() - started < 4
+
+
+def test_rate_limits_do_not_use_up_the_retries() -> None:
+    limit = failing(429, headers={"Retry-After": "0"})
+    with FaultServer(first(12, limit, echo())) as server:
+        assert ask(server, requests(1), retries=2)["r0"].text
+
+
+def test_a_daily_quota_is_not_sat_out() -> None:
+    with (
+        FaultServer(failing(429, headers={"Retry-After": "86400"})) as server,
+        pytest.raises(TextError, match="wait 1,440 minutes"),
+    ):
+        ask(server, requests(2))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (failing(401, message="bad key"), f"bad key.*check the key in {KEY_VARIABLE}"),
+        (failing(403), KEY_VARIABLE),
+        (failing(402, message="pay"), "no credit"),
+        (failing(429, code="insufficient_quota"), "no credit"),
+        (failing(404, message="no model x"), "no model x.*check the base URL.*and the model"),
+        (raw(b"", status=307, headers={"Location": "http://127.0.0.1:9/"}), "redirects"),
+    ],
+)
+def test_what_hits_every_request_stops_the_job_at_once(bad: Behaviour, said: str) -> None:
+    with FaultServer(bad) as server:
+        with pytest.raises(TextError, match=said) as caught:
+            ask(server, requests(200), concurrency=2)
+        assert len(server.requests) <= 4
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_down_is_named() -> None:
+    with FaultServer(echo()) as server:
+        pass
+    with pytest.raises(TextError, match=f"no language model answers at {server.url}.*start"):
+        ask(server, requests(1))
+
+
+def test_a_server_that_dies_is_given_up_soon() -> None:
+    with FaultServer(dies_after(20, echo())) as server:
+        replies: list[ChatReply] = []
+        started = time.monotonic()
+        with (
+            OpenAIEngine(server.url, concurrency=4, retries=2, first_wait=WAIT) as engine,
+            pytest.raises(TextError, match=r"answers no more.*run the same command again"),
+        ):
+            replies.extend(engine.chat(requests(1_000)))
+    assert sum(reply.text is not None for reply in replies) == 20
+    assert len(replies) < 40
+    assert {reply.reason for reply in replies if reply.text is None} <= {"dropped", "unreachable"}
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_hangs_is_given_up() -> None:
+    with (
+        FaultServer(first(3, echo(), stall)) as server,
+        pytest.raises(TextError, match="answers no more"),
+    ):
+        ask(server, requests(50), timeout=0.1, retries=0)
+
+
+def test_requests_are_taken_when_there_is_room() -> None:
+    taken = []
+
+    class Watched(list[ChatRequest]):
+        def __iter__(self) -> Iterator[ChatRequest]:
+            for request in super().__iter__():
+                taken.append(request)
+                yield request
+
+    with (
+        FaultServer(echo()) as server,
+        OpenAIEngine(server.url, concurrency=2) as engine,
+    ):
+        replies = engine.chat(Watched(requests(500)))
+        next(replies)
+        time.sleep(0.2)
+        assert len(taken) <= 16
+        assert len(server.requests) <= 16
+        assert len(list(replies)) == 499
+
+
+def test_leaving_early_ends_what_is_under_way() -> None:
+    with FaultServer(first(1, echo(), stall)) as server:
+        started = time.monotonic()
+        with OpenAIEngine(server.url, concurrency=4, timeout=30) as engine:
+            assert next(engine.chat(requests(50))).text
+        assert time.monotonic() - started < 2
+
+
+def test_a_call_left_early_leaves_the_engine_usable() -> None:
+    with FaultServer(echo(0.01)) as server, OpenAIEngine(server.url, concurrency=2) as engine:
+        assert next(engine.chat(requests(50))).text
+        assert len(list(engine.chat(requests(5)))) == 5
+    with pytest.raises(RuntimeError, match="not open"):
+        next(engine.chat(requests(1)))
+
+
+def test_connections_closed_at_rest_are_no_failures() -> None:
+    def once(exchange: Exchange) -> None:
+        echo()(exchange)
+        exchange.drop()
+
+    with (
+        FaultServer(once) as server,
+        OpenAIEngine(server.url, concurrency=1, retries=0) as engine,
+    ):
+        for _ in range(3):
+            assert [reply.reason for reply in engine.chat(requests(1))] == [""]
+            time.sleep(0.05)
+
+
+def test_newer_models_get_the_bound_under_its_new_name() -> None:
+    refusal = failing(400, message="use 'max_completion_tokens' instead of 'max_tokens'")
+
+    def behave(exchange: Exchange) -> None:
+        old = "max_tokens" in exchange.body
+        (refusal if old else echo())(exchange)
+
+    with FaultServer(behave) as server:
+        replies = ask(server, requests(5), concurrency=1)
+        assert len(server.requests) == 6
+    assert all(reply.text for reply in replies.values())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        failing(401, message=f"Incorrect API key provided: {KEY}"),
+        failing(500, message=f"header Authorization: Bearer {KEY}"),
+        failing(400, message=f"key {KEY} may not"),
+        raw(completion(f"A dog named {KEY}.")),
+        raw(b"", status=302, headers={"Location": f"http://127.0.0.1:9/?key={KEY}"}),
+        raw(f"<html>{KEY}".encode()),
+        drop,
+    ],
+)
+def test_the_key_is_sent_and_appears_nowhere(
+    bad: Behaviour,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    caplog.set_level(logging.DEBUG)
+    seen: list[object] = []
+    listing = raw(f'{{"data": [{{"id": "model-{KEY}"}}]}}'.encode())
+    with FaultServer(bad, listing=listing) as server:
+        engine = OpenAIEngine(server.url, retries=1, first_wait=WAIT)
+        seen.append(repr(engine))
+        try:
+            with engine:
+                seen.append(engine.model)
+                seen.extend(engine.chat(requests(3)))
+        except TextError as error:
+            seen.append(error)
+        assert server.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+    output = capfd.readouterr()
+    everything = "".join(map(repr, seen)) + output.out + output.err + caplog.text
+    assert KEY not in everything
+    assert len(seen) > 2
+
+
+def test_redirects_do_not_carry_the_key_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with FaultServer(echo()) as thief:
+        away = raw(b"", status=307, headers={"Location": f"{thief.url}/chat/completions"})
+        with FaultServer(away) as server, pytest.raises(TextError, match="redirects"):
+            ask(server, requests(1))
+        assert thief.connections == 0
