@@ -22,16 +22,15 @@ PICTURED_LABELS = 8
 @click.option(
     "--pseudo-counts",
     type=click.FloatRange(min=0),
-    default=3.0,
+    default=4.0,
     show_default=True,
-    help="Images that a label's nearest neighbours are worth; 0: known images alone.",
+    help="Images that a label's expected place is worth; 0: known images alone.",
 )
 @click.option(
     "--k",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="Nearest images to estimate from, and to check the offsets on.",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Nearest images to estimate from and to check on.  [default: 1 in 25, 20 to 100]",
 )
 @click.option(
     "--known",

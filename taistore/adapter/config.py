@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from taistore.adapter.network import NETWORKS
 from taistore.errors import TrainingError
+from taistore.geometry.image_neighbours import PSEUDO_COUNTS
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, resolve_radius
 
 TASKS = ("zsl", "fsl", "pll")
@@ -76,7 +77,7 @@ class TrainConfig:
     mask_seed: int = 0
     learn_from: str = "auto"
     shift: str = "auto"
-    pseudo_counts: float = 4.0
+    pseudo_counts: float = PSEUDO_COUNTS
     neighbours: int = 0
     image_radius: str | float = "auto"
     image_batch: int = 64

@@ -23,9 +23,9 @@ from taistore.geometry.centroids import (
     combination_centroids,
     label_centroids,
 )
-from taistore.geometry.image_neighbours import ImageNeighbours, neighbour_targets
+from taistore.geometry.image_neighbours import ImageNeighbours, auto_neighbours, expected_places
 from taistore.geometry.neighbours import EXACT_ROWS
-from taistore.geometry.offsets import Shift, TextSide, gap_targets
+from taistore.geometry.offsets import Shift
 from taistore.progress import Progress, no_progress
 from taistore.store.combinations import CombinationIndex
 from taistore.store.partial_labels import PartialLabels, hash_order
@@ -156,11 +156,10 @@ class Preparation:
         index: CombinationIndex,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """Where each label's images are expected [N, D]: between the gap and the neighbours.
+        """Where each label's images are expected [N, D].
 
-        Neighbours know where images are, the gap knows no wrong image: both together are better
-        than either. Without any label the neighbours count more, and are looked up once more from
-        where the first ones led (docs/log.md).
+        Without any label the neighbours count more, and are looked up once more from where the
+        first ones led (docs/log.md).
         """
         known = self.known
         assert known is not None
@@ -173,14 +172,7 @@ class Preparation:
             progress=progress,
         )
         k = self.config.neighbours or auto_neighbours(len(known))
-        by_gap_ND = gap_targets(images, TextSide.build(texts, index, labels=images.labels))
-        targets_ND = None
-        for _ in range(rounds):
-            near_ND = neighbour_targets(
-                neighbours, images, texts, index, k=k, queries_ND=targets_ND
-            )
-            targets_ND = by_gap_ND + np.float32(share) * (near_ND - by_gap_ND)
-        return by_gap_ND if targets_ND is None else targets_ND
+        return expected_places(neighbours, images, texts, index, k=k, share=share, rounds=rounds)
 
     def source(
         self,
@@ -217,15 +209,6 @@ class Preparation:
             f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
             "began with, is gone: train a new run"
         )
-
-
-def auto_neighbours(images: int) -> int:
-    """Images that are taken for a label's own: one in 25, but at least 20 and at most 100.
-
-    >>> auto_neighbours(300), auto_neighbours(1000), auto_neighbours(10**6)
-    (20, 40, 100)
-    """
-    return min(max(20, images // 25), 100)
 
 
 def default_shift(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:

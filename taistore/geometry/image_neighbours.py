@@ -29,6 +29,9 @@ from taistore.store.store import Store
 CANDIDATES = 4
 """Neighbours fetched for each one wanted: those known not to show the label are passed over."""
 
+PSEUDO_COUNTS = 4.0
+"""Images that a label's expected place is worth beside the known ones."""
+
 _QUERIES_PER_SEARCH = 256
 _ROWS_PER_READ = 4096
 
@@ -172,6 +175,38 @@ def neighbour_targets(
     found_LD, counts_L = neighbour_estimates(neighbours, queries_ND[asked], asked, k=k)
     targets_ND[asked[counts_L > 0]] = found_LD[counts_L > 0]
     return targets_ND
+
+
+def auto_neighbours(images: int) -> int:
+    """Images that are taken for a label's own: one in 25, but at least 20 and at most 100.
+
+    >>> auto_neighbours(300), auto_neighbours(1000), auto_neighbours(10**6)
+    (20, 40, 100)
+    """
+    return min(max(20, images // 25), 100)
+
+
+def expected_places(
+    neighbours: ImageNeighbours,
+    images: LabelCentroids,
+    texts: CombinationCentroids,
+    index: CombinationIndex,
+    *,
+    k: int,
+    share: float = 1 / 2,
+    rounds: int = 1,
+) -> Float32:
+    """Where each label's images are expected [N, D]: ``share`` of the way from gap to neighbours.
+
+    Neighbours know where images are, the gap leads to no wrong image: both together are better
+    than either. Each of ``rounds`` looks the neighbours up from where the last one led.
+    """
+    by_gap_ND = gap_targets(images, TextSide.build(texts, index, labels=images.labels))
+    places_ND = None
+    for _ in range(rounds):
+        near_ND = neighbour_targets(neighbours, images, texts, index, k=k, queries_ND=places_ND)
+        places_ND = by_gap_ND + np.float32(share) * (near_ND - by_gap_ND)
+    return by_gap_ND if places_ND is None else places_ND
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,18 @@ from numpy.typing import NDArray
 from taistore.errors import StoreError
 from taistore.geometry.centroids import LabelCentroids, label_centroids
 from taistore.geometry.image_neighbours import (
+    PSEUDO_COUNTS,
     ImageNeighbours,
     NeighbourCheck,
+    auto_neighbours,
     check_shift,
-    neighbour_targets,
+    expected_places,
 )
 from taistore.geometry.offsets import Float32, Shift, TextSide
 from taistore.geometry.stored import Refreshed, refresh_centroids
 from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
-
-PSEUDO_COUNTS = 3.0
-"""Images that a label's neighbours are worth: 5 to 10 are best at 10 % known, 1 at 90 %, and 3 is
-near both (``benchmarks/centroids.py``)."""
-
-NEIGHBOURS = 20
-"""Images that an estimate is the mean of, and a check looks at."""
 
 _IMAGES_PER_CLUSTER = 150
 
@@ -89,13 +84,14 @@ def survey(
     *,
     split: str = "train",
     pseudo_counts: float = PSEUDO_COUNTS,
-    k: int = NEIGHBOURS,
+    k: int = 0,
     known: float | None = None,
     mask_seed: int = 0,
     progress: Progress = no_progress,
 ) -> Survey:
-    """Refresh the stored centroids, estimate every label, check the offsets.
+    """Refresh the stored centroids, estimate every label as ``pll`` does, check the offsets.
 
+    ``k`` images are searched for, 0: as many as :func:`auto_neighbours` says.
     ``known`` masks the labels of the split for an experiment (see ``PartialLabels.masked``): the
     estimates then come from what is left, and all is used to check them. Raises
     :class:`StoreError` where the split has no labelled images or the encoder no texts.
@@ -118,10 +114,11 @@ def survey(
     if known is not None:
         images = label_centroids(store, encoder_id, labels, progress=progress)
     index = store.combination_index()
+    k = k or auto_neighbours(len(labels))
     neighbours = ImageNeighbours.build(store, encoder_id, labels, progress=progress)
     targets_ND = None
     if pseudo_counts > 0:
-        targets_ND = neighbour_targets(neighbours, images, stored.texts, index, k=k)
+        targets_ND = expected_places(neighbours, images, stored.texts, index, k=k)
     shift = Shift.build(
         images, stored.texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND
     )
