@@ -1,28 +1,23 @@
-"""Seeded sampling of label combinations: every label equally often, the same prefix at any count.
+"""Seeded sampling of label combinations: the same prefix of the same sample at any count.
 
-Shapes: T texts, C combinations, M the largest combination size, N labels, R rounds.
+Shapes: T texts, C combinations, M the largest combination size, N labels.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from taistore.errors import TextError
 from taistore.labels import LabelSet
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
+from taistore.texts.affinity import Affinity
+from taistore.texts.dealing import PAD, Combinations, Deal, Int32, Int64, dealer
 
 DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
 """Relative frequency of combinations of 1, 2 and 3 labels (arXiv:2312.04160, section 3.1)."""
 
 DEFAULT_TEXTS_PER_COMBINATION = 5
 """With one text per combination Eq. 8-10 would erase the text: its centroid is the text itself."""
-
-_BLOCK_LABELS = 1 << 14
-_PAD = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +55,17 @@ class CombinationSample:
     def labels_of(self, combination: int) -> tuple[int, ...]:
         """The label ids of a combination (a row of ``label_ids``), ascending."""
         row = self.label_ids[combination]
-        return tuple(int(i) for i in row[row != _PAD])
+        return tuple(int(i) for i in row[row != PAD])
 
     def combinations(self) -> Iterator[tuple[int, ...]]:
         """The label ids of every combination."""
         for row in self.label_ids.tolist():
-            yield tuple(i for i in row if i != _PAD)
+            yield tuple(i for i in row if i != PAD)
 
     def texts_per_label(self) -> Int64:
         """How many texts name each label [N]."""
         per_combination = np.bincount(self.combination, minlength=len(self.label_ids))
-        named = self.label_ids != _PAD
+        named = self.label_ids != PAD
         weights = np.broadcast_to(per_combination[:, None], named.shape)[named]
         counts = np.bincount(
             self.label_ids[named], weights=weights.astype(np.float64), minlength=self.label_count
@@ -101,17 +96,25 @@ def sample_combinations(
     texts_per_combination: int = DEFAULT_TEXTS_PER_COMBINATION,
     min_per_label: int = 1,
     seed: int = 0,
+    combinations: Combinations = "balanced",
+    affinity: Affinity | None = None,
 ) -> CombinationSample:
     """Draw combinations for ``count`` texts; a smaller count gives a prefix of the same sample.
 
     ``sizes`` maps how many labels a combination has to its relative frequency; sizes beyond the
     label set are left out. Each draw becomes ``texts_per_combination`` texts; a combination drawn
-    again goes on with its next turns. Labels are dealt in rounds, each a shuffle of the whole
-    set, so that counts differ by little more than a round. Raises :class:`TextError` where a
-    setting is out of range, or where ``count`` texts leave a label with fewer than
-    ``min_per_label``: the message names the count that is enough.
+    again goes on with its next turns.
+
+    "balanced" deals labels in rounds, each a shuffle of the whole set, so that counts differ by
+    little more than a round. "uniform" draws every combination of a size equally often (section
+    3.1 of arXiv:2312.04160). "plausible" deals each combination's first label in rounds and draws
+    the others by ``affinity`` to those there: every label comes first equally often.
+
+    Raises :class:`TextError` where a setting is out of range, or where ``count`` texts leave a
+    label with fewer than ``min_per_label``: the message names the count that is enough.
     """
     usable = _usable_sizes(sizes, len(labels))
+    deal_block = dealer(combinations, usable, len(labels), affinity)
     for name, value, least in (
         ("count", count, 1),
         ("texts_per_combination", texts_per_combination, 1),
@@ -121,10 +124,10 @@ def sample_combinations(
         if value < least:
             raise TextError(f"{name} is {value}: it must be at least {least}")
     draws = -(-count // texts_per_combination)
-    rows_RM = _deal(len(labels), usable, draws, seed)
-    sample = _number(rows_RM, count, texts_per_combination, len(labels))
+    deal = Deal(deal_block, len(labels), seed)
+    sample = _number(deal.first(draws), count, texts_per_combination, len(labels))
     if min_per_label:
-        _check_coverage(sample, labels, usable, min_per_label, seed)
+        _check_coverage(sample, labels, deal, min_per_label)
     return sample
 
 
@@ -142,44 +145,6 @@ def _usable_sizes(sizes: Mapping[int, float], label_count: int) -> dict[int, flo
             "give at least one size up to that number"
         )
     return usable
-
-
-def _deal(label_count: int, sizes: Mapping[int, float], draws: int, seed: int) -> Int32:
-    """The first ``draws`` combinations [draws, M], labels ascending, padded with -1."""
-    largest = max(sizes)
-    blocks: list[Int32] = []
-    dealt = 0
-    while dealt < draws:
-        block = _deal_block(label_count, sizes, (seed, len(blocks)))
-        blocks.append(block)
-        dealt += len(block)
-    rows = np.concatenate(blocks)[:draws] if blocks else np.empty((0, largest), np.int32)
-    # Pads sort behind every label, then become -1 again.
-    rows = np.sort(np.where(rows == _PAD, label_count, rows), axis=1).astype(np.int32)
-    return np.where(rows == label_count, np.int32(_PAD), rows)
-
-
-def _deal_block(label_count: int, sizes: Mapping[int, float], key: tuple[int, int]) -> Int32:
-    """A fixed number of rounds, of about ``_BLOCK_LABELS`` labels in all, from its own generator.
-
-    A round shuffles the labels and cuts them into combinations; the last one borrows what it
-    lacks from the front of the same round, so no label meets itself.
-    """
-    random = np.random.default_rng(key)
-    rounds = max(1, _BLOCK_LABELS // label_count)
-    order_RN = random.permuted(
-        np.broadcast_to(np.arange(label_count, dtype=np.int32), (rounds, label_count)), axis=1
-    )
-    choices = np.array(list(sizes), dtype=np.int64)
-    weights = np.array(list(sizes.values()))
-    most = -(-label_count // int(choices[0]))
-    size_RG = random.choice(choices, p=weights / weights.sum(), size=(rounds, most))
-    begin_RG = np.cumsum(size_RG, axis=1) - size_RG
-    round_G, group_G = np.nonzero(begin_RG < label_count)
-    begin_G, size_G = begin_RG[round_G, group_G], size_RG[round_G, group_G]
-    place_M = np.arange(max(sizes))
-    taken_GM = order_RN[round_G[:, None], (begin_G[:, None] + place_M) % label_count]
-    return np.where(place_M < size_G[:, None], taken_GM, np.int32(_PAD))
 
 
 def _number(
@@ -209,34 +174,34 @@ def _number(
 
 
 def _check_coverage(
-    sample: CombinationSample,
-    labels: LabelSet,
-    sizes: Mapping[int, float],
-    min_per_label: int,
-    seed: int,
+    sample: CombinationSample, labels: LabelSet, deal: Deal, min_per_label: int
 ) -> None:
     counts = sample.texts_per_label()
     short = int((counts < min_per_label).sum())
     if not short:
         return
-    enough = _enough(len(labels), sizes, sample.texts_per_combination, min_per_label, seed)
+    n = sample.texts_per_combination
+    enough = _enough(deal, len(sample), n, min_per_label)
     worst = labels[int(np.argmin(counts))].name
     raise TextError(
         f"{len(sample):,} texts leave {short:,} of {len(labels):,} labels with fewer than "
         f"{min_per_label} (such as {worst!r}): ask for {enough:,} texts, fewer texts per "
-        f"combination than {sample.texts_per_combination}, or a smaller minimum"
+        f"combination than {n}, or a smaller minimum"
     )
 
 
-def _enough(
-    label_count: int, sizes: Mapping[int, float], n: int, min_per_label: int, seed: int
-) -> int:
+def _enough(deal: Deal, count: int, n: int, min_per_label: int) -> int:
     """Texts after which every label has ``min_per_label``, rounded up to whole draws."""
-    rounds = -(-min_per_label // n)
-    rows = _deal(label_count, sizes, rounds * label_count, seed)
-    # Each round names every label at least once, so `rounds` rounds are enough; find the draw.
-    draw, named = np.nonzero(rows != _PAD)
-    label = rows[draw, named]
+    times = -(-min_per_label // n)
+    draws = max(times * deal.label_count, -(-count // n))
+    # A round of a balanced deal names every label; at random it takes longer, so look further.
+    while True:
+        rows = deal.first(draws)
+        draw, named = np.nonzero(rows != PAD)
+        label = rows[draw, named]
+        if np.bincount(label, minlength=deal.label_count).min() >= times:
+            break
+        draws *= 2
     order = np.argsort(label, kind="stable")
-    starts = np.searchsorted(label[order], np.arange(label_count))
-    return (int(draw[order][starts + rounds - 1].max()) + 1) * n
+    starts = np.searchsorted(label[order], np.arange(deal.label_count))
+    return (int(draw[order][starts + times - 1].max()) + 1) * n

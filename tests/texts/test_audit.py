@@ -41,7 +41,7 @@ def _reason(raw: str, *label_ids: int, truncated: bool = False) -> str:
         ("A dog and ___ on a sofa", "placeholder"),
         ("Label 1 sits on label 2", "placeholder"),
         ("a dog on a sofa a dog on a sofa a dog on a sofa", "repetition"),
-        ("dog dog dog on the sofa", "repetition"),
+        ("dog dog dog dog on the sofa", "repetition"),
         ("A dog on a sofa. A dog on a sofa. A dog on a sofa.", "repetition"),
         ("Write a caption that mentions a dog and a sofa.", "echo"),
         ("dog, sofa", "echo"),
