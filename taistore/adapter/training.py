@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.job import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.preparation import Preparation, summary
@@ -121,6 +121,8 @@ def resume(
     """
     row = _unfinished(store) if run_id == "latest" else store.run(run_id)
     run_id = row["run_id"]
+    if row["task"] not in TASKS:
+        raise TrainingError(f"run {run_id} is of the kind {row['task']!r}: it is never trained")
     config = TrainConfig.from_json(row["config"])
     folder = run_folder(store, run_id)
     if row["status"] == "finished":

@@ -300,3 +300,10 @@ def test_a_run_without_its_files_is_named(store: Store, missing: str) -> None:
     (result.checkpoint / missing).unlink()
     with pytest.raises(TrainingError, match="no trained adapter here"):
         load_adapter(result.checkpoint)
+
+
+def test_a_run_that_was_never_trained_cannot_be_resumed(store: Store) -> None:
+    row = store.run(run(store).run_id)
+    store.record_run({**row, "run_id": "ensemble-1", "task": "ensemble", "config": {"members": []}})
+    with pytest.raises(TrainingError, match="of the kind 'ensemble': it is never trained"):
+        resume(store, "ensemble-1")
