@@ -1,7 +1,8 @@
 """The job ``generate-texts``: sample combinations, have them written, encode, store; resumable."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,68 +12,27 @@ from taistore.errors import TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.store import Store
+from taistore.texts.conversation import ConversationWriter
+from taistore.texts.conversation_job import write_conversations
+from taistore.texts.generation import (
+    JOB,
+    REPEATED,
+    GenerateConfig,
+    GenerateSummary,
+    Outcome,
+    check_rejects,
+)
 from taistore.texts.length import TOO_LONG, text_lengths, text_limit
 from taistore.texts.rows import TextRow, encode_missing_texts, text_id, write_texts
-from taistore.texts.sampling import (
-    DEFAULT_SIZES,
-    DEFAULT_TEXTS_PER_COMBINATION,
-    Balance,
-    CombinationSample,
-    sample_combinations,
-)
+from taistore.texts.sampling import CombinationSample, sample_combinations
 from taistore.texts.templates import TemplateWriter
 from taistore.texts.wanted import missing_requests
 from taistore.texts.writers import Retry, TextRequest, TextWriter, WrittenText
 
-JOB = "generate-texts"
-REPEATED = "repeated"
+__all__ = ["GenerateConfig", "GenerateSummary", "JOB", "generate_texts"]
 
 WRITERS: Mapping[str, Callable[[LabelSet], TextWriter]] = {"template": TemplateWriter}
 """Writers by name; each is made for one label set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerateConfig:
-    """What to generate; raising ``count`` later keeps every text that is there.
-
-    ``sizes`` maps labels per combination to their relative frequency; every label occurs in at
-    least ``min_per_label`` texts. A text that is too long or repeats another of its combination is
-    asked for up to ``attempts`` times. ``max_rejects`` stops the job once more texts are rejected.
-    """
-
-    count: int
-    sizes: Mapping[int, float] = field(default_factory=lambda: dict(DEFAULT_SIZES))
-    texts_per_combination: int = DEFAULT_TEXTS_PER_COMBINATION
-    min_per_label: int = 1
-    seed: int = 0
-    writer: str = "template"
-    attempts: int = 4
-    batch_texts: int = 4096
-    max_rejects: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("attempts", "batch_texts"):
-            if getattr(self, name) < 1:
-                raise TextError(f"{name} is {getattr(self, name)}: it must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerateSummary:
-    """What a run did: ``requested`` = ``present`` + ``written`` + ``repeated`` + ``rejected``.
-
-    ``repeated`` texts were still equal to another of their combination after all attempts;
-    ``encoded_earlier`` texts were in the store without a vector of this encoder.
-    """
-
-    requested: int
-    present: int
-    written: int
-    repeated: int
-    rejected: int
-    encoded_earlier: int
-    combinations: int
-    balance: Balance
-    encoder_id: str
 
 
 def generate_texts(
@@ -101,29 +61,28 @@ def generate_texts(
     )
     _check_turns(sample, len(labels))
     earlier = encode_missing_texts(store, encoder, progress=progress)
-    job = _Job(store, encoder, writer, config)
-    with progress("writing texts", total=len(sample), unit="texts") as bar:
-        for requests, present in missing_requests(
-            store, sample, writer, seed=config.seed, batch_texts=config.batch_texts
-        ):
-            bar.advance(present)
-            job.run(requests, bar)
-    present = len(sample) - job.written - job.repeated - job.rejected
-    if job.rejected and not job.written and not present:
+    if isinstance(writer, ConversationWriter):
+        done = write_conversations(store, encoder, writer, sample, config, progress=progress)
+    else:
+        done = _write_batches(store, encoder, writer, sample, config, progress=progress)
+    if not done.written and not done.present and done.rejected + done.rejected_earlier:
         raise TextError(
-            f"none of {len(sample):,} texts is usable ({job.last_reason}): see the table "
+            f"none of {len(sample):,} texts is usable ({done.last_reason}): see the table "
             "'rejects', or use another writer"
         )
     return GenerateSummary(
         requested=len(sample),
-        present=present,
-        written=job.written,
-        repeated=job.repeated,
-        rejected=job.rejected,
+        present=done.present,
+        written=done.written,
+        repeated=done.repeated,
+        rejected=done.rejected,
         encoded_earlier=earlier,
         combinations=len(sample.label_ids),
         balance=sample.balance(),
         encoder_id=encoder.info.encoder_id,
+        reduced=done.reduced,
+        rejected_earlier=done.rejected_earlier,
+        rejects=done.rejects,
     )
 
 
@@ -143,6 +102,32 @@ def _check_turns(sample: CombinationSample, label_count: int) -> None:
         )
 
 
+def _write_batches(
+    store: Store,
+    encoder: Encoder,
+    writer: TextWriter,
+    sample: CombinationSample,
+    config: GenerateConfig,
+    *,
+    progress: Progress,
+) -> Outcome:
+    """Texts of a writer whose texts do not depend on each other."""
+    job = _Job(store, encoder, writer, config)
+    with progress("writing texts", total=len(sample), unit="texts") as bar:
+        for requests, present in missing_requests(
+            store, sample, writer, seed=config.seed, batch_texts=config.batch_texts
+        ):
+            bar.advance(present)
+            job.run(requests, bar)
+    return Outcome(
+        present=len(sample) - job.written - job.repeated - job.rejected,
+        written=job.written,
+        repeated=job.repeated,
+        rejects=dict(job.rejects),
+        last_reason=job.last_reason,
+    )
+
+
 class _Job:
     """Turns requests into rows, a batch at a time, and counts what became of them."""
 
@@ -150,8 +135,13 @@ class _Job:
         self, store: Store, encoder: Encoder, writer: TextWriter, config: GenerateConfig
     ) -> None:
         self._store, self._encoder, self._writer, self._config = store, encoder, writer, config
-        self.written = self.repeated = self.rejected = 0
+        self.written = self.repeated = 0
+        self.rejects: Counter[str] = Counter()
         self.last_reason = ""
+
+    @property
+    def rejected(self) -> int:
+        return self.rejects.total()
 
     def run(self, requests: Sequence[TextRequest], bar: ProgressBar) -> None:
         """Write, check, retry, encode and append one batch."""
@@ -217,14 +207,9 @@ class _Job:
                 for r, reason, detail in rejects
             ],
         )
-        self.rejected += len(rejects)
+        self.rejects.update(reason for _, reason, _ in rejects)
         self.last_reason = rejects[-1][1]
-        limit = self._config.max_rejects
-        if limit is not None and self.rejected > limit:
-            raise TextError(
-                f"{self.rejected:,} texts rejected, more than the {limit:,} allowed (last: "
-                f"{self.last_reason}): see the table 'rejects'; good texts are kept"
-            )
+        check_rejects(self.rejected, self._config.max_rejects, self.last_reason)
 
 
 def _again(request: TextRequest, reason: str) -> TextRequest:

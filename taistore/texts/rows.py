@@ -74,10 +74,14 @@ def write_texts(
     by_combination = {row.combination_id: list(row.label_ids) for row in ordered}
     ids, label_ids = list(by_combination), list(by_combination.values())
     store.append("combinations", {"combination_id": ids, "label_ids": label_ids})
-    columns = store.schema("texts").names
-    written = store.append("texts", {c: [getattr(row, c) for row in ordered] for c in columns})
+    written = store.append("texts", text_columns(store, ordered))
     _write_vectors(store, encoder, ordered, bar)
     return written
+
+
+def text_columns(store: Store, rows: Sequence[TextRow]) -> dict[str, list[Any]]:
+    """The rows as columns of the table ``texts``."""
+    return {name: [getattr(row, name) for row in rows] for name in store.schema("texts").names}
 
 
 def encode_missing_texts(

@@ -87,7 +87,7 @@ def render_short(nouns: Sequence[Noun], *, attempt: int, turn: int = 0) -> str:
     """The ``attempt``-th shorter wording (from 1), ever plainer; turns differ where they can."""
     wordings = patterns.SHORT[min(attempt, len(patterns.SHORT)) - 1]
     ordered = Random(turn).sample(nouns, len(nouns)) if turn else nouns
-    all_ = _join([n.one for n in ordered])
+    all_ = join_phrases([n.one for n in ordered])
     return wordings[turn % len(wordings)].format(all=all_, names=_names(ordered))
 
 
@@ -142,10 +142,11 @@ def _list(phrases: Sequence[Phrase], random: Random) -> Phrase:
         return Phrase("", False)
     # "there is a dog and two cats" agrees with the nearest word only in speech.
     plural = len(phrases) > 1 or phrases[0].plural
-    return Phrase(_join([p.text for p in phrases], comma=random.random() < 0.3), plural)
+    return Phrase(join_phrases([p.text for p in phrases], comma=random.random() < 0.3), plural)
 
 
-def _join(texts: Sequence[str], *, comma: bool = False) -> str:
+def join_phrases(texts: Sequence[str], *, comma: bool = False) -> str:
+    """ "a dog", "a dog and a bus", "a dog, a bus and stairs"; ``comma``: one before "and"."""
     if len(texts) < 2:
         return "".join(texts)
     last = ", and " if comma and len(texts) > 2 else " and "
@@ -165,10 +166,7 @@ class TemplateWriter:
 
     def __init__(self, labels: LabelSet) -> None:
         found = NounFilter(labels)
-        self._nouns = [
-            n.as_named(name) if _meets_another(n, name, i, found) else n
-            for i, (name, n) in enumerate(label_nouns(labels))
-        ]
+        self._nouns = clear_nouns(labels, found)
         self.fragments = ALL_FRAGMENTS.without(found.mentions)
 
     def write(self, requests: Sequence[TextRequest]) -> list[WrittenText]:
@@ -181,6 +179,14 @@ class TemplateWriter:
             return render_short(nouns, attempt=request.attempt, turn=request.turn)
         seed = f"{request.seed}:{request.combination_id}:{request.attempt}"
         return render(nouns, turn=request.turn, seed=seed, fragments=self.fragments)
+
+
+def clear_nouns(labels: LabelSet, found: NounFilter) -> list[Noun]:
+    """Every label as a noun, in ``label_id`` order, in no form that names another label."""
+    return [
+        n.as_named(name) if _meets_another(n, name, i, found) else n
+        for i, (name, n) in enumerate(label_nouns(labels))
+    ]
 
 
 def _meets_another(n: Noun, name: str, label_id: int, found: NounFilter) -> bool:

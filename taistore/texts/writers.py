@@ -1,11 +1,11 @@
 """What a text writer is: it puts label combinations into words, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Retry = Literal["", "shorter", "different"]
-"""Why a text is asked for again: the last one was too long, or the combination has it already."""
+Retry = Literal["", "shorter", "different", "again"]
+"""Why a text is asked for again: the last was too long, the combination has it, it was no good."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +16,9 @@ class TextRequest:
     conversation * n + n - 1`` (n texts per combination) belong to one conversation, so that a
     chat model may be asked for "another, different caption". ``attempt`` > 0 asks once more for a
     text that was not usable, ``retry`` says why. ``instruction`` names the writer's instruction.
+
+    For writers that hold conversations: ``request_id`` comes back with the answer, ``earlier`` are
+    the texts of this conversation so far and ``last`` is the text that was not usable.
     """
 
     combination_id: int
@@ -26,19 +29,27 @@ class TextRequest:
     instruction: str = ""
     attempt: int = 0
     retry: Retry = ""
+    request_id: str = ""
+    earlier: tuple[str, ...] = ()
+    last: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenText:
-    """The answer to one request: a text, or ``None`` with the reason kept in ``rejects``."""
+    """The answer to one request: a text, or ``None`` with the reason kept in ``rejects``.
+
+    ``truncated``: the writer had to stop in the middle.
+    """
 
     request: TextRequest
     text: str | None
     reason: str = ""
+    detail: str = ""
+    truncated: bool = False
 
 
 class TextWriter(Protocol):
-    """Turns requests into texts; ``template`` now, language models later."""
+    """Turns requests into texts: by patterns, or by a language model in conversations."""
 
     @property
     def name(self) -> str:
@@ -55,10 +66,9 @@ class TextWriter(Protocol):
         """Names of the instructions that conversations take turns with; at least one."""
         ...
 
-    def write(self, requests: Sequence[TextRequest]) -> list[WrittenText]:
-        """One answer per request, in their order.
+    def write(self, requests: Sequence[TextRequest]) -> Iterable[WrittenText]:
+        """One answer per request, in any order, each as soon as it is there.
 
-        First attempts of one conversation come in one batch, turns ascending. A writer never
-        raises for a single text: it answers ``text=None`` with a reason.
+        A writer never raises for a single text: it answers ``text=None`` with a reason.
         """
         ...

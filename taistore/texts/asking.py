@@ -1,0 +1,93 @@
+"""Keeps a text writer busy in threads of its own while the job checks and stores its answers."""
+
+import queue
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from taistore.texts.writers import TextRequest, TextWriter, WrittenText
+
+
+class _WaveDone:
+    """A writer has answered everything that it was given in one call."""
+
+
+class Asker:
+    """Gives waves of requests to a writer; a context manager that leaves no wave behind.
+
+    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits, so
+    that neither a slow answer nor a commit leaves the model without work. A writer that is not
+    safe in several threads takes one lane.
+    """
+
+    def __init__(self, writer: TextWriter, *, lanes: int = 1) -> None:
+        self._writer = writer
+        self._waves: queue.SimpleQueue[Sequence[TextRequest] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[WrittenText | _WaveDone | BaseException]
+        self._answers = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._lanes = lanes
+        self._under_way = 0
+        # Daemons: a model that never answers must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._lane, name=f"writer-{i}", daemon=True)
+            for i in range(lanes)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._stopped.set()
+        for _ in self._threads:
+            self._waves.put(None)
+
+    def ask_ready(self, ready: list[TextRequest], *, limit: int) -> None:
+        """Give as many waves of ``ready`` as pay now, and take their requests out of it.
+
+        ``limit`` bounds the requests under way. A lane without work gets whatever is ready; the
+        wave that waits must be a full one, or a batch engine would alternate full and tiny ones.
+        """
+        full = -(-limit // (self._lanes + 1))
+        while ready and (
+            self._under_way < self._lanes or (self._under_way == self._lanes and len(ready) >= full)
+        ):
+            self._under_way += 1
+            self._waves.put(ready[:full])
+            del ready[:full]
+
+    def next(self, timeout: float) -> WrittenText | None:
+        """The next answer, or None where a wave has ended or ``timeout`` seconds have passed.
+
+        Raises what the writer raised.
+        """
+        try:
+            answer = self._answers.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, _WaveDone):
+            self._under_way -= 1
+            return None
+        return answer
+
+    def _lane(self) -> None:
+        try:
+            while (wave := self._waves.get()) is not None and not self._stopped.is_set():
+                for answer in self._writer.write(wave):
+                    self._answers.put(answer)
+                    if self._stopped.is_set():
+                        return
+                self._answers.put(_WaveDone())
+        except BaseException as error:
+            self._answers.put(error)

@@ -1,0 +1,104 @@
+"""What ``generate-texts`` is asked to do, and what it reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from taistore.errors import TextError
+from taistore.texts.audit import LOST, Lost
+from taistore.texts.sampling import DEFAULT_SIZES, DEFAULT_TEXTS_PER_COMBINATION, Balance
+
+JOB = "generate-texts"
+REPEATED = "repeated"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateConfig:
+    """What to generate; raising ``count`` later keeps every text that is there.
+
+    ``sizes`` maps labels per combination to their relative frequency; every label occurs in at
+    least ``min_per_label`` texts. A text that is too long or repeats another of its combination is
+    asked for up to ``attempts`` times. ``max_rejects`` stops the job once more texts are rejected.
+
+    For texts by a language model: ``lost_labels`` says what becomes of a caption that does not
+    mention all its labels: it is kept for those that it mentions ("reduce"), written again and in
+    the end reduced ("retry"), or rejected ("drop"). ``retry_rejects`` asks again for what an
+    earlier run rejected. ``concurrent`` combinations are under way at once; rows are committed by
+    ``commit_rows``, or after ``commit_seconds`` where there are fewer.
+    """
+
+    count: int
+    sizes: Mapping[int, float] = field(default_factory=lambda: dict(DEFAULT_SIZES))
+    texts_per_combination: int = DEFAULT_TEXTS_PER_COMBINATION
+    min_per_label: int = 1
+    seed: int = 0
+    writer: str = "template"
+    attempts: int = 4
+    batch_texts: int = 4096
+    max_rejects: int | None = None
+    lost_labels: Lost = "reduce"
+    retry_rejects: bool = False
+    concurrent: int = 1024
+    commit_rows: int = 512
+    commit_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "batch_texts", "concurrent", "commit_rows"):
+            if getattr(self, name) < 1:
+                raise TextError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.lost_labels not in LOST:
+            raise TextError(
+                f"lost_labels is {self.lost_labels!r}: it must be one of {', '.join(LOST)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateSummary:
+    """What a run did.
+
+    ``requested`` = ``present`` + ``written`` + ``repeated`` + ``rejected`` + ``rejected_earlier``;
+    ``repeated`` template texts were still equal to another of their combination after all
+    attempts; ``rejected_earlier`` were set aside by an earlier run and not asked for again;
+    ``rejects`` counts those of this run by reason. ``reduced`` of the written texts are kept for
+    fewer labels than they were asked for. ``encoded_earlier`` texts were in the store without a
+    vector of this encoder.
+    """
+
+    requested: int
+    present: int
+    written: int
+    repeated: int
+    rejected: int
+    encoded_earlier: int
+    combinations: int
+    balance: Balance
+    encoder_id: str
+    reduced: int = 0
+    rejected_earlier: int = 0
+    rejects: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of a sample's texts; the fields are those of :class:`GenerateSummary`."""
+
+    present: int
+    written: int
+    rejects: Mapping[str, int]
+    last_reason: str
+    repeated: int = 0
+    reduced: int = 0
+    rejected_earlier: int = 0
+
+    @property
+    def rejected(self) -> int:
+        """How many were rejected, for whatever reason."""
+        return sum(self.rejects.values())
+
+
+def check_rejects(rejected: int, limit: int | None, last_reason: str) -> None:
+    """Raise :class:`TextError` where more texts were rejected than ``max_rejects`` allows."""
+    if limit is not None and rejected > limit:
+        raise TextError(
+            f"{rejected:,} texts rejected, more than the {limit:,} allowed (last: "
+            f"{last_reason}): see the table 'rejects'; good texts are kept"
+        )

@@ -1,0 +1,38 @@
+"""Run by test_conversation_kill.py in a process of its own: write captions until it is killed."""
+
+import sys
+from pathlib import Path
+
+from taistore.labels import Label, LabelSet
+from taistore.store.store import Store
+from taistore.texts.conversation import ConversationWriter
+from taistore.texts.instructions import load_instructions
+from taistore.texts.job import GenerateConfig, generate_texts
+from taistore.texts.requests import Sampling
+from tests.fakes import COLOURS, ColourEncoder
+from tests.texts.talking import TalkingEngine
+
+LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
+CONFIG = GenerateConfig(
+    count=180, texts_per_combination=3, concurrent=8, commit_rows=8, lost_labels="reduce"
+)
+
+
+def write(store: Store, *, seconds: float = 0.0, lanes: int = 1) -> None:
+    """The job of this test: small commits, so that a kill falls into one of them."""
+    with TalkingEngine(seconds=seconds) as engine:
+        writer = ConversationWriter(
+            engine,
+            LABELS,
+            name="openai",
+            prompts=load_instructions("paper"),
+            sampling=Sampling(),
+            lanes=lanes,
+        )
+        generate_texts(store, ColourEncoder(), CONFIG, writer=writer)
+
+
+if __name__ == "__main__":
+    opened = Store.open(Path(sys.argv[1]))
+    print("ready", flush=True)  # noqa: T201
+    write(opened, seconds=0.004, lanes=2)
