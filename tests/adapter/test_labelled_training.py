@@ -11,7 +11,7 @@ import torch
 from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.known import KNOWN
-from taistore.adapter.preparation import Preparation
+from taistore.adapter.preparation import UNLABELLED_FROM, Preparation, default_shift
 from taistore.adapter.training import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store
@@ -198,3 +198,11 @@ def test_unlabelled_images_help_where_the_modalities_differ(store: Store) -> Non
         return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
 
     assert error("neighbours") < 0.9 * error("none")
+
+
+def test_few_images_move_nothing_by_default(store: Store) -> None:
+    assert default_shift(store, ENCODER_ID, TrainConfig()).shift == "none"
+    add_images(store, count=UNLABELLED_FROM - 60, first=5000)
+    assert default_shift(store, ENCODER_ID, TrainConfig()).shift == "neighbours"
+    plain = TrainConfig(task="pll", shift="plain")
+    assert default_shift(store, ENCODER_ID, plain) == plain

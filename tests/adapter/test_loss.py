@@ -105,3 +105,26 @@ def test_a_batch_of_unknown_cells_alone_moves_nothing() -> None:
     assert logits.grad is not None
     assert not logits.grad.any()
     assert bce_value(logits.detach(), nothing, nothing) == 0
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_row_weights_multiply_the_cells_of_their_row(partial: bool) -> None:
+    torch.manual_seed(0)
+    truth = torch.randint(-1 if partial else 0, 2, (7, 5))
+    logits = torch.randn(7, 5, requires_grad=True)
+    weights_B = torch.rand(7)
+    positives, absent = ((truth == v).view(-1).nonzero()[:, 0] for v in (1, 0))
+    known = (truth >= 0).float()
+    dense = (
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, (truth == 1).float(), weight=known * weights_B[:, None], reduction="sum"
+        )
+        / known.sum()
+    )
+    (expected,) = torch.autograd.grad(dense, logits)
+    negatives = absent if partial else None
+    torch.autograd.backward(sparse_bce(logits, positives, negatives, row_weights=weights_B))
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, expected)
+    value = bce_value(logits.detach(), positives, negatives, row_weights=weights_B)
+    assert value == pytest.approx(float(dense.detach()), rel=1e-5)
