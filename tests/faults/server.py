@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -205,7 +206,13 @@ class FaultServer:
     ``requests`` keeps what came in, ``most_at_once`` how many were under way at the same time.
     """
 
-    def __init__(self, behaviour: Behaviour, *, listing: Behaviour | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        listing: Behaviour | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         models = json.dumps({"object": "list", "data": [{"id": MODEL}]}).encode()
         self.behaviour = behaviour
         self.listing = listing or raw(models)
@@ -214,6 +221,9 @@ class FaultServer:
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._server = _Server(type("_Handler", (_Handler,), {"faults": self}))
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -221,7 +231,7 @@ class FaultServer:
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def connections(self) -> int:

@@ -1,9 +1,13 @@
 """The chat engine against a server that fails in every way; real sockets, short waits."""
 
 import logging
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -377,3 +381,48 @@ def test_redirects_do_not_carry_the_key_away(monkeypatch: pytest.MonkeyPatch) ->
         with FaultServer(away) as server, pytest.raises(TextError, match="redirects"):
             ask(server, requests(1))
         assert thief.connections == 0
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 with its key, in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the program openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    return both
+
+
+def test_https_is_as_well_bounded_and_aborted(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with FaultServer(poisoned("poison", trickle, echo()), tls=context) as server:
+        replies = ask(server, requests(20), concurrency=2, retries=0)
+        assert all(reply.text for reply in replies.values())
+        assert server.connections <= 3
+        poison = requests(1, said="poison")
+        assert ask(server, poison, timeout=0.3, retries=0)["r0"].reason == "timeout"
+        started = time.monotonic()
+        with OpenAIEngine(server.url, concurrency=2, timeout=30) as engine:
+            mixed = [*requests(1), *requests(5, said="poison")[1:]]
+            assert next(engine.chat(mixed)).text
+        assert time.monotonic() - started < 3
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with (
+        FaultServer(echo(), tls=context) as server,
+        pytest.raises(TextError, match=r"no language model answers.*certificate"),
+    ):
+        ask(server, requests(1))
