@@ -72,6 +72,11 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     help="What the images' loss counts beside the texts'.  [default: 1]",
 )
 @click.option(
+    "--text-weights",
+    metavar="W",
+    help="What a text counts by its writer, such as openai=3,template=0.5; others count 1.",
+)
+@click.option(
     "--network",
     type=click.Choice(["residual", "paper"]),
     default="residual",

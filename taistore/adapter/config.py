@@ -55,6 +55,10 @@ class TrainConfig:
     in 25 images, 20 to 100). A step takes ``batch`` texts and ``image_batch`` images; the images
     are perturbed with ``image_radius`` and their loss is weighted with ``image_weight``.
 
+    ``text_weights`` says what a text counts in the loss by its writer, such as ``{"openai": 3}`` or
+    ``"openai=3,captions=0.5"``, kept in the second form; others count 1, and those at 0 are left
+    out. The mean is made 1, so that the loss stays as large.
+
     Raises :class:`TrainingError` naming a field, its value and what is allowed.
     """
 
@@ -82,6 +86,7 @@ class TrainConfig:
     image_radius: str | float = "auto"
     image_batch: int = 64
     image_weight: float = 1.0
+    text_weights: str | Mapping[str, float] = ""
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
@@ -103,6 +108,9 @@ class TrainConfig:
         _number("known", self.known, "above 0 and at most 1", 0 < self.known <= 1)
         _number("pseudo_counts", self.pseudo_counts, "at least 0", self.pseudo_counts >= 0)
         _number("image_weight", self.image_weight, "above 0", self.image_weight > 0)
+        weights = _writer_weights(self.text_weights)
+        canonical = ",".join(f"{name}={weights[name]:g}" for name in sorted(weights))
+        object.__setattr__(self, "text_weights", canonical)
         self._check_task()
         self.text_radius(1.0)
         self.image_radius_at(1.0)
@@ -122,6 +130,11 @@ class TrainConfig:
             raise TrainingError(
                 f"known {self.known:g} is for task pll, not {self.task}: leave it out"
             )
+
+    @property
+    def writer_weights(self) -> dict[str, float]:
+        """What a text counts, by writer; empty where all count the same."""
+        return _writer_weights(self.text_weights)
 
     @property
     def uses_images(self) -> bool:
@@ -187,3 +200,25 @@ def _whole(name: str, value: object, *, low: int) -> None:
 def _number(name: str, value: float, allowed: str, fits: bool) -> None:
     if not (fits and math.isfinite(value)):
         raise TrainingError(f"{name} {value!r} is not allowed: give a number {allowed}")
+
+
+def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
+    if isinstance(given, str):
+        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
+        named = {name.strip(): value.strip() for name, _, value in pairs}
+    else:
+        pairs, named = [], {str(name): str(value) for name, value in given.items()}
+    weights: dict[str, float] = {}
+    for name, value in named.items():
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            weights[name] = math.nan
+        if not name or not (0 <= weights[name] < math.inf):
+            raise TrainingError(
+                f"text_weights {given!r} is not allowed: give writers with a number from 0 on, "
+                "such as openai=3,template=1"
+            )
+    if len(pairs) > len(named):
+        raise TrainingError(f"text_weights {given!r} names a writer twice: name each once")
+    return weights

@@ -198,15 +198,26 @@ class TrainingJob:
         negatives_Q = batch.negatives
         if negatives_Q is not None:
             negatives_Q = negatives_Q.to(self.device, non_blocking=True)
+        row_weights = batch.row_weights
+        if row_weights is not None:
+            row_weights = row_weights.to(self.device, non_blocking=True)
         bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits_BN = self.network(vectors_BD, self.generator)
         torch.autograd.backward(
-            sparse_bce(logits_BN, positives_P, negatives_Q, weight=batch.weight)
+            sparse_bce(
+                logits_BN,
+                positives_P,
+                negatives_Q,
+                weight=batch.weight,
+                row_weights=row_weights,
+            )
         )
         if not value:
             return math.nan
-        return batch.weight * bce_value(logits_BN.detach(), positives_P, negatives_Q)
+        return batch.weight * bce_value(
+            logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights
+        )
 
     def _record(self, status: str, metrics: dict[str, float]) -> None:
         record(

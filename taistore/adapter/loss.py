@@ -17,7 +17,7 @@ class _SparseBCE(torch.autograd.Function):
         logits_BN: torch.Tensor,
         positives_P: torch.Tensor,
         negatives_Q: torch.Tensor | None,
-        scale: float,
+        scale: float | torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(logits_BN, positives_P, negatives_Q)
         ctx.scale = scale
@@ -46,6 +46,7 @@ def sparse_bce(
     negatives_Q: torch.Tensor | None = None,
     *,
     weight: float = 1.0,
+    row_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """A zero to call ``backward`` on: gradients of Eq. 3, mean over known cells, times ``weight``.
 
@@ -53,25 +54,42 @@ def sparse_bce(
     every positive, each once, ``negatives_Q`` the same of the known negatives. None: every cell
     that is not positive is negative. Cells in neither are unknown and get no gradient. The
     gradients equal those of ``binary_cross_entropy_with_logits`` with a dense target (and the
-    known cells as its weight); the returned value is 0.
+    known cells as its weight); the returned value is 0. ``row_weights`` [B], where given, multiply
+    the cells of each row.
     """
-    cells = _cells(logits_BN, positives_P, negatives_Q)
-    result: torch.Tensor = _SparseBCE.apply(logits_BN, positives_P, negatives_Q, weight / cells)
+    scale: float | torch.Tensor = weight / _cells(logits_BN, positives_P, negatives_Q)
+    if row_weights is not None:
+        scale = scale * row_weights[:, None]
+    result: torch.Tensor = _SparseBCE.apply(logits_BN, positives_P, negatives_Q, scale)
     return result
 
 
 def bce_value(
-    logits_BN: torch.Tensor, positives_P: torch.Tensor, negatives_Q: torch.Tensor | None = None
+    logits_BN: torch.Tensor,
+    positives_P: torch.Tensor,
+    negatives_Q: torch.Tensor | None = None,
+    *,
+    row_weights: torch.Tensor | None = None,
 ) -> float:
     """The loss of Eq. 3, mean over the known cells, without a dense target."""
     # -log(1 - sigmoid(z)) = softplus(z); a positive label costs softplus(-z) = softplus(z) - z.
     with torch.no_grad():
         logits = logits_BN.view(-1)
         positive_P = logits[positives_P].float()
+
+        def weighed(cost_C: torch.Tensor, cells_C: torch.Tensor) -> torch.Tensor:
+            if row_weights is None:
+                return cost_C
+            return cost_C * row_weights[cells_C // logits_BN.shape[1]]
+
         if negatives_Q is None:
-            total = F.softplus(logits_BN.float()).sum() - positive_P.sum()
+            cost_BN = F.softplus(logits_BN.float())
+            if row_weights is not None:
+                cost_BN *= row_weights[:, None]
+            total = cost_BN.sum() - weighed(positive_P, positives_P).sum()
         else:
-            total = F.softplus(logits[negatives_Q].float()).sum() + F.softplus(-positive_P).sum()
+            total = weighed(F.softplus(logits[negatives_Q].float()), negatives_Q).sum()
+            total = total + weighed(F.softplus(-positive_P), positives_P).sum()
         return float(total / _cells(logits_BN, positives_P, negatives_Q))
 
 

@@ -7,6 +7,7 @@ sees what it began with.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.known import describe_known, known_labels, read_known, save_known
 from taistore.adapter.sources import MixedSource, Source, TextSource, image_stream, text_stream
+from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.errors import TrainingError
 from taistore.geometry.centroids import (
     CombinationCentroids,
@@ -100,10 +102,18 @@ class Preparation:
                 self.encoder_id,
                 batch=self.config.batch,
                 seed=self.config.seed,
+                positions=None if self._weights is None else self._weights.positions,
                 version=self._version("text_vectors"),
             )
         except (ValueError, OSError) as error:
             raise self._gone("text_vectors") from error
+
+    @cached_property
+    def _weights(self) -> TextWeights | None:
+        weights = self.config.writer_weights
+        if not weights:
+            return None
+        return text_weights(self.store, self.encoder_id, weights, versions=self.versions)
 
     def images(self) -> VectorStream | None:
         """The labelled images, where the loss takes any."""
@@ -183,7 +193,11 @@ class Preparation:
     ) -> Source:
         """The steps of the run; ``start`` holds the radii that its configuration came to."""
         text_source = TextSource(
-            texts, labels=len(self.store.labels), radius=start["radius"], shift=shift
+            texts,
+            labels=len(self.store.labels),
+            radius=start["radius"],
+            shift=shift,
+            weights=self._weights,
         )
         if images is None or self.known is None:
             return text_source

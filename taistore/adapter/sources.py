@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
 from taistore.store.partial_labels import PartialLabels, Ragged
@@ -23,7 +24,8 @@ class TrainingBatch(NamedTuple):
     """Vectors [B, D] float32 of one kind; positives int64 [P] as ``row * N + label``.
 
     ``negatives`` int64 [Q] are the known ones, None where every other cell is negative. ``radius``
-    is in the unit of the vectors, ``weight`` what the loss of this batch counts.
+    is in the unit of the vectors, ``weight`` what the loss of this batch counts, ``row_weights``
+    float32 [B] what each row's counts in it, None where all count the same.
     """
 
     vectors: torch.Tensor
@@ -31,6 +33,7 @@ class TrainingBatch(NamedTuple):
     radius: float
     negatives: torch.Tensor | None = None
     weight: float = 1.0
+    row_weights: torch.Tensor | None = None
 
 
 Step = tuple[TrainingBatch, ...]
@@ -60,15 +63,25 @@ class Source(Protocol):
 
 
 class TextSource:
-    """The text vectors of one encoder, all with one radius, shifted where there is a shift."""
+    """The text vectors of one encoder, all with one radius, shifted where there is a shift.
+
+    ``weights`` say what the texts of each writer count in the loss.
+    """
 
     def __init__(
-        self, stream: VectorStream, *, labels: int, radius: float, shift: Shift | None = None
+        self,
+        stream: VectorStream,
+        *,
+        labels: int,
+        radius: float,
+        shift: Shift | None = None,
+        weights: TextWeights | None = None,
     ) -> None:
         self._stream = stream
         self._labels = labels
         self._radius = radius
         self._shift = shift
+        self._weights = weights
 
     @property
     def batches_per_epoch(self) -> int:
@@ -94,8 +107,12 @@ class TextSource:
         if self._shift is not None:
             vectors_BD += torch.from_numpy(self._shift.offsets(batch.keys))
         rows_P = np.repeat(np.arange(len(batch.counts)), batch.counts)
+        weights = self._weights
         return TrainingBatch(
-            vectors_BD, torch.from_numpy(rows_P * self._labels + batch.label_ids), self._radius
+            vectors_BD,
+            torch.from_numpy(rows_P * self._labels + batch.label_ids),
+            self._radius,
+            row_weights=None if weights is None else torch.from_numpy(weights.take(batch.rows)),
         )
 
 
@@ -183,10 +200,18 @@ def _negatives(found: PartialLabels) -> NDArray[np.int64]:
 
 
 def text_stream(
-    store: Store, encoder_id: str, *, batch: int, seed: int, version: int | None = None
+    store: Store,
+    encoder_id: str,
+    *,
+    batch: int,
+    seed: int,
+    positions: NDArray[np.int64] | None = None,
+    version: int | None = None,
 ) -> VectorStream:
-    """The text vectors of an encoder, shuffled."""
-    return VectorStream(store, encoder_id, batch_rows=batch, seed=seed, version=version)
+    """The text vectors of an encoder, or those at ``positions``, shuffled."""
+    return VectorStream(
+        store, encoder_id, batch_rows=batch, seed=seed, positions=positions, version=version
+    )
 
 
 def image_stream(

@@ -29,13 +29,15 @@ _NON_FINITE = np.uint16(0x7C00)
 class VectorBatch(NamedTuple):
     """Vectors [B, D] float16, positives per row [B] and their label ids [P], row after row.
 
-    ``keys`` [B]: what the table holds in its key column, such as combination ids.
+    ``keys`` [B]: what the table holds in its key column, such as combination ids. ``rows`` [B]:
+    each one's number in the stream, from 0 on, the same in every epoch.
     """
 
     vectors: NDArray[np.float16]
     counts: NDArray[np.int64]
     label_ids: NDArray[np.int32]
     keys: NDArray[Any]
+    rows: NDArray[np.int64]
 
 
 class VectorSummary(NamedTuple):
@@ -141,7 +143,7 @@ class VectorStream:
         order = self._random(epoch).permutation(self.rows)
         for low in range(start * self._batch_rows, self.rows, self._batch_rows):
             rows = order[low : low + self._batch_rows]
-            yield self._batch(vectors_BD[rows], keys_B[rows])
+            yield self._batch(rows, vectors_BD[rows], keys_B[rows])
 
     # --- a table that does not ---------------------------------------------------------------
 
@@ -162,8 +164,7 @@ class VectorStream:
             buffer.fill(blocks, self._read_block)
             if not buffer.rows:
                 return
-            _, vectors_BD, keys_B = buffer.draw(self._batch_rows, random)
-            yield self._batch(vectors_BD, keys_B)
+            yield self._batch(*buffer.draw(self._batch_rows, random))
 
     def _block_order(self, random: np.random.Generator) -> NDArray[np.int64]:
         return random.permutation(-(-self.rows // self._block_rows))
@@ -212,9 +213,11 @@ class VectorStream:
             )
         return vectors_BD, keys.to_numpy()
 
-    def _batch(self, vectors_BD: NDArray[np.float16], keys_B: NDArray[Any]) -> VectorBatch:
+    def _batch(
+        self, rows_B: NDArray[np.int64], vectors_BD: NDArray[np.float16], keys_B: NDArray[Any]
+    ) -> VectorBatch:
         try:
-            return VectorBatch(vectors_BD, *self._positives(keys_B), keys_B)
+            return VectorBatch(vectors_BD, *self._positives(keys_B), keys_B, rows_B)
         except KeyError as error:
             raise StoreError(f"{self._uri}: table {self.name!r}: {error.args[0]}") from None
 
