@@ -14,6 +14,7 @@ COMMANDS = (
     "init",
     "generate-texts",
     "ingest-texts",
+    "texts audit",
     "ingest-images",
     "ingest-vectors",
     "centroids",
@@ -29,7 +30,11 @@ COMMANDS = (
     "doctor",
     "demo",
 )
-"""Every command, in the order in which a job uses them; ``a-b`` lives in ``a_b.py``."""
+"""Every command, in the order in which a job uses them; ``a-b`` lives in ``a_b.py``, ``a b`` is
+one of the group in ``a.py``."""
+
+NAMES = tuple(dict.fromkeys(name.split()[0] for name in COMMANDS))
+"""Commands and groups of them."""
 
 
 class TaistoreGroup(click.Group):
@@ -40,11 +45,11 @@ class TaistoreGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a job."""
-        return list(COMMANDS)
+        return list(NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command object of a module of this package, or None."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in NAMES:
             return None
         module = importlib.import_module(f"taistore_cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command

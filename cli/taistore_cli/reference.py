@@ -23,18 +23,31 @@ def reference() -> str:
     sections = [HEADING, _section(main, "taistore", None)]
     with click.Context(main, info_name="taistore", **main.context_settings) as parent:
         for name in COMMANDS:
-            command = main.get_command(parent, name)
-            assert command is not None, name
-            sections.append(_section(command, name, parent))
+            sections.append(_section(*_found(main, name.split(), parent), title=name))
     return "\n".join(sections)
 
 
-def _section(command: click.Command, name: str, parent: click.Context | None) -> str:
+def _found(
+    group: click.Group, words: list[str], parent: click.Context
+) -> tuple[click.Command, str, click.Context]:
+    """A command by its words, with the context of the group that holds it."""
+    command = group.get_command(parent, words[0])
+    assert command is not None, words
+    if len(words) == 1:
+        return command, words[0], parent
+    assert isinstance(command, click.Group), words
+    inner = click.Context(command, info_name=words[0], parent=parent, **main.context_settings)
+    return _found(command, words[1:], inner)
+
+
+def _section(
+    command: click.Command, name: str, parent: click.Context | None, *, title: str = ""
+) -> str:
     context = click.Context(
         command, info_name=name, parent=parent, terminal_width=WIDTH, **main.context_settings
     )
-    title = name if parent is None else f"taistore {name}"
-    return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
+    heading = f"taistore {title}".strip()
+    return f"## {heading}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
 if __name__ == "__main__":

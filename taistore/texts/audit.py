@@ -65,10 +65,10 @@ class Verdict:
 class Audit:
     """Checks captions against a label set; made once, for any number of captions.
 
-    ``limit`` measures a caption against the encoder's context, e.g. ``lambda text:
-    text_lengths(encoder, [text])[0]``; without it none is too long. ``lost`` says what becomes of
-    a caption that lost some of its labels: "reduce" keeps it for those that it mentions, "retry"
-    has it written again, "drop" gives it up. One that lost all is never usable.
+    ``limit`` measures a caption against the encoder's context, as
+    :func:`taistore.texts.length.length_check` does; without it none is too long. ``lost`` says what
+    becomes of a caption that lost some of its labels: "reduce" keeps it for those that it mentions,
+    "retry" has it written again, "drop" gives it up. One that lost all is never usable.
     """
 
     def __init__(
@@ -126,6 +126,10 @@ class Audit:
         found = self._filter.find(text, asked=frozenset(label_ids), everyday=True).label_ids
         own = tuple(i for i in found if i in label_ids)
         return own, tuple(i for i in found if i not in label_ids)
+
+    def tokens(self, text: str) -> int | None:
+        """Tokens of a caption as the encoder counts them, None where no ``limit`` was given."""
+        return self._limit(text).tokens if self._limit else None
 
     def _names(self, label_id: int) -> tuple[str, ...]:
         label = self._labels[label_id]

@@ -1,6 +1,6 @@
 """Token lengths against an encoder's context: what does not fit is told apart, never cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from taistore.encoders.protocol import Encoder
@@ -41,3 +41,8 @@ def text_lengths(encoder: Encoder, texts: Sequence[str]) -> list[Length]:
     """The length of every text, before any cut."""
     limit = text_limit(encoder)
     return [Length(tokens, limit) for tokens in encoder.count_tokens(texts)]
+
+
+def length_check(encoder: Encoder) -> Callable[[str], Length]:
+    """What measures one text after another."""
+    return lambda text: text_lengths(encoder, [text])[0]
