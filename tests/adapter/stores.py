@@ -19,7 +19,7 @@ def encoder_info(encoder_id: str = ENCODER_ID, dim: int = 16) -> EncoderInfo:
     """An encoder that exists in name only."""
     return EncoderInfo(
         encoder_id=encoder_id,
-        spec="random",
+        spec="vectors:random",
         library="test",
         model="random",
         weights="none",
@@ -50,7 +50,7 @@ def text_store(
 
     Vectors hold their row number nowhere; pass ``vectors_MD`` where a test needs to tell rows.
     """
-    store = Store.create(path, label_set(labels), default_encoder="random")
+    store = Store.create(path, label_set(labels), default_encoder="vectors:random")
     store.register_encoder(encoder_info(dim=dim))
     random = np.random.default_rng(3)
     prompts_ND = prompt_vectors(labels, dim)

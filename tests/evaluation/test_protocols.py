@@ -31,7 +31,7 @@ def vectors(count: int) -> NDArray[np.float32]:
 def store_of(path: Path, names: list[str], rows: list[dict[str, Any]]) -> Store:
     """A store of random vectors with these labels and images, and the run "run"."""
     labels = LabelSet(Label(f"k{n}", name) for n, name in enumerate(names))
-    store = Store.create(path, labels, default_encoder="random")
+    store = Store.create(path, labels, default_encoder="vectors:random")
     store.register_encoder(encoder_info(dim=DIM))
     blank = {
         "uri": "/x.jpg",

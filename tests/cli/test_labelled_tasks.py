@@ -1,0 +1,107 @@
+"""``train --task fsl`` and ``pll`` through the command line: what they print, what they refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from taistore.store.store import Store
+from taistore.texts.prompts import PROMPT_KIND, all_label_prompts, prompts_digest
+from taistore_cli.main import main
+from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
+
+FAST = ("--epochs", "1", "--batch", "16")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Texts, forty labelled images to train on and twenty to test on; prompts are there."""
+    store = text_store(tmp_path / "store", rows=60)
+    add_images(store, count=40)
+    add_images(store, count=20, split="test", first=500)
+    keep_prompts(store)
+    return store
+
+
+def keep_prompts(store: Store) -> None:
+    """The labels' vectors, so that no encoder needs to be loaded."""
+    digests = [prompts_digest(prompts) for prompts in all_label_prompts(store.labels)]
+    rows = {
+        "kind": [PROMPT_KIND] * len(digests),
+        "id": list(range(len(digests))),
+        "count": [1] * len(digests),
+        "source": digests,
+        "vector": list(prompt_vectors(len(digests))),
+    }
+    store.append("centroids", rows, encoder_id=ENCODER_ID)
+
+
+def run(store: Store, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--store", store.uri])
+
+
+def trained(store: Store, *arguments: str) -> dict[str, Any]:
+    result = run(store, "train", *FAST, *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def refused(store: Store, *arguments: str) -> str:
+    result = run(store, "train", *FAST, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_few_shots(store: Store) -> None:
+    found = trained(store, "--task", "fsl", "--shots", "2", "--shot-seed", "3")
+    assert found["run_id"].startswith("fsl-")
+    assert (found["config"]["shots"], found["config"]["shot_seed"]) == (2, 3)
+    assert 0 < found["known"]["images"] <= 12
+    ladder = json.loads(run(store, "evaluate", found["run_id"], "--json").stdout)["ladder"]
+    assert ladder["adapter"]["mAP"] > 50
+
+
+def test_partial_labels(store: Store) -> None:
+    found = trained(store, "--task", "pll", "--known", "0.3", "--mask-seed", "7")
+    known = found["known"]
+    assert known["images"] == 40
+    assert 0.2 < known["known_cells"] / (40 * 6) < 0.4
+    every = trained(store, "--task", "pll")
+    assert every["known"]["known_cells"] == 40 * 6
+
+
+def test_people_are_told_what_it_learnt_from(store: Store) -> None:
+    result = run(store, "train", *FAST, "--task", "pll", "--known", "0.5")
+    assert "learnt from" in result.stdout
+    assert "texts shifted by" in result.stdout
+
+
+def test_the_papers_form_can_be_named(store: Store) -> None:
+    config = trained(store, "--task", "pll", "--network", "paper", "--hidden", "8")["config"]
+    assert (config["shift"], config["learn_from"]) == ("plain", "texts")
+    config = trained(store, "--task", "pll", "--shift", "plain", "--learn-from", "texts")["config"]
+    assert (config["network"], config["shift"]) == ("residual", "plain")
+
+
+def test_bad_requests_are_one_line(store: Store) -> None:
+    assert "needs shots" in refused(store, "--task", "fsl")
+    assert "60 shots, but no label has more than" in refused(
+        store, "--task", "fsl", "--shots", "60"
+    )
+    assert "is for task fsl" in refused(store, "--task", "pll", "--shots", "2")
+    assert "is for task pll" in refused(store, "--task", "zsl", "--known", "0.5")
+    assert "no images (splits: 'test', 'train')" in refused(
+        store, "--task", "pll", "--split", "val"
+    )
+    assert "image_radius 'big'" in refused(store, "--task", "pll", "--image-radius", "big")
+
+
+def test_images_of_which_nothing_is_known(store: Store) -> None:
+    rows = [row for batch in store.scan("images") for row in batch.to_pylist()]
+    blank = {"positives": [], "negatives": [], "complete": False, "combination_id": None}
+    store.upsert("images", [{**row, **blank} for row in rows])
+    assert "no image is known to show any label" in refused(store, "--task", "pll")
