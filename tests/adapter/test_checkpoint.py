@@ -82,7 +82,7 @@ def test_other_labels_and_encoders_are_refused(store: Store, run: Path, tmp_path
     with pytest.raises(TrainingError, match="6 labels that are not the 5 of"):
         adapter.check_fits(other, ENCODER_ID)
     other.register_encoder(encoder_info("another_16"))
-    with pytest.raises(TrainingError, match="was trained for the encoder 'random'"):
+    with pytest.raises(TrainingError, match="was trained for the encoder 'vectors:random'"):
         adapter.check_fits(other, "another_16")
 
 
