@@ -1,10 +1,11 @@
 """``taistore generate-texts``: captions for combinations of labels, with their vectors."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore_cli.model_options import ModelOptions, model_options
 from taistore_cli.opening import label_prompts, open_encoder, open_store, tidy
 from taistore_cli.options import (
     common_options,
@@ -15,6 +16,10 @@ from taistore_cli.options import (
     store_option,
 )
 from taistore_cli.output import Output
+
+if TYPE_CHECKING:
+    from taistore.texts.dealing import Combinations
+    from taistore.texts.generation import GenerateSummary
 
 
 @click.command()
@@ -27,10 +32,19 @@ from taistore_cli.output import Output
 )
 @click.option(
     "--writer",
-    type=click.Choice(["template"]),
+    type=click.Choice(["template", "openai", "vllm"]),
     default="template",
     show_default=True,
-    help="What writes the captions.",
+    help="What writes the captions: patterns, a model behind an OpenAI-compatible server, or a "
+    "model in this process.",
+)
+@click.option(
+    "--combinations",
+    type=click.Choice(["balanced", "uniform", "plausible"]),
+    default="balanced",
+    show_default=True,
+    help="Which labels meet in a caption: each label as often, each combination as often (the "
+    "paper), or labels that go together in the labelled training images, else by their names.",
 )
 @click.option(
     "--max-labels",
@@ -53,6 +67,7 @@ from taistore_cli.output import Output
     help="Every label occurs in at least this many texts.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@model_options
 @encoder_option
 @store_option
 @device_option
@@ -63,10 +78,12 @@ def command(
     *,
     count: int,
     writer: str,
+    combinations: "Combinations",
     max_labels: int,
     texts_per_combination: int | None,
     min_per_label: int,
     seed: int,
+    model: ModelOptions,
     encoder_spec: str | None,
     store_uri: str,
     device: str,
@@ -77,29 +94,38 @@ def command(
     """Write captions for sampled combinations of labels and embed them.
 
     Run it again to continue, to add more texts (a larger --count) or the vectors of another
-    encoder for the texts that are there.
+    encoder for the texts that are there. Captions by a language model are audited; the key of a
+    server comes from the environment variable OPENAI_API_KEY alone.
 
     \b
     Example:
       taistore generate-texts --count 10000
+      taistore generate-texts --writer openai --base-url http://127.0.0.1:8000/v1
+      taistore generate-texts --writer vllm --model Qwen/Qwen2.5-7B-Instruct
     """
     from taistore.texts.job import GenerateConfig, generate_texts
 
+    model.check(writer)
     store = open_store(store_uri)
     chosen: dict[str, Any] = {}
     if texts_per_combination is not None:
         chosen["texts_per_combination"] = texts_per_combination
     config = GenerateConfig(
         count=count,
+        combinations=combinations,
         sizes=dict.fromkeys(range(1, min(max_labels, len(store.labels)) + 1), 1.0),
         min_per_label=min_per_label,
         seed=seed,
         writer=writer,
         max_rejects=max_rejects,
+        **model.config(),
         **chosen,
     )
-    encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-    summary = generate_texts(store, encoder, config, progress=out.progress)
+    # The writer first: a server that is not there should not cost the loading of an encoder, and
+    # vLLM wants its share of the GPU's memory while that is free.
+    with model.open_writer(writer, store.labels, out) as chat_writer:
+        encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
+        summary = generate_texts(store, encoder, config, writer=chat_writer, progress=out.progress)
     label_prompts(store, encoder.info, device=device, precision=precision, out=out, encoder=encoder)
     tidy(store, out)
     balance = summary.balance
@@ -107,8 +133,27 @@ def command(
         asdict(summary),
         f"{summary.requested:,} texts for {summary.combinations:,} combinations: "
         f"{summary.written:,} written, {summary.present:,} were there, "
-        f"{summary.repeated:,} repeated, {summary.rejected:,} rejected\n"
+        f"{summary.repeated:,} repeated, {summary.rejected:,} rejected"
+        f"{_rejects(summary)}\n"
         f"texts per label: {balance.minimum:,} to {balance.maximum:,}, mean {balance.mean:,.1f}, "
         f"deviation {balance.deviation:.1f}\n"
         "next: taistore train --task zsl",
     )
+
+
+def _rejects(summary: "GenerateSummary") -> str:
+    """What is missing and why, and what was kept for fewer labels; empty where all is well."""
+    parts = []
+    if summary.rejects:
+        counts = sorted(summary.rejects.items(), key=lambda item: -item[1])
+        parts.append(" (" + ", ".join(f"{count:,} {reason}" for reason, count in counts) + ")")
+    if summary.rejected_earlier:
+        parts.append(
+            f"\n{summary.rejected_earlier:,} rejected earlier and not asked for again: "
+            "--retry-rejects does"
+        )
+    if summary.reduced:
+        parts.append(f"\n{summary.reduced:,} kept for fewer labels than they were asked for")
+    if any(reason.startswith("unanswered:") for reason in summary.rejects):
+        parts.append("\nwithout an answer: the same command asks for those again")
+    return "".join(parts)

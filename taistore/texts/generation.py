@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from taistore.errors import TextError
 from taistore.texts.audit import LOST, Lost
+from taistore.texts.dealing import Combinations
 from taistore.texts.sampling import DEFAULT_SIZES, DEFAULT_TEXTS_PER_COMBINATION, Balance
 
 JOB = "generate-texts"
@@ -15,6 +16,8 @@ REPEATED = "repeated"
 class GenerateConfig:
     """What to generate; raising ``count`` later keeps every text that is there.
 
+    ``combinations`` says which labels are put together, as in :func:`sample_combinations`;
+    "plausible" ones follow the store's labelled training images as they are when the job starts.
     ``sizes`` maps labels per combination to their relative frequency; every label occurs in at
     least ``min_per_label`` texts. A text that is too long or repeats another of its combination is
     asked for up to ``attempts`` times. ``max_rejects`` stops the job once more texts are rejected.
@@ -31,6 +34,7 @@ class GenerateConfig:
     texts_per_combination: int = DEFAULT_TEXTS_PER_COMBINATION
     min_per_label: int = 1
     seed: int = 0
+    combinations: Combinations = "balanced"
     writer: str = "template"
     attempts: int = 4
     batch_texts: int = 4096

@@ -51,6 +51,11 @@ def generate_texts(
     labels = store.labels
     text_limit(encoder)
     writer = writer or make_writer(config.writer, labels)
+    affinity = None
+    if config.combinations == "plausible":
+        from taistore.texts.affinity import store_affinity
+
+        affinity = store_affinity(store, encoder)
     sample = sample_combinations(
         labels,
         count=config.count,
@@ -58,6 +63,8 @@ def generate_texts(
         texts_per_combination=config.texts_per_combination,
         min_per_label=config.min_per_label,
         seed=config.seed,
+        combinations=config.combinations,
+        affinity=affinity,
     )
     _check_turns(sample, len(labels))
     earlier = encode_missing_texts(store, encoder, progress=progress)
@@ -89,7 +96,10 @@ def generate_texts(
 def make_writer(name: str, labels: LabelSet) -> TextWriter:
     """A writer by name; raises :class:`TextError` naming those that there are."""
     if name not in WRITERS:
-        raise TextError(f"no text writer {name!r}: there are {', '.join(sorted(WRITERS))}")
+        raise TextError(
+            f"no text writer {name!r}: there are {', '.join(sorted(WRITERS))}, and for language "
+            "models a ConversationWriter is given"
+        )
     return WRITERS[name](labels)
 
 
