@@ -266,7 +266,9 @@ def _place(
     free = {curve.field, curve.lines, *REPEATS}
     if all(other[name] == value for name, value in config.items() if name not in free):
         return _VALUES.get(curve.field, _plain)(store, row, other[curve.field])
-    without = curve.task is not None and other["task"] == "zsl"
+    without = (
+        curve.task is not None and other["task"] == "zsl" and other.get("shift", "none") == "none"
+    )
     if without and all(other[name] == config[name] for name in SHARED):
         return 0.0
     return None
