@@ -297,14 +297,20 @@ def test_leaving_early_ends_what_is_under_way() -> None:
     with FaultServer(first(1, echo(), stall)) as server:
         started = time.monotonic()
         with OpenAIEngine(server.url, concurrency=4, timeout=30) as engine:
-            assert next(engine.chat(requests(50))).text
+            # Kept, so that it is the engine's end that stops the workers, not the iterator's.
+            replies = engine.chat(requests(50))
+            assert next(replies).text
         assert time.monotonic() - started < 2
+    with pytest.raises(RuntimeError, match="not open"):
+        next(replies)
 
 
 def test_a_call_left_early_leaves_the_engine_usable() -> None:
     with FaultServer(echo(0.01)) as server, OpenAIEngine(server.url, concurrency=2) as engine:
-        assert next(engine.chat(requests(50))).text
+        assert next(engine.chat(requests(16))).text
         assert len(list(engine.chat(requests(5)))) == 5
+        # What was already on its way, and no more of those that nobody waits for.
+        assert len(server.requests) <= 5 + 2 * 2
     with pytest.raises(RuntimeError, match="not open"):
         next(engine.chat(requests(1)))
 

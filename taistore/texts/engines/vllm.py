@@ -15,6 +15,11 @@ from taistore.texts.chat import ChatReply, ChatRequest
 BATCH = 2048
 """Requests per call of vLLM, which fills its batch from them as others end."""
 
+TEMPLATE_TOKENS = 512
+"""More than a chat template adds. A token has a byte or more, so that most prompts fit for certain
+and need not be counted; should one slip through, it still costs only itself.
+"""
+
 NO_THINKING = {"enable_thinking": False}
 """For chat templates that know the word; a caption needs no reasoning, and it would fill the bound.
 """
@@ -78,6 +83,11 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         self._vllm = require("vllm", extra="vllm", purpose="writing captions with vLLM")
+        platforms = require("vllm.platforms", extra="vllm", purpose="writing captions with vLLM")
+        if platforms.current_platform.is_cpu():
+            # Seeded requests whose prompt is read in pieces stop vLLM on a CPU (seen in 0.32: "CPU
+            # Generator does not use offset").
+            self._options["enable_chunked_prefill"] = False
         try:
             self._llm = self._vllm.LLM(model=self._name, **self._options)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -121,6 +131,9 @@ class VllmEngine:
 
     def _problem(self, request: ChatRequest) -> ChatReply | None:
         """Why vLLM would refuse this request: it raises for the whole call, not for one."""
+        said = sum(len(turn.content.encode()) for turn in request.messages)
+        if said + TEMPLATE_TOKENS < self._longest:
+            return None
         try:
             tokens = len(
                 self._llm.get_tokenizer().apply_chat_template(
