@@ -106,6 +106,8 @@ def loops(text: str) -> bool:
     (True, False)
     """
     words = tokens(text)
+    if len(set(words)) == len(words):
+        return False
     for size in range(1, _LOOP_WORDS + 1):
         run = longest = 0
         for i in range(size, len(words)):
@@ -128,11 +130,14 @@ def foreign(text: str, names: list[str]) -> bool:
     """
     named = {word for name in names for word in tokens(name)}
     words = [word for word in tokens(text) if word not in named]
-    letters = [c for word in words for c in word if c.isalpha()]
-    strange = sum(not ("a" <= c <= "z" or "\u00c0" <= c <= "\u024f") for c in letters)
-    if strange > 0.1 * len(letters):
-        return True
+    if not text.isascii():
+        letters = [c for word in words for c in word if c.isalpha()]
+        strange = sum(not ("a" <= c <= "z" or "\u00c0" <= c <= "\u024f") for c in letters)
+        if strange > 0.1 * len(letters):
+            return True
     english = sum(word in _ENGLISH for word in words)
     other = sum(word in _ELSEWHERE and word not in _ENGLISH for word in words)
-    accents = sum(not c.isascii() for c in text if c.isalpha())
-    return (other >= 2 and other > english) or (english == 0 and accents >= 2 and len(words) >= 4)
+    if other >= 2 and other > english:
+        return True
+    accents = sum(not c.isascii() and c.isalpha() for c in text) if not english else 0
+    return accents >= 2 and len(words) >= 4
