@@ -65,6 +65,11 @@ class Asker:
             self._waves.put(ready[:full])
             del ready[:full]
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no answer waits to be taken."""
+        return self._answers.empty()
+
     def next(self, timeout: float) -> WrittenText | None:
         """The next answer, or None where a wave has ended or ``timeout`` seconds have passed.
 

@@ -9,7 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
+
+import numpy as np
 
 from taistore.encoders.protocol import Encoder
 from taistore.progress import ProgressBar
@@ -19,10 +22,13 @@ from taistore.texts.conversation import ConversationWriter
 from taistore.texts.generation import JOB, REPEATED, GenerateConfig
 from taistore.texts.length import text_lengths
 from taistore.texts.requests import combination_of, key_of
-from taistore.texts.rows import TextRow, text_columns, text_id, write_texts
+from taistore.texts.rows import TextRow, Vector, text_columns, text_id, write_texts
 from taistore.texts.writers import TextRequest
 
 DETAIL_CHARACTERS = 500
+ENCODE_ROWS = 32
+"""So few that a model's next requests are not kept waiting for long."""
+
 COMMIT_SHARE = 0.05
 """Most of a job's time that small commits may take; slow models fill batches slowly."""
 
@@ -62,6 +68,7 @@ class Commits:
         self._config, self._wanted, self._bar = config, wanted, bar
         self._accepted: list[Accepted] = []
         self._rejected: list[Rejected] = []
+        self._encoded: dict[str, Vector] = {}
         self._reduced: set[str] = set()
         self._first = self._seconds = 0.0
         self.present = wanted.present
@@ -90,6 +97,18 @@ class Commits:
             self.rejects[outcome.reason] += 1
             self.last_reason = outcome.reason
 
+    def encode_some(self) -> bool:
+        """Encode a few of the texts that wait, while nobody waits for us; False where none is left.
+
+        In the caller's thread: tokenizers are not safe in several, and the audit counts tokens.
+        """
+        left = islice((a.text for a in self._accepted if a.text not in self._encoded), ENCODE_ROWS)
+        texts = list(dict.fromkeys(left))
+        if texts:
+            vectors_TD = self._encoder.encode_texts(texts).astype(np.float16)
+            self._encoded.update(zip(texts, vectors_TD, strict=True))
+        return bool(texts)
+
     def seconds_left(self) -> float:
         """Seconds until a flush is due: 0 where it is, infinite where nothing waits."""
         waiting = len(self._accepted) + len(self._rejected)
@@ -114,7 +133,8 @@ class Commits:
             self._store.reject(
                 JOB, [(k, r, d[:DETAIL_CHARACTERS]) for k, r, d in (*rejected, *repeats)]
             )
-        write_texts(self._store, self._encoder, settled.new)
+        write_texts(self._store, self._encoder, settled.new, encoded=self._encoded)
+        self._encoded = {}
         if settled.better:
             self._store.upsert("texts", text_columns(self._store, settled.better))
         back = [key for key in map(_key, settled.kept) if self._wanted.was_set_aside(key)]

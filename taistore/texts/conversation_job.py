@@ -132,9 +132,10 @@ class _Schedule:
         """Until every text of every combination is written or given up."""
         while self._admit():
             self._asker.ask_ready(self._ready, limit=self._config.concurrent)
-            answer = self._asker.next(min(self._commits.seconds_left(), _PATIENCE))
-            if answer is not None:
-                self._resolve(answer)
+            if not (self._asker.quiet and self._commits.encode_some()):
+                answer = self._asker.next(min(self._commits.seconds_left(), _PATIENCE))
+                if answer is not None:
+                    self._resolve(answer)
             if not self._commits.seconds_left():
                 self._commits.flush()
                 check_rejects(

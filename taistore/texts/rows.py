@@ -5,7 +5,7 @@ which :func:`encode_missing_texts` finds, and never a vector without its text.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from taistore.texts.length import TOO_LONG, text_lengths
 ENCODE_JOB = "encode-texts"
 _ENCODE_ROWS = 512
 _COMMIT_ROWS = 4096
+
+Vector = NDArray[np.float16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +67,17 @@ def text_id(text: str, combination_id: int) -> str:
 
 
 def write_texts(
-    store: Store, encoder: Encoder, rows: Sequence[TextRow], *, bar: ProgressBar | None = None
+    store: Store,
+    encoder: Encoder,
+    rows: Sequence[TextRow],
+    *,
+    bar: ProgressBar | None = None,
+    encoded: Mapping[str, Vector] | None = None,
 ) -> int:
-    """Encode and append the rows, sorted by combination; returns how many texts were new."""
+    """Encode and append the rows, sorted by combination; returns how many texts were new.
+
+    ``encoded`` holds vectors [D] of texts that this encoder has seen already.
+    """
     if not rows:
         return 0
     ordered = sorted(rows, key=lambda row: (row.combination_id, row.turn, row.text_id))
@@ -75,7 +85,7 @@ def write_texts(
     ids, label_ids = list(by_combination), list(by_combination.values())
     store.append("combinations", {"combination_id": ids, "label_ids": label_ids})
     written = store.append("texts", text_columns(store, ordered))
-    _write_vectors(store, encoder, ordered, bar)
+    _write_vectors(store, encoder, ordered, bar, encoded)
     return written
 
 
@@ -135,20 +145,22 @@ def _write_vectors(
     encoder: Encoder,
     texts: "Sequence[TextRow | _Pending]",
     bar: ProgressBar | None,
+    encoded: Mapping[str, Vector] | None = None,
 ) -> None:
     if not texts:
         return
-    blocks = []
-    for start in range(0, len(texts), _ENCODE_ROWS):
-        block = [row.text for row in texts[start : start + _ENCODE_ROWS]]
-        blocks.append(encoder.encode_texts(block).astype(np.float16))
+    vectors = dict(encoded or {})
+    left = [row.text for row in texts if row.text not in vectors]
+    for start in range(0, len(left), _ENCODE_ROWS):
+        block = left[start : start + _ENCODE_ROWS]
+        vectors.update(zip(block, encoder.encode_texts(block).astype(np.float16), strict=True))
         if bar is not None:
             bar.advance(len(block))
     rows = pa.table(
         {
             "text_id": [row.text_id for row in texts],
             "combination_id": [row.combination_id for row in texts],
-            "vector": vector_column(np.concatenate(blocks)),
+            "vector": vector_column(np.stack([vectors[row.text] for row in texts])),
         }
     )
     store.append("text_vectors", rows, encoder_id=encoder.info.encoder_id)
