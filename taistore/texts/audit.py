@@ -146,7 +146,9 @@ class Audit:
             if truncated and raw.strip():
                 return TRUNCATED, f"no whole sentence: {quoted}"
             spoken = without_reasoning(raw)
-            return (TALK, quoted) if any(c.isalpha() for c in spoken) else (EMPTY, quoted)
+            if not any(map(str.isalpha, spoken)):
+                return EMPTY, quoted
+            return ECHO if echoes(spoken, names, instruction) else TALK, quoted
         if not any(c.isalnum() for c in text):
             return EMPTY, quoted
         if refusal(text):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from taistore.texts.refusals import refusal
 
@@ -39,7 +40,7 @@ _NOUN = (
 )
 _LABEL = re.compile(
     rf"^(?:(?:the|my|your|a|one|another|possible|revised|new|final|short(?:er)?|image|photo|"
-    rf"picture|concise|different|sample|example|generated|alternative|updated|natural)\s+){{0,4}}"
+    rf"picture|concise|different|original|sample|example|generated|alternative|updated|natural)\s+){{0,4}}"
     rf"(?:{_NOUN}|image|photo|assistant|ai|bot|model|user|human)"
     rf"\s*(?:#?\s*\d{{1,3}}|[ivx]{{1,4}}|[a-d])?\s*(?:is|could be|would be|might be|reads)?\s*"
     rf"(?::|=>|->|\u2192|\s[-\u2013\u2014](?=\s))\s*",
@@ -67,7 +68,7 @@ _NOTE = re.compile(
     r"|[(\[]?\bword count:?\s*\d+[)\]]?|[-\u2013\u2014]\s*\d+ words)[.\s]*$",
     re.I,
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)]*\s+(?=\S)")
+_SENTENCE_END = re.compile(r"[.!?\u2026][\"'\u201d\u2019\u00bb\u203a\u300d*)]*\s+(?=\S)")
 _TALK = re.compile(
     r"^[\"'(\[*]*(?:"
     r"(?:p\.?s\.?|note|notes|explanation|reason(?:ing)?|rationale|disclaimer|tip|word count)\s*:"
@@ -90,6 +91,7 @@ _TALK = re.compile(
     r")",
     re.I,
 )
+_ABOUT_WORDS = re.compile(r"\b(?:sentences?|captions?|captioned)\b", re.I)
 _QUOTES = {
     '"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb",
     "\u201e": "\u201c", "\u201d": "\u201d", "\u2019": "\u2019", "\u300c": "\u300d", "`": "`",
@@ -128,18 +130,23 @@ def whole_sentences(text: str) -> str:
 
 def talks(sentence: str) -> bool:
     """Whether a sentence speaks to the user, about the answer, instead of about an image."""
-    return _TALK.match(sentence) is not None or refusal(sentence)
+    about_words = _ABOUT_WORDS.search(sentence) is not None
+    return about_words or _TALK.match(sentence) is not None or refusal(sentence)
 
 
 def sentences(line: str) -> list[str]:
     """The sentences of a line."""
-    return _SENTENCE_END.split(line)
+    ends = [match.end() for match in _SENTENCE_END.finditer(line)]
+    return [line[a:b].strip() for a, b in pairwise([0, *ends, len(line)])]
 
 
 def _captions(text: str) -> Iterator[str]:
-    for line in _joined(_json_captions(text) or _FENCE.sub("", text).splitlines()):
-        bare = _settled(line, _stripped)
-        if any(map(str.isalpha, bare)) and not _RULE.match(bare):
+    lines = list(_joined(_json_captions(text) or _FENCE.sub("", text).splitlines()))
+    for place, line in enumerate(lines, start=1):
+        bare = _settled(line, _spoken_about)
+        # "In a sentence, I would say:" announces the lines below it.
+        announces = bare.endswith(":") and place < len(lines)
+        if any(map(str.isalpha, bare)) and not _RULE.match(bare) and not announces:
             yield bare
 
 
@@ -184,18 +191,23 @@ def _stripped(line: str) -> str:
     for lead in (_OPENER, _PREAMBLE, _LABEL):
         line = lead.sub("", line)
     line = _NOTE.sub("", line)
-    return _without_talk(_without_quotes(line.strip(" *_#|\\").strip()))
+    return _without_quotes(line.strip(" *_#|\\").strip())
+
+
+def _spoken_about(line: str) -> str:
+    # What is said about a caption shows only when nothing is around it any more.
+    return _without_talk(_settled(line, _stripped))
 
 
 def _without_talk(line: str) -> str:
     parts = sentences(line)
-    kept = [part for part in parts if not talks(part)]
-    if len(kept) == len(parts):
+    # A sentence that is talk in front and a caption behind is unwrapped in the next round.
+    talk = [talks(part) and talks(_settled(part, _stripped)) for part in parts]
+    if not any(talk):
         return line
-    first = next((i for i, part in enumerate(parts) if not talks(part)), len(parts))
-    rest = parts[first:]
-    end = next((i for i, part in enumerate(rest) if talks(part)), len(rest))
-    return " ".join(rest[:end])
+    first = talk.index(False) if False in talk else len(parts)
+    end = talk.index(True, first) if True in talk[first:] else len(parts)
+    return " ".join(parts[first:end])
 
 
 def _without_quotes(line: str) -> str:

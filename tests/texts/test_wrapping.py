@@ -115,3 +115,19 @@ def test_whole_sentences() -> None:
     assert whole_sentences("A dog. A cat in the") == "A dog."
     assert whole_sentences("A dog in the") == ""
     assert whole_sentences('"A dog." A') == '"A dog."'
+
+
+@pytest.mark.parametrize(
+    ("raw", "caption"),
+    [
+        ('In a sentence, I would create:\n\n"A bird on a branch."', "A bird on a branch."),
+        ("The image is a bird, and you could say:\n\nA bird on a branch.", "A bird on a branch."),
+        ("I'm glad you've found it! This hot dog is huge.", "This hot dog is huge."),
+        ('The sentence is: "A car on a road."', "A car on a road."),
+        ("The image is a car.", "The image is a car."),
+        ("A train - a symbol of endurance.", "A train - a symbol of endurance."),
+        ('The image below shows the word "car" used to create a sentence.', ""),
+    ],
+)
+def test_answers_that_a_small_model_gave(raw: str, caption: str) -> None:
+    assert unwrap(raw) == caption
