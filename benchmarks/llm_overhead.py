@@ -1,12 +1,14 @@
 """How near does taistore come to the language model's server alone? Goal: 0.95 of its captions/s.
 
-    python -m benchmarks.llm_overhead                  # echo server, 50 to 200 ms an answer
+    python -m benchmarks.llm_overhead                  # echo server, engine and job
     python -m benchmarks.llm_overhead --real           # and the small real model on loopback
 
 The bare client has as many threads, each with one kept connection, that send the same requests and
-parse the answers as JSON: nothing is checked, retried or given back in between. Both work in turn
-within one run, the order changing every round, so that a busy machine disturbs both alike. Servers
-run in processes of their own.
+parse the answers as JSON: nothing is checked, retried or given back in between. "Engine" is
+``OpenAIEngine``, "job" all of ``generate-texts`` into a fresh store: sampling, conversations,
+audit, commits, and vectors by the small encoder of the tests, since a real encoder's time is its
+own. All work in turn within one run, the order changing every round, so that a busy machine
+disturbs all alike. Servers run in processes of their own.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +26,18 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.report import Table, write_report
+from taistore.labels import Label, LabelSet
+from taistore.store.store import Store
 from taistore.texts.chat import ChatRequest, Message
+from taistore.texts.conversation import ConversationWriter
 from taistore.texts.engines.completions import request_body
 from taistore.texts.engines.llama_server import local_server
 from taistore.texts.engines.openai import OpenAIEngine
+from taistore.texts.generation import GenerateConfig
+from taistore.texts.instructions import load_instructions
+from taistore.texts.job import generate_texts
+from taistore.texts.requests import Sampling
+from tests.fakes import ColourEncoder
 
 EXAMPLES = (
     ("a cat, a chair", "A cat sleeps on a wooden chair by the window."),
@@ -37,7 +48,7 @@ THINGS = ("dog", "sofa", "bicycle", "train", "bird", "boat", "chair", "horse", "
 
 
 class Cost(NamedTuple):
-    """Seconds of one round, and of this process's CPU in it."""
+    """Seconds a caption in one round, and of this process's CPU."""
 
     wall: float
     cpu: float
@@ -46,26 +57,33 @@ class Cost(NamedTuple):
 def main() -> None:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", type=float, nargs="*", default=[0.05, 0.1, 0.2])
+    parser.add_argument("--latency", type=float, nargs="*", default=[0.05, 0.2])
     parser.add_argument("--concurrency", type=int, nargs="*", default=[8, 32])
     parser.add_argument("--seconds", type=float, default=4.0, help="of a round, about")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--job-seconds", type=float, default=30.0, help="of a whole job; 0: none")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--real", action="store_true", help="also the small real model")
     parser.add_argument("--real-count", type=int, default=32, help="captions a round")
     given = parser.parse_args()
     rows: list[tuple[object, ...]] = []
     for latency in given.latency:
         with echo_server(latency) as url:
-            for concurrency in given.concurrency:
-                count = int(given.seconds / latency * concurrency)
-                name = f"echo after {latency * 1000:.0f} ms"
-                rows += compare(name, url, count, concurrency, given.rounds)
+            name = f"echo after {latency * 1000:.0f} ms"
+            for at_once in given.concurrency:
+                count = int(given.seconds / latency * at_once)
+                rows += compare(name, url, count, at_once, given.rounds, which=("bare", "engine"))
+    if given.job_seconds:
+        with echo_server(0.1) as url:
+            count = int(given.job_seconds / 0.1 * 8)
+            rows += compare("echo after 100 ms", url, count, 8, given.rounds, which=("bare", "job"))
     if given.real:
         with local_server(slots=4) as url:
-            rows += compare("SmolLM2-135M, 1 thread", url, given.real_count, 4, given.rounds)
+            name = "SmolLM2-135M, 1 thread"
+            rows += compare(name, url, given.real_count, 4, given.rounds, which=("bare", "engine"))
     columns = (
         "server",
         "requests at once",
+        "captions a round",
         "",
         "captions/s",
         "client's CPU ms a caption",
@@ -76,7 +94,9 @@ def main() -> None:
         title="Chat engine against a bare client",
         text=(
             f"Median of {given.rounds} rounds in turn; the goal is 0.95 of the bare client's rate. "
-            "The bare client keeps as many connections and threads and only parses JSON."
+            "The bare client keeps as many connections and threads and only parses JSON. A job's "
+            "row holds its start, its end and its commits too: the longer it runs, the less they "
+            "weigh."
         ),
         tables=[Table(columns, rows)],
     )
@@ -84,9 +104,9 @@ def main() -> None:
 
 
 def compare(
-    name: str, url: str, count: int, concurrency: int, rounds: int
+    name: str, url: str, count: int, concurrency: int, rounds: int, *, which: Sequence[str]
 ) -> list[tuple[object, ...]]:
-    """The rows of one server: bare client and engine on the same requests."""
+    """The rows of one server: bare client and engine on the same requests, the job on its own."""
     requests = [_request(number) for number in range(count)]
     with OpenAIEngine(url, concurrency=concurrency) as engine:
         model = engine.model
@@ -97,25 +117,52 @@ def compare(
         def ours() -> int:
             return sum(reply.text is not None for reply in engine.chat(requests))
 
-        measured: dict[str, list[Cost]] = {"bare": [], "engine": []}
+        known: dict[str, Callable[[], int]] = {
+            "bare": bare,
+            "engine": ours,
+            "job": lambda: whole_job(engine, count, concurrency),
+        }
+        clients = [(key, known[key]) for key in which]
+        measured: dict[str, list[Cost]] = {key: [] for key, _ in clients}
         _timed(bare, count)
         for number in range(rounds):
-            pair = [("bare", bare), ("engine", ours)]
-            for key, client in pair if number % 2 else reversed(pair):
+            for key, client in clients if number % 2 else reversed(clients):
                 measured[key].append(_timed(client, count))
-    ratios = [b.wall / o.wall for b, o in zip(measured["bare"], measured["engine"], strict=True)]
-    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"
     return [
         (
             name,
             concurrency,
+            count,
             key,
-            count / statistics.median(cost.wall for cost in costs),
-            1000 * statistics.median(cost.cpu for cost in costs) / count,
-            spread if key == "engine" else 1,
+            1 / statistics.median(cost.wall for cost in costs),
+            1000 * statistics.median(cost.cpu for cost in costs),
+            _spread(measured["bare"], costs),
         )
         for key, costs in measured.items()
     ]
+
+
+def _spread(bare: Sequence[Cost], ours: Sequence[Cost]) -> str:
+    ratios = [b.wall / o.wall for b, o in zip(bare, ours, strict=True)]
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"
+
+
+def whole_job(engine: OpenAIEngine, count: int, concurrency: int) -> int:
+    """Generate ``count`` texts into a store of its own; returns how many were written."""
+    labels = LabelSet([Label(key=name, name=name) for name in THINGS])
+    writer = ConversationWriter(
+        engine,
+        labels,
+        name="openai",
+        prompts=load_instructions("few-shot"),
+        sampling=Sampling(max_tokens=30),
+        lanes=concurrency,
+    )
+    encoder = ColourEncoder(context_length=64)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.create(folder, labels, default_encoder=encoder.info.spec)
+        config = GenerateConfig(count=count, writer="openai")
+        return generate_texts(store, encoder, config, writer=writer).written
 
 
 def bare_client(url: str, model: str, requests: Sequence[ChatRequest], concurrency: int) -> int:
@@ -179,7 +226,7 @@ def _request(number: int) -> ChatRequest:
 def _timed(client: Callable[[], int], count: int) -> Cost:
     wall, cpu = time.perf_counter(), time.process_time()
     written = client()
-    cost = Cost(time.perf_counter() - wall, time.process_time() - cpu)
+    cost = Cost((time.perf_counter() - wall) / written, (time.process_time() - cpu) / written)
     # A few answers of a real model may be empty; more would make the rates incomparable.
     if written < 0.95 * count:
         raise SystemExit(f"only {written} of {count} requests were answered with a text")

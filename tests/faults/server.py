@@ -7,6 +7,7 @@ base URL and runs until its standard input ends.
 import argparse
 import hashlib
 import json
+import re
 import socket
 import ssl
 import sys
@@ -18,6 +19,11 @@ from typing import Any, Self
 
 Json = dict[str, Any]
 MODEL = "echo-1"
+WORDS = re.findall(
+    r"\w+",
+    "bright dark warm cold quiet busy narrow wide old new soft sharp near far low high round "
+    "square empty full clean dusty early late still windy plain fancy light heavy smooth rough",
+)
 
 
 class Exchange:
@@ -84,10 +90,10 @@ def completion(text: str | None, **message: object) -> bytes:
 
 
 def caption(body: Json) -> str:
-    """A caption that follows from the request alone: its last words and a number from its seed."""
+    """A caption that follows from the request alone: its last words, and others by its hash."""
     said = " ".join(str(body["messages"][-1]["content"]).split()[-12:])
-    number = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:6]
-    return f"Photo {number} of {said}"
+    number = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()
+    return f"Photo of {said}, {', '.join(WORDS[byte % len(WORDS)] for byte in number[:4])}"
 
 
 def echo(latency: float = 0.0, *, answer: Callable[[Json], str] = caption) -> Behaviour:
