@@ -66,7 +66,8 @@ def pairs_seen(store: Store) -> float:
     known = PartialLabels.read(store, split="test")
     there_IN = (known.truth(np.arange(len(known))) == 1).astype(np.int64)
     together_NN = there_IN.T @ there_IN
-    lists = [row for batch in store.scan("combinations") for row in batch["label_ids"].to_pylist()]
+    rows = [row for batch in store.scan("combinations") for row in batch.to_pylist()]
+    lists = [row["label_ids"] for row in rows]
     pairs = [(a, b) for own in lists for a in own for b in own if a < b]
     return float(np.mean([together_NN[a, b] > 0 for a, b in pairs]))
 

@@ -94,7 +94,7 @@ def _writers(
 
 
 def _ids(column: "pa.Array[Any]") -> NDArray[np.bytes_]:
-    return np.array([bytes.fromhex(i) for i in column.to_pylist()], dtype=_ID)
+    return np.array([bytes.fromhex(str(i)) for i in column.to_pylist()], dtype=_ID)
 
 
 def _by_text(
@@ -107,8 +107,8 @@ def _by_text(
     for batch in store.scan(
         "texts", columns=["text_id", "writer"], batch_rows=_SCAN_ROWS, version=version
     ):
-        writers = batch.column("writer").to_pylist()
-        names.extend(dict.fromkeys(str(writer) for writer in writers if writer not in names))
+        writers = [str(writer) for writer in batch.column("writer").to_pylist()]
+        names.extend(writer for writer in dict.fromkeys(writers) if writer not in names)
         if len(names) > _MOST:
             raise TrainingError(f"{store.uri}: over {_MOST - 1} writers: leave text_weights out")
         number = {name: code for code, name in enumerate(names)}

@@ -11,6 +11,7 @@ from taistore.adapter.sources import TextSource, text_stream
 from taistore.adapter.text_weights import text_weights
 from taistore.adapter.training import resume
 from taistore.errors import TrainingError
+from taistore.store.arrow import vector_array
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, text_store
 from tests.adapter.test_training import CONFIG, run
@@ -68,10 +69,8 @@ def test_a_weight_of_zero_leaves_the_texts_out(store: Store) -> None:
 def test_batches_carry_the_weight_of_each_text(store: Store, zero: str) -> None:
     wanted = {"openai": 3.0} | ({zero: 0.0} if zero else {})
     found = text_weights(store, ENCODER_ID, wanted, versions={})
-    vectors = np.concatenate(
-        [np.stack(batch.column("vector").to_numpy(zero_copy_only=False))
-         for batch in store.scan("text_vectors", encoder_id=ENCODER_ID)]
-    )  # fmt: skip
+    scanned = store.scan("text_vectors", encoder_id=ENCODER_ID)
+    vectors = np.concatenate([vector_array(batch.column("vector")) for batch in scanned])
     row_of = {vector.tobytes(): i for i, vector in enumerate(vectors.astype(np.float32))}
     stream = text_stream(store, ENCODER_ID, batch=32, seed=5, positions=found.positions)
     source = TextSource(stream, labels=6, radius=0.0, weights=found)

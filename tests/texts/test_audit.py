@@ -71,6 +71,7 @@ def test_reasons(raw: str, reason: str) -> None:
         "Great Danes are dogs that need a great sofa.",
         "You can see a dog on the sofa.",
         "dog on a sofa",
+        'The words "NO DOGS" are painted on a sofa.',
         "A dog sits on the sofa - the cat does not.",
     ],
 )
