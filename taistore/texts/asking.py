@@ -8,6 +8,12 @@ from typing import Self
 
 from taistore.texts.writers import TextRequest, TextWriter, WrittenText
 
+BATCH_WAVE = 512
+"""Requests of a call where there is one call at a time: the engine fills its batch from them."""
+
+LANE_WAVE = 2
+"""Requests of a call where there are several: few, so that the job decides what comes next."""
+
 
 class _WaveDone:
     """A writer has answered everything that it was given in one call."""
@@ -28,6 +34,7 @@ class Asker:
         self._answers = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._lanes = lanes
+        self._wave = BATCH_WAVE if lanes == 1 else LANE_WAVE
         self._under_way = 0
         # Daemons: a model that never answers must not keep the process from ending.
         self._threads = [
@@ -51,19 +58,19 @@ class Asker:
         for _ in self._threads:
             self._waves.put(None)
 
-    def ask_ready(self, ready: list[TextRequest], *, limit: int) -> None:
-        """Give as many waves of ``ready`` as pay now, and take their requests out of it.
+    def room(self, ready: int) -> int:
+        """How many of ``ready`` requests to ask now; 0: not yet.
 
-        ``limit`` bounds the requests under way. A lane without work gets whatever is ready; the
-        wave that waits must be a full one, or a batch engine would alternate full and tiny ones.
+        A lane without work gets whatever is ready; the wave that waits must be a full one, or a
+        batch engine would alternate full and tiny ones.
         """
-        full = -(-limit // (self._lanes + 1))
-        while ready and (
-            self._under_way < self._lanes or (self._under_way == self._lanes and len(ready) >= full)
-        ):
-            self._under_way += 1
-            self._waves.put(ready[:full])
-            del ready[:full]
+        spare = self._under_way == self._lanes and ready >= self._wave
+        return min(ready, self._wave) if self._under_way < self._lanes or spare else 0
+
+    def ask(self, wave: Sequence[TextRequest]) -> None:
+        """Give one wave; its answers come in any order, mixed with those of others."""
+        self._under_way += 1
+        self._waves.put(wave)
 
     @property
     def quiet(self) -> bool:

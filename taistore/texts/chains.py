@@ -33,6 +33,7 @@ class Chain:
         combination_id: int,
         label_ids: tuple[int, ...],
         *,
+        turns: int,
         due: Sequence[tuple[int, str]],
         written: dict[int, str],
         known: dict[str, None],
@@ -41,6 +42,7 @@ class Chain:
         self.combination_id = combination_id
         self.label_ids = label_ids
         self.known = known
+        self._turns = turns
         self._due = deque(due)
         self._written = written
         self._plan = plan
@@ -49,6 +51,11 @@ class Chain:
     def key(self) -> str:
         """The key of the text that is asked for now."""
         return self._due[0][1]
+
+    @property
+    def progress(self) -> float:
+        """How far this combination is: 0 at its first text, towards 1 at its last."""
+        return self._due[0][0] / self._turns
 
     def request(self) -> TextRequest | None:
         """The first attempt at the next text; None when all are done."""
@@ -155,11 +162,12 @@ class Wanted:
         return _contains(self._set_aside, key)
 
     def chains(self) -> Iterator[Chain]:
-        """Combinations with texts to write, in the sample's order; read in blocks."""
-        for start in range(0, len(self._ids), _BLOCK_COMBINATIONS):
-            yield from self._block(range(start, min(start + _BLOCK_COMBINATIONS, len(self._ids))))
+        """Combinations with texts to write, those with most texts first; read in blocks."""
+        order = np.argsort(-self._turns, kind="stable")
+        for start in range(0, len(order), _BLOCK_COMBINATIONS):
+            yield from self._block(order[start : start + _BLOCK_COMBINATIONS].tolist())
 
-    def _block(self, places: range) -> Iterator[Chain]:
+    def _block(self, places: Sequence[int]) -> Iterator[Chain]:
         keys = {c: self._plan.keys(self._ids[c], int(self._turns[c])) for c in places}
         due = {
             c: [(t, key) for t, key in enumerate(of) if not _contains(self._done, key)]
@@ -178,6 +186,7 @@ class Wanted:
             yield Chain(
                 combination_id,
                 self._sample.labels_of(c),
+                turns=len(keys[c]),
                 due=due[c],
                 written={turn_of[key]: text for key, text in texts if key in turn_of},
                 known=dict.fromkeys(text for _, text in texts),

@@ -1,5 +1,7 @@
 """Has a sample written in conversations: asks, audits, asks again, commits; resumable anywhere."""
 
+import heapq
+import itertools
 from collections.abc import Mapping
 
 from taistore.encoders.protocol import Encoder
@@ -126,12 +128,14 @@ class _Schedule:
         self._chains = wanted.chains()
         self._asker, self._judge, self._commits, self._config = asker, judge, commits, config
         self._active: dict[int, Chain] = {}
-        self._ready: list[TextRequest] = []
+        self._ready: list[tuple[float, int, TextRequest]] = []
+        self._serial = itertools.count()
 
     def run(self) -> None:
         """Until every text of every combination is written or given up."""
         while self._admit():
-            self._asker.ask_ready(self._ready, limit=self._config.concurrent)
+            while count := self._asker.room(len(self._ready)):
+                self._asker.ask([heapq.heappop(self._ready)[-1] for _ in range(count)])
             if not (self._asker.quiet and self._commits.encode_some()):
                 answer = self._asker.next(min(self._commits.seconds_left(), _PATIENCE))
                 if answer is not None:
@@ -155,7 +159,7 @@ class _Schedule:
         chain = self._active[answer.request.combination_id]
         outcome = self._judge.outcome(chain, answer)
         if isinstance(outcome, TextRequest):
-            self._ready.append(outcome)
+            self._put(chain, outcome)
             return
         whole = isinstance(outcome, Accepted) and outcome.label_ids == chain.label_ids
         chain.done(outcome.text if isinstance(outcome, Accepted) and whole else "")
@@ -167,4 +171,9 @@ class _Schedule:
         if request is None:
             del self._active[chain.combination_id]
         else:
-            self._ready.append(request)
+            self._put(chain, request)
+
+    def _put(self, chain: Chain, request: TextRequest) -> None:
+        # Those that lag behind come first: a combination with many texts, one after another, must
+        # not be left alone at the end, and a job that is stopped leaves an even part of each.
+        heapq.heappush(self._ready, (chain.progress, next(self._serial), request))

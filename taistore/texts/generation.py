@@ -41,7 +41,7 @@ class GenerateConfig:
     max_rejects: int | None = None
     lost_labels: Lost = "reduce"
     retry_rejects: bool = False
-    concurrent: int = 1024
+    concurrent: int = 16_384
     commit_rows: int = 512
     commit_seconds: float = 10.0
 
