@@ -66,8 +66,11 @@ class ModelOptions:
         from taistore.texts.requests import Sampling
 
         prompts = load_instructions(self.instructions or "paper")
-        chosen = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-        sampling = Sampling(**{n: v for n, v in chosen.items() if v is not None})
+        usual = Sampling()
+        sampling = Sampling(
+            temperature=usual.temperature if self.temperature is None else self.temperature,
+            max_tokens=self.max_tokens or usual.max_tokens,
+        )
         with self._engine(writer, out) as engine:
             out.note(f"captions by {engine.model}")
             yield ConversationWriter(

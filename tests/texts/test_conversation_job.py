@@ -1,6 +1,7 @@
 """Captions by a language model through the job: what is kept, what is asked again and how."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,12 +244,25 @@ def test_stopped_after_any_answer_and_run_again_gives_the_same_rows(tmp_path: Pa
         assert content(stopped) == content(whole)
 
 
+def test_a_stopped_job_leaves_an_even_part_of_every_combination(tmp_path: Path) -> None:
+    whole, half = store_at(tmp_path / "whole"), store_at(tmp_path / "half")
+    config = replace(CONFIG, sizes={1: 5.0, 2: 1.0})
+    write(whole, TalkingEngine(vices=False), config)
+    with pytest.raises(TextError, match="answers no more"):
+        write(half, _PoisonedEngine(dies_after=60, poison="nothing"), config, lanes=2)
+    total = Counter(row["combination_id"] for row in rows(whole, "texts"))
+    there = Counter(row["combination_id"] for row in rows(half, "texts"))
+    assert max(total.values()) > 2 * min(total.values())
+    parts = [there[c] / n for c, n in total.items() if n >= 6]
+    assert max(parts) - min(parts) < 0.4
+
+
 class _PoisonedEngine(TalkingEngine):
     """Has no answer to whatever names "blue", and dies after some answers where it is told to."""
 
-    def __init__(self, *, dies_after: int | None = None) -> None:
+    def __init__(self, *, dies_after: int | None = None, poison: str = "blue") -> None:
         super().__init__(vices=False)
-        self.left = dies_after
+        self.left, self.poison = dies_after, poison
 
     def reply(self, request: ChatRequest) -> ChatReply:
         """A caption, or nothing."""
@@ -256,7 +270,7 @@ class _PoisonedEngine(TalkingEngine):
             if not self.left:
                 raise TextError("http://127.0.0.1:1/v1 answers no more: run again")
             self.left -= 1
-        if "blue" in request.messages[0].content:
+        if self.poison in request.messages[0].content:
             return ChatReply(
                 request_id=request.request_id, text=None, reason="server_error", detail="500: no"
             )
