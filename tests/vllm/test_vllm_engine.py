@@ -91,7 +91,10 @@ def test_an_answer_cut_at_its_bound_is_marked(engine: VllmEngine) -> None:
     assert any(reply.truncated for reply in replies)
 
 
-def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(TextError, match="vLLM cannot load the model") as caught:
         VllmEngine(str(tmp_path)).__enter__()
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr().out == ""

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -79,9 +80,18 @@ class VllmEngine:
         return f"{name}@{self._revision}" if self._revision else name
 
     def __enter__(self) -> Self:
-        # Standard output belongs to the command's own result.
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        with _output_to_stderr():
+            self._load()
+        if getattr(self._llm.get_tokenizer(), "chat_template", "") is None:
+            self._release()
+            raise TextError(
+                f"the model {self._name!r} has no chat template: take an instruction-tuned one"
+            )
+        return self
+
+    def _load(self) -> None:
         self._vllm = require("vllm", extra="vllm", purpose="writing captions with vLLM")
         platforms = require("vllm.platforms", extra="vllm", purpose="writing captions with vLLM")
         if platforms.current_platform.is_cpu():
@@ -90,17 +100,12 @@ class VllmEngine:
             self._options["enable_chunked_prefill"] = False
         try:
             self._llm = self._vllm.LLM(model=self._name, **self._options)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        # A missing file, a gated hub, too little memory: every part of vLLM has errors of its own.
+        except Exception as error:
             self._release()
             raise TextError(
                 f"vLLM cannot load the model {self._name!r}: {_one_line(error)}"
             ) from error
-        if getattr(self._llm.get_tokenizer(), "chat_template", "") is None:
-            self._release()
-            raise TextError(
-                f"the model {self._name!r} has no chat template: take an instruction-tuned one"
-            )
-        return self
 
     def __exit__(
         self,
@@ -202,6 +207,20 @@ class VllmEngine:
             )
             distributed.cleanup_dist_env_and_memory()
         self._vllm = None
+
+
+@contextlib.contextmanager
+def _output_to_stderr() -> Iterator[None]:
+    """Standard output belongs to the command's own result, whatever vLLM and its parts print."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _messages(request: ChatRequest) -> list[dict[str, str]]:
