@@ -46,8 +46,8 @@ def command(
     """Run the main job offline: labels and photos in, tagged photos out.
 
     Trains an adapter that reads no label of a photo, tags photos that come inside installed
-    packages, prints how good each step of the ladder is and writes a page to look at. Prints the commands that it
-    runs. A second run finds its vectors in the store and takes seconds.
+    packages, prints how good each step of the ladder is and writes a page to look at. Prints the
+    commands that it runs. A second run finds its vectors in the store and takes seconds.
 
     \b
     Example:

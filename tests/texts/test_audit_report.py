@@ -91,7 +91,7 @@ def test_a_file_before_it_is_ingested(store: Store, tmp_path: Path) -> None:
         {"text": "A cat", "labels": ["dog"]},
         {"text": "A dog", "labels": ["unicorn"]},
         {"text": "dog " * 40, "labels": ["dog"]},
-        {"text": "A long way for a dog over hill and dale, there and home again", "labels": ["dog"]},
+        {"text": "A long way for a dog over hill and dale, and home again", "labels": ["dog"]},
     ]  # fmt: skip
     text = "\n".join(map(json.dumps, lines)) + "\nnot json\n"
     path.write_text(text, encoding="utf-8")
