@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.random_encoder import ENCODER
 from benchmarks.report import Table, write_report
-from taistore.encoders.protocol import EncoderInfo
 from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
 from taistore.geometry.offsets import TextSide, gap_targets, shrunk
 from taistore.labels import Label, LabelSet
@@ -32,18 +32,6 @@ from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store
 
 SETS = {"voc2012": "VOC2012, 500 of 1,000 photos", "coco": "COCO, 300 of 600 photos"}
-ENCODER = EncoderInfo(
-    encoder_id="random",
-    spec="random",
-    library="benchmark",
-    model="random",
-    weights="none",
-    weights_digest="0",
-    resolution=224,
-    resize="squash",
-    dim=1024,
-    context_length=77,
-)
 KNOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
 GAP_COUNTS = (1, 2, 5)
 NEIGHBOUR_COUNTS = (1, 2, 3, 5, 10)

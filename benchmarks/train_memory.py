@@ -20,27 +20,15 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.random_encoder import ENCODER
 from benchmarks.report import Table, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.training import train
-from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
 from taistore.store.stream import BUFFER_ROWS
 
-ENCODER = EncoderInfo(
-    encoder_id="random",
-    spec="random",
-    library="benchmark",
-    model="random",
-    weights="none",
-    weights_digest="0",
-    resolution=224,
-    resize="squash",
-    dim=1024,
-    context_length=77,
-)
 LIMIT_MIB = 1536
 ROWS_PER_BATCH = 8192
 

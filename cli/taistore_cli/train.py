@@ -226,7 +226,7 @@ def _learnt(known: Mapping[str, int], shift: Mapping[str, float]) -> str:
         if known["labels_without_known_positive"]:
             lines.append(
                 f"{known['labels_without_known_positive']:,} labels have no image known to show "
-                "them: they learn from texts alone"
+                "them: they learn from their texts"
             )
         if known.get("labels_below_shots"):
             lines.append(f"{known['labels_below_shots']:,} labels have fewer images than --shots")

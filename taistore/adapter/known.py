@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from taistore.adapter.checkpoint import write_whole
 from taistore.adapter.config import ALL_IMAGES, TrainConfig
 from taistore.errors import TrainingError
-from taistore.store.partial_labels import IMAGE_ID, PartialLabels, Ragged, hash_order, ragged
+from taistore.store.partial_labels import (
+    IMAGE_ID,
+    PartialLabels,
+    Ragged,
+    hash_order,
+    ragged,
+    split_counts,
+)
 from taistore.store.store import Store
 
 KNOWN = "known-labels.parquet"
@@ -33,7 +40,7 @@ def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
     images = PartialLabels.read(store, split=split)
     place = f"{store.uri}: split {config.split!r}"
     if not len(images):
-        there = ", ".join(repr(name) for name in sorted(_splits(store))) or "none yet"
+        there = ", ".join(repr(name) for name in sorted(split_counts(store))) or "none yet"
         raise TrainingError(
             f"{place} has no images (splits: {there}): name another with --split, or ingest "
             f"images with 'taistore ingest-images PHOTOS --split {config.split}'"
@@ -154,10 +161,3 @@ def _lists(lists: Ragged) -> "pa.LargeListArray[Any]":
     offsets, label_ids = pa.array(lists.offsets, pa.int64()), pa.array(lists.label_ids, pa.int32())
     found: pa.LargeListArray[Any] = pa.LargeListArray.from_arrays(offsets, label_ids)
     return found
-
-
-def _splits(store: Store) -> set[str]:
-    names: set[str] = set()
-    for batch in store.scan("images", columns=["split"], batch_rows=65_536):
-        names.update(str(name) for name in batch.column(0).unique().to_pylist())
-    return names

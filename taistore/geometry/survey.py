@@ -3,7 +3,6 @@
 D embedding dimension, I images, N labels, P pictured images.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from taistore.geometry.image_neighbours import (
 from taistore.geometry.offsets import Float32, Shift, TextSide
 from taistore.geometry.stored import Refreshed, refresh_centroids
 from taistore.progress import Progress, no_progress
-from taistore.store.partial_labels import PartialLabels
+from taistore.store.partial_labels import PartialLabels, split_counts
 from taistore.store.store import Store
 
 _IMAGES_PER_CLUSTER = 150
@@ -216,9 +215,7 @@ def _read(stored: Refreshed) -> dict[str, Any]:
 
 
 def _nothing_known(store: Store, split: str) -> str:
-    counts: Counter[str] = Counter()
-    for batch in store.scan("images", columns=["split"]):
-        counts.update(str(name) for name in batch.column(0).to_pylist())
+    counts = split_counts(store)
     there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(counts.items()))
     return (
         f"{store.uri}: no image of split {split!r} has known labels (images by split: "

@@ -4,6 +4,7 @@ I images, N labels, B images that are asked for, P known positives, Q known nega
 an image that is neither positive nor negative is unknown, and unknown is never negative.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -252,6 +253,14 @@ def _holds(
     cells = there.rows * labels + there.label_ids
     holds_P: NDArray[np.bool_] = np.isin(back * labels + label_ids_P, cells)
     return holds_P
+
+
+def split_counts(store: Store) -> Counter[str]:
+    """How many images each split of the store has."""
+    counts: Counter[str] = Counter()
+    for batch in store.scan("images", columns=["split"], batch_rows=65_536):
+        counts.update(str(name) for name in batch.column(0).to_pylist())
+    return counts
 
 
 def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
