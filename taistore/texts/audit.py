@@ -13,6 +13,7 @@ from taistore.texts.refusals import (
     ECHO,
     EMPTY,
     FOREIGN,
+    GENERAL,
     PLACEHOLDER,
     REFUSAL,
     REPETITION,
@@ -20,6 +21,7 @@ from taistore.texts.refusals import (
     TRUNCATED,
     echoes,
     foreign,
+    general,
     loops,
     placeholder,
     refusal,
@@ -30,7 +32,7 @@ LOST_LABELS = "lost_labels"
 NEAR_DUPLICATE = "near_duplicate"
 
 REASONS = (
-    EMPTY, REFUSAL, FOREIGN, TRUNCATED, ECHO, PLACEHOLDER, REPETITION, TALK, TOO_LONG,
+    EMPTY, REFUSAL, FOREIGN, TRUNCATED, ECHO, PLACEHOLDER, REPETITION, TALK, GENERAL, TOO_LONG,
     LOST_LABELS, NEAR_DUPLICATE,
 )  # fmt: skip
 """Every code that :attr:`Verdict.reason` can hold besides "" (usable)."""
@@ -141,14 +143,7 @@ class Audit:
         """Reason and detail of what is wrong whatever the labels, or two empty strings."""
         quoted = " ".join(raw.split())[:200]
         if not text:
-            if refusal(without_reasoning(raw)):
-                return REFUSAL, quoted
-            if truncated and raw.strip():
-                return TRUNCATED, f"no whole sentence: {quoted}"
-            spoken = without_reasoning(raw)
-            if not any(map(str.isalpha, spoken)):
-                return EMPTY, quoted
-            return ECHO if echoes(spoken, names, instruction) else TALK, quoted
+            return _nothing(raw, names, truncated=truncated, instruction=instruction), quoted
         if not any(c.isalnum() for c in text):
             return EMPTY, quoted
         if refusal(text):
@@ -163,10 +158,24 @@ class Audit:
             return FOREIGN, text[:200]
         if any(map(talks, sentences(text))):
             return TALK, text[:200]
+        if any(map(general, sentences(text))):
+            return GENERAL, text[:200]
         length = self._limit(text) if self._limit else None
         if length is not None and not length.fits:
             return TOO_LONG, f"{length.detail}: {text[:200]}"
         return "", ""
+
+
+def _nothing(raw: str, names: list[str], *, truncated: bool, instruction: str) -> str:
+    """Why an answer holds no caption."""
+    spoken = without_reasoning(raw)
+    if refusal(spoken):
+        return REFUSAL
+    if truncated and raw.strip():
+        return TRUNCATED
+    if not any(map(str.isalpha, spoken)):
+        return EMPTY
+    return ECHO if echoes(spoken, names, instruction) else TALK
 
 
 def _caption(raw: str, *, truncated: bool) -> str:

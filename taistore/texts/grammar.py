@@ -96,6 +96,7 @@ class _Words:
     phrases_mass: frozenset[str]
     phrases_count: frozenset[str]
     plural_of: dict[str, str]
+    idioms: frozenset[str]
     everyday: dict[str, tuple[str, ...]]
     verbs: frozenset[str]
     past_of: dict[str, tuple[str, ...]]
@@ -205,6 +206,11 @@ def everyday_names(name: str) -> list[str]:
     words, low = _words(), " ".join(name.lower().split())
     singular = _singular_of(low)
     return list(words.everyday.get(low) or words.everyday.get(singular or "", ()))
+
+
+def idioms() -> frozenset[str]:
+    """Phrases that hold the name of a thing without meaning it, such as "remote island"."""
+    return _words().idioms
 
 
 def verb_forms(name: str) -> list[str]:

@@ -137,7 +137,7 @@ class _Job:
     def _label_ids(self, caption: Caption) -> tuple[int, ...]:
         if caption.labels is not None:
             return tuple(sorted({self._labels.find(name) for name in caption.labels}))
-        mentions = self._filter.find(caption.text)
+        mentions = self._filter.find(caption.text, everyday=True)
         self.ambiguous += bool(mentions.ambiguous)
         return mentions.label_ids
 

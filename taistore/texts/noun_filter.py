@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taistore.labels import Label, LabelSet
-from taistore.texts.grammar import everyday_names, other_number, verb_forms
+from taistore.texts.grammar import everyday_names, idioms, other_number, verb_forms
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _MARKS = re.compile(r"[\u0300-\u036f]")
 _POSSESSIVE = ("'s", "’s")
+_LIKENESS = re.compile(r"[\w'’]+-(?:like|shaped|themed|style|styled|sized|flavou?red)\b", re.I)
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 
 # Which label a form belongs to where several could claim it: the surest claim wins. The last two
@@ -35,6 +36,7 @@ class _Node:
     label_ids: tuple[int, ...] = ()
     claim: int = _VERB + 1
     claims: dict[int, int] = field(default_factory=dict)
+    idiom: bool = False
 
     def owners(self, asked: Collection[int], loosest: int) -> tuple[int, ...]:
         """Whom the name that ends here is counted for."""
@@ -62,8 +64,9 @@ class NounFilter:
     """Finds the labels of a set in captions; one pass over the words of each, whatever the set.
 
     A name matches whole words, in singular or plural; of several names that start at a word the
-    longest wins, so that "hot dog" is not a dog. A name beats a synonym and both beat a plural
-    made by rule; a form that two labels claim equally is reported as ambiguous, never guessed.
+    longest wins, so that "hot dog" is not a dog, and neither is a "remote island" a remote. A name
+    beats a synonym and both beat a plural made by rule; a form that two labels claim equally is
+    reported as ambiguous, never guessed.
     """
 
     def __init__(self, labels: LabelSet) -> None:
@@ -71,19 +74,25 @@ class NounFilter:
         for label_id, label in enumerate(labels):
             for form, claim in _forms(label):
                 self._claim(form, claim, label_id)
+        for idiom in idioms():
+            self._node(tokens(idiom)).idiom = True
 
     def _claim(self, form: str, claim: int, label_id: int) -> None:
         words = tokens(form)
         if not words:
             return
-        node = self._root
-        for word in words:
-            node = node.after.setdefault(word, _Node())
+        node = self._node(words)
         node.claims[label_id] = min(claim, node.claims.get(label_id, claim))
         if claim < node.claim:
             node.claim, node.label_ids = claim, (label_id,)
         elif claim == node.claim and label_id not in node.label_ids:
             node.label_ids += (label_id,)
+
+    def _node(self, words: list[str]) -> _Node:
+        node = self._root
+        for word in words:
+            node = node.after.setdefault(word, _Node())
+        return node
 
     def find(
         self, text: str, *, asked: Collection[int] = _NOBODY, everyday: bool = False
@@ -97,7 +106,7 @@ class NounFilter:
         found: set[int] = set()
         ambiguous: list[str] = []
         loosest = _EVERYDAY if everyday else _INFLECTED
-        for words, label_ids in self._matches(tokens(text), asked, loosest):
+        for words, label_ids in self._matches(_words(text), asked, loosest):
             # Keys that share a name and were both asked for are both meant.
             if len(label_ids) == 1 or all(i in asked for i in label_ids):
                 found.update(label_ids)
@@ -107,7 +116,7 @@ class NounFilter:
 
     def mentions(self, text: str) -> bool:
         """Whether ``text`` names any label, ambiguous names included."""
-        return next(self._matches(tokens(text)), None) is not None
+        return next(self._matches(_words(text)), None) is not None
 
     def _matches(
         self, words: list[str], asked: Collection[int] = _NOBODY, loosest: int = _INFLECTED
@@ -121,13 +130,18 @@ class NounFilter:
             while node is not None:
                 if node.claims and (owners := node.owners(asked, loosest)):
                     end, label_ids = here, owners
+                elif node.idiom:
+                    end, label_ids = here, ()
                 node = node.after.get(words[here]) if here < count else None
                 here += 1
             if label_ids:
                 yield words[start:end], label_ids
-                start = end
-            else:
-                start += 1
+            start = max(end, start + 1)
+
+
+def _words(text: str) -> list[str]:
+    """The words that may name things: what is only like a thing ("kite-shaped") is none."""
+    return tokens(_LIKENESS.sub(" ", text))
 
 
 def _forms(label: Label) -> Iterator[tuple[str, int]]:

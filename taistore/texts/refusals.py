@@ -1,4 +1,4 @@
-"""Why an answer is no caption: refusals, placeholders, echoes, loops, another language."""
+"""Why an answer is no caption: refusals, gaps, echoes, loops, definitions, other languages."""
 
 import itertools
 import re
@@ -14,6 +14,7 @@ ECHO = "echo"
 PLACEHOLDER = "placeholder"
 REPETITION = "repetition"
 TALK = "talk"
+GENERAL = "general"
 
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial|language|large language|text[- ]based|virtual|digital)\b"
@@ -46,6 +47,31 @@ _INSTRUCTION = re.compile(
     r"|\b(?:must|should) (?:mention|contain|include) (?:all|every|each|only|the)\b"
     r"|\b(?:in|with|under|of) (?:at most |fewer than |less than |no more than |about )\d+ words\b"
     r"|\bthe following (?:labels?|objects?|words?|nouns?|categories|items|things)\b",
+    re.I,
+)
+_GENERAL = re.compile(
+    # What kind of thing it is: "a fork is a cut of meat", "a bird is a bird".
+    r"(?:^|[,;] |\b(?:and|but|while|so|because) )(?:an?|any) (?:[\w'-]+ ){1,6}?(?:is|are)"
+    r" (?:an?|any|one) (?!(?:few|little|lot|bit|couple|pair|third|half|quarter)\b)"
+    r"|, which is an? "
+    r"|\bare (?:types|kinds|forms|sorts|species|breeds) of\b"
+    r"|\b(?:is|are) (?:an?|the|any|one)(?: [\w-]+){0,4} (?:types?|kinds?|forms?|sorts?|species"
+    r"|breeds?|tools?|devices?|terms?|instruments?|utensils?|containers?|equipment|animals?"
+    r"|vehicles?|person|people) (?:of|used|that|for|which|to|who)\b"
+    # What it is for, or how it is as a rule.
+    r"|\b(?:is|are|be) (?:also |\w+ly )?(?:used (?:to|for)|known (?:for|as|to be)|considered"
+    r"|designed (?:to|for)|associated with|referred to|labell?ed as)\b"
+    r"|\b(?:is|are|be|was|were|it's|that's) (?:often|typically|usually|commonly|generally"
+    r"|traditionally)\b|\b(?:often|typically|usually|commonly) (?:used|found|seen|made|adorned"
+    r"|decorated|associated|served|worn|eaten)\b"
+    # What it stands for.
+    r"|\b(?:perfect|great|classic|prime|beautiful|stunning|good|fascinating) (?:examples?|symbols?"
+    r"|representations?|reminders?|metaphors?|blends?|fusions?) (?:of|that|for)\b"
+    r"|\ba (?:symbol|reminder|metaphor|celebration|representation) (?:of|that|for)\b"
+    r"|\b(?:symboli[sz]|embod(?:y|ies)\b|testament to\b"
+    r"|the (?:essence|concept|idea|notion) (?:of|that)\b|masterpiece of\b|metaphor)"
+    r"|\b(?:various|many|different) cultures\b|\bthroughout history\b"
+    r"|\b(?:for|over) (?:centuries|generations)\b|\b(?:of|and) (?:life|nature|humanity) itself\b",
     re.I,
 )
 
@@ -97,6 +123,15 @@ def echoes(text: str, names: list[str], instruction: str = "") -> bool:
     runs = {tuple(asked[i : i + 5]) for i in range(len(asked) - 4)}
     told = [tuple(words[i : i + 5]) in runs for i in range(len(words) - 4)]
     return sum(told) > len(told) / 2
+
+
+def general(sentence: str) -> bool:
+    """Whether a sentence tells what things are or mean as a rule, instead of what a photo shows.
+
+    >>> general("A fork is a tool used to eat."), general("A fork is on a plate.")
+    (True, False)
+    """
+    return _GENERAL.search(sentence) is not None
 
 
 def loops(text: str) -> bool:

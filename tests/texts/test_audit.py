@@ -1,11 +1,16 @@
 """The audit of captions: what is usable, for which labels, and why not."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
 from taistore.texts.audit import REASONS, Audit, Lost
 from taistore.texts.length import Length
+from taistore.texts.refusals import general
+from taistore.texts.wrapping import sentences
 
 NAMES = ("person", "dog", "sofa", "bus", "bear", "hot dog", "teddy bear", "Running", "smile")
 LABELS = LabelSet(
@@ -48,6 +53,14 @@ def _reason(raw: str, *label_ids: int, truncated: bool = False) -> str:
         ("Labels: dog, sofa", "echo"),
         ("Sure! I can help with that.", "talk"),
         ("What would you like me to write?", "talk"),
+        ("A sofa is a piece of furniture for a dog.", "general"),
+        ("A dog on a red sofa, a sofa is a comfortable seat.", "general"),
+        ("A dog is a dog in the garden beside the sofa.", "general"),
+        ("Dogs and sofas are kinds of things that people love.", "general"),
+        ("A sofa is used to rest with a dog.", "general"),
+        ("This dog on a sofa is often called lazy.", "general"),
+        ("A dog on a sofa is a perfect example of how an image can tell.", "general"),
+        ("The dog and the sofa symbolize peace.", "general"),
         ("A cat sleeps on a chair.", "lost_labels"),
     ],
 )
@@ -73,11 +86,25 @@ def test_reasons(raw: str, reason: str) -> None:
         "dog on a sofa",
         'The words "NO DOGS" are painted on a sofa.',
         "A dog sits on the sofa - the cat does not.",
+        "This is a dog on a sofa.",
+        "There is a dog that is lying on a sofa.",
+        "A dog is on the sofa, a cat is under it.",
+        "A sofa is covered by a dog and a couple of pillows.",
+        "The dog is one of three on the sofa",
+        "A used sofa with a dog that often barks",
     ],
 )
 def test_clean_captions_stay_as_they_are(text: str) -> None:
     verdict = Audit(LABELS).check(text, (DOG, SOFA))
     assert (verdict.text, verdict.reason, verdict.label_ids) == (text, "", (DOG, SOFA))
+
+
+def test_human_captions_are_not_taken_for_definitions(shared_data: Path) -> None:
+    lines = (shared_data / "captions" / "coco-val2017.jsonl").read_text("utf-8").splitlines()
+    captions = [json.loads(line)["caption"] for line in lines]
+    refused = [text for text in captions if any(map(general, sentences(text)))]
+    assert len(captions) > 20_000
+    assert len(refused) / len(captions) < 0.001, refused
 
 
 def test_mentions_own_and_others() -> None:
