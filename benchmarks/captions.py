@@ -51,7 +51,12 @@ from taistore.texts.sampling import sample_combinations
 SLOTS = 8
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
-SETTINGS = {"texts alone": TrainConfig(), "with the unlabelled photos": UNLABELLED}
+ALONE, PAPER = "texts alone", "texts alone, paper's network"
+SETTINGS = {
+    ALONE: TrainConfig(),
+    "with the unlabelled photos": UNLABELLED,
+    PAPER: TrainConfig.paper(),
+}
 SIZES = (100, 300, 1000, 2000, 5000, 10_000)
 KINDS = {"model": "language model", "template": "template", "human": "human"}
 
@@ -294,9 +299,8 @@ class Bench:
         prompts_ND = prompt_vectors(store, self.encoder)
         run = train(store, self.encoder.info.encoder_id, config, prompts_ND=prompts_ND)
         ladder = evaluate(store, run.run_id, prompts_ND=prompts_ND).to_json()["ladder"]
-        shown = len({i for row in pool.rows for i in row.label_ids})
         shutil.rmtree(folder)
-        return {"texts": len(pool.rows), "shown": shown} | {s: ladder[s]["mAP"] for s in STEPS}
+        return {"texts": len(pool.rows)} | {step: ladder[step]["mAP"] for step in STEPS}
 
 
 def open_bench(name: str, data: Path, work: Path, encoder: Encoder, *, seeds: int) -> Bench:
@@ -360,7 +364,8 @@ def map_tables(bench: Bench, *, seeds: int) -> list[Table]:
     budget = len(bench.pools["model"].rows)
     chosen = arms(budget)
     sized = [
-        Trial({kind: size}, "texts alone", 0)
+        Trial({kind: size}, setting, 0)
+        for setting in (ALONE, PAPER)
         for kind in KINDS
         for size in SIZES
         if size <= (TEMPLATES if kind == "template" else len(bench.pools[kind].rows))
@@ -380,16 +385,15 @@ def map_tables(bench: Bench, *, seeds: int) -> list[Table]:
         for setting in SETTINGS
         for arm, trial in chosen.items()
     ]
-    numbers = [[KINDS[next(iter(t.texts))], *cells(t)] for t in sized]
+    numbers = [[t.setting, KINDS[next(iter(t.texts))], *cells(t)] for t in sized]
     return [
         Table(
             ["training", "texts", "number", *STEPS], kinds, f"Kinds of texts, {SETS[bench.name]}."
         ),
         Table(
-            ["texts", "number", *STEPS],
+            ["training", "texts", "number", *STEPS],
             numbers,
-            f"Number of texts, {SETS[bench.name]}, texts alone, drawn at random (human ones label "
-            "by label).",
+            f"Number of texts, {SETS[bench.name]}, drawn at random (human ones label by label).",
         ),
     ]
 

@@ -64,13 +64,16 @@ _GENERAL = re.compile(
     r"|\b(?:is|are|be|was|were|it's|that's) (?:often|typically|usually|commonly|generally"
     r"|traditionally)\b|\b(?:often|typically|usually|commonly) (?:used|found|seen|made|adorned"
     r"|decorated|associated|served|worn|eaten)\b"
+    r"|\b(?:often|typically|usually|commonly),? an? "
+    r"|\bare two (?:[\w-]+ )?(?:different|disparate|distinct|separate)\b"
     # What it stands for.
-    r"|\b(?:perfect|great|classic|prime|beautiful|stunning|good|fascinating) (?:examples?|symbols?"
-    r"|representations?|reminders?|metaphors?|blends?|fusions?) (?:of|that|for)\b"
-    r"|\ba (?:symbol|reminder|metaphor|celebration|representation) (?:of|that|for)\b"
-    r"|\b(?:symboli[sz]|embod(?:y|ies)\b|testament to\b"
-    r"|the (?:essence|concept|idea|notion) (?:of|that)\b|masterpiece of\b|metaphor)"
+    r"|(?:\b(?:is|are|as)|[,:;\u2013\u2014-]) (?:an?|the|two) (?:[\w-]+ ){0,4}?(?:illustrations?"
+    r"|examples?|symbols?|representations?|reminders?|metaphors?|blends?|fusions?|celebrations?)"
+    r" (?:of|that|for|how)\b|\b(?:perfect|great|classic|common) (?:illustrations?|examples?) of\b"
+    r"|\b(?:symboli[sz]|embod(?:y|ies)\b|testament (?:of|to)\b|metaphor"
+    r"|the (?:essence|concept|idea|notion) (?:of|that)\b|masterpiece of\b)"
     r"|\b(?:various|many|different) cultures\b|\bthroughout history\b"
+    r"|\bin the (?:context|world|realm) of\b|\bhelps? (?:people|us|you)\b"
     r"|\b(?:for|over) (?:centuries|generations)\b|\b(?:of|and) (?:life|nature|humanity) itself\b",
     re.I,
 )

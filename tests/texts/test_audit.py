@@ -61,6 +61,9 @@ def _reason(raw: str, *label_ids: int, truncated: bool = False) -> str:
         ("This dog on a sofa is often called lazy.", "general"),
         ("A dog on a sofa is a perfect example of how an image can tell.", "general"),
         ("The dog and the sofa symbolize peace.", "general"),
+        ("A dog on a sofa is a common illustration of rest.", "general"),
+        ("A dog and a sofa are two very different things.", "general"),
+        ("The sofa, typically a place in the world of a dog", "general"),
         ("A cat sleeps on a chair.", "lost_labels"),
     ],
 )
