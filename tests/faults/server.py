@@ -112,6 +112,16 @@ def raw(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = N
     return lambda exchange: exchange.send(body, status=status, headers=headers)
 
 
+def says(text: str) -> Behaviour:
+    """Something that is no answer in HTTP, then the end."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.write(text.encode())
+        exchange.drop()
+
+    return behave
+
+
 def failing(
     status: int, *, code: str = "", message: str = "no", headers: Mapping[str, str] | None = None
 ) -> Behaviour:

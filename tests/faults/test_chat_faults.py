@@ -1,10 +1,12 @@
 """The chat engine against a server that fails in every way; real sockets, short waits."""
 
+import json
 import logging
 import shutil
 import ssl
 import subprocess
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from email.utils import formatdate
 from pathlib import Path
@@ -29,11 +31,12 @@ from tests.faults.server import (
     first,
     poisoned,
     raw,
+    says,
     stall,
     trickle,
 )
 
-KEY = "sk-test-0123456789abcdef"
+KEY = "sk-test/0123456789abcdef"
 WAIT = 0.01
 
 
@@ -351,6 +354,13 @@ def test_newer_models_get_the_bound_under_its_new_name() -> None:
         raw(completion(f"A dog named {KEY}.")),
         raw(b"", status=302, headers={"Location": f"http://127.0.0.1:9/?key={KEY}"}),
         raw(f"<html>{KEY}".encode()),
+        raw(completion(f"A dog named {KEY}.").replace(b"/", rb"\/")),
+        raw(completion(f"A dog named {KEY}.").replace(b"s", rb"\u0073")),
+        failing(400, message=json.dumps({"inner": KEY}).replace("/", "\\/")),
+        failing(400, message="x" * 190 + KEY),
+        raw(b'{"error": "' + b"x" * 190 + KEY.replace("/", "\\/").encode(), status=400),
+        says(f"NOT HTTP {KEY}\r\n\r\n"),
+        says(f"HTTP/1.1 4{KEY} no\r\n\r\n"),
         drop,
     ],
 )
@@ -372,12 +382,35 @@ def test_the_key_is_sent_and_appears_nowhere(
                 seen.append(engine.model)
                 seen.extend(engine.chat(requests(3)))
         except TextError as error:
-            seen.append(error)
+            seen += [error, *traceback.format_exception(error)]
         assert server.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
     output = capfd.readouterr()
     everything = "".join(map(repr, seen)) + output.out + output.err + caplog.text
-    assert KEY not in everything
+    assert KEY[:7] not in everything
+    assert KEY[8:] not in everything
     assert len(seen) > 2
+
+
+def test_a_listing_that_repeats_the_key_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with (
+        FaultServer(echo(), listing=says(f"NOT HTTP {KEY}\r\n\r\n")) as server,
+        pytest.raises(TextError, match="dropped") as caught,
+    ):
+        ask(server, requests(1))
+    assert KEY[8:] not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("key", ["x", "dog", "echo-1", "no-keys"])
+def test_a_stand_in_for_a_key_is_left_in_texts(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    text = f"A dog, six foxes, no-keys and {MODEL}."
+    with (
+        FaultServer(raw(completion(text))) as server,
+        OpenAIEngine(server.url) as engine,
+    ):
+        assert engine.model == MODEL
+        assert [reply.text for reply in engine.chat(requests(1))] == [text]
 
 
 def test_redirects_do_not_carry_the_key_away(monkeypatch: pytest.MonkeyPatch) -> None:

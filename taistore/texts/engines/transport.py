@@ -8,6 +8,7 @@ time. Redirects are never followed: the key must not travel to another host.
 import contextlib
 import io
 import json
+import re
 import select
 import socket
 import ssl
@@ -25,6 +26,9 @@ MAX_BYTES = 1 << 20
 
 CONNECT_SECONDS = 10.0
 HIDDEN = "***"
+
+SHORTEST_KEY = 8
+"""Characters; what is shorter is a stand-in for local servers, and stands in many a word."""
 
 
 class NoAnswerError(Exception):
@@ -139,12 +143,13 @@ class Transport:
         self.endpoint = endpoint
         self._seconds = seconds
         self._key = key
+        self._shown_key = _shown(key) if len(key) >= SHORTEST_KEY else None
         self._pool = _Pool()
         self._tls = ssl.create_default_context() if endpoint.secure else None
 
     def hide(self, text: str) -> str:
         """``text`` without the key."""
-        return text.replace(self._key, HIDDEN) if self._key else text
+        return text if self._shown_key is None else self._shown_key.sub(HIDDEN, text)
 
     def send(self, method: str, path: str, content: object = None) -> Answer:
         """One request and its whole answer, the key blotted out wherever the server repeats it.
@@ -162,7 +167,8 @@ class Transport:
         except (OSError, HTTPException, ValueError) as error:
             self._drop(line)
             detail = f"the connection was dropped ({type(error).__name__})"
-            raise NoAnswerError("dropped", detail) from error
+            # Such errors quote what the server sent, and a traceback would show it.
+            raise NoAnswerError("dropped", detail) from None
         except BaseException:
             self._drop(line)
             raise
@@ -201,9 +207,13 @@ class Transport:
                 status=response.status,
                 phrase=self.hide(response.reason),
                 headers={name.lower(): self.hide(value) for name, value in response.getheaders()},
-                body=content.replace(self._key.encode(), HIDDEN.encode()) if self._key else content,
+                body=self._hide_in(content),
             )
             return answer, not response.will_close
+
+    def _hide_in(self, content: bytes) -> bytes:
+        # Latin-1 takes any bytes there and back, and a key is ASCII.
+        return self.hide(content.decode("latin-1")).encode("latin-1")
 
     def _take(self, deadline: float) -> _Line:
         with self._pool.lock:
@@ -263,3 +273,9 @@ class Transport:
         with self._pool.lock:
             self._pool.busy.remove(line)
         line.http.close()
+
+
+def _shown(key: str) -> re.Pattern[str]:
+    """Finds ``key`` as it is and as JSON may write it, in JSON within JSON too."""
+    characters = (f"(?:{re.escape(c)}|(?i:u{ord(c):04x}))" for c in key)
+    return re.compile("".join(rf"\\{{0,4}}{character}" for character in characters))
