@@ -245,6 +245,41 @@ def test_what_hits_every_request_stops_the_job_at_once(bad: Behaviour, said: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_one_moderated_prompt_does_not_stop_the_job(status: int, concurrency: int) -> None:
+    bad = failing(status, message="moderated")
+    with FaultServer(poisoned("poison", bad, echo(0.02))) as server:
+        for count in (1, 5):
+            # The first that a resumed job asks; below all that is left of it.
+            wanted = [*requests(count, said="poison"), *requests(12)[count:]]
+            replies = ask(server, wanted, concurrency=concurrency)
+            failed = [reply for reply in replies.values() if reply.text is None]
+            assert {reply.reason for reply in failed} == {"refused_request"}
+            assert all(f"{status} " in r.detail and "moderated" in r.detail for r in failed)
+            assert {r.request_id for r in failed} == {
+                r.request_id for r in wanted if "poison" in r.messages[0].content
+            }
+        assert ask(server, requests(2, said="poison"))["r1"].reason == "refused_request"
+        asked = [str(entry["body"]["messages"]) for entry in server.requests]
+    assert sum("caption 0: poison" in messages for messages in asked) == 3
+
+
+def test_a_401_for_one_prompt_costs_that_prompt() -> None:
+    bad = failing(401, message="moderated")
+    with FaultServer(poisoned("poison", bad, echo())) as server:
+        wanted = [*requests(5), *requests(6, said="poison")[5:]]
+        assert ask(server, wanted, concurrency=1)["r5"].reason == "refused_request"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_withdrawn_in_the_middle_stops_the_job(status: int) -> None:
+    with FaultServer(first(20, echo(), failing(status, message="withdrawn"))) as server:
+        with pytest.raises(TextError, match=f"withdrawn.*check the key in {KEY_VARIABLE}"):
+            ask(server, requests(200), concurrency=4)
+        assert len(server.requests) <= 20 + 4 * 3
+
+
 def test_a_server_that_is_down_is_named() -> None:
     with FaultServer(echo()) as server:
         pass
@@ -358,7 +393,7 @@ def test_newer_models_get_the_bound_under_its_new_name() -> None:
         raw(completion(f"A dog named {KEY}.").replace(b"s", rb"\u0073")),
         failing(400, message=json.dumps({"inner": KEY}).replace("/", "\\/")),
         failing(400, message="x" * 190 + KEY),
-        raw(b'{"error": "' + b"x" * 190 + KEY.replace("/", "\\/").encode(), status=400),
+        raw(b'{"error": "' + b"x" * 170 + KEY.replace("/", "\\/").encode(), status=400),
         says(f"NOT HTTP {KEY}\r\n\r\n"),
         says(f"HTTP/1.1 4{KEY} no\r\n\r\n"),
         drop,

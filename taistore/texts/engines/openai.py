@@ -6,16 +6,17 @@ key is read from ``OPENAI_API_KEY`` and sent to the base URL, nowhere else.
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePath
 from types import TracebackType
 from typing import Self
 
 from taistore.errors import TextError
-from taistore.texts.chat import ChatReply, ChatRequest
+from taistore.texts.chat import ChatReply, ChatRequest, Message
 from taistore.texts.engines.completions import (
     AGAIN,
     ReplyError,
@@ -40,6 +41,11 @@ AHEAD = 8
 
 PATIENCE = 10
 """Rate limits are kept, not failures: they may be met this many times as often as ``retries``."""
+
+ONE_OR_ALL = (401, 403, 404)
+"""Said of a key or a model, and by some servers of one prompt that their moderation stops."""
+
+HARMLESS = Message("user", "Say hello.")
 
 
 class _StoppedError(Exception):
@@ -101,6 +107,8 @@ class OpenAIEngine:
         self._health = Health(connects=(retries + 1) * concurrency, requests=max(3, concurrency))
         self._gate = Gate()
         self._limit_field = "max_tokens"
+        self._probing = threading.Lock()
+        self._served_at: float | None = None
         self._pool: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
@@ -185,7 +193,9 @@ class OpenAIEngine:
         try:
             call.done.put(self._reply(request, call))
         except BaseException as error:
+            # First in the queue, so that it is what the caller hears of.
             call.done.put(error)
+            call.over.set()
 
     def _reply(self, request: ChatRequest, call: _Call) -> ChatReply:
         """Ask until there is a reply, a refusal, or no attempt is left."""
@@ -222,9 +232,9 @@ class OpenAIEngine:
 
     def _attempt(self, request: ChatRequest) -> ChatReply | _Failure:
         limit = self._limit_field
-        body = request_body(request, model=self._asked_for, limit=limit)
+        sent_at = time.monotonic()
         try:
-            answer = self._transport.send("POST", "/chat/completions", body)
+            answer = self._send(request, limit)
         except TooLargeError as error:
             self._health.answered()
             return _Failure(error.reason, error.detail, again=False)
@@ -237,14 +247,46 @@ class OpenAIEngine:
         self._health.answered()
         if answer.status == 200:
             try:
-                return read_completion(request.request_id, answer.body)
+                reply = read_completion(request.request_id, answer.body)
             except ReplyError as error:
                 return _Failure("invalid_reply", self._transport.hide(str(error)))
+            self._served_at = time.monotonic()
+            return reply
+        if answer.status in ONE_OR_ALL:
+            self._raise_unless_alone(request, answer, limit=limit, sent_at=sent_at)
+        else:
+            self._raise_for_all(answer)
         return self._refusal(answer, limit)
 
+    def _send(self, request: ChatRequest, limit: str) -> Answer:
+        body = request_body(request, model=self._asked_for, limit=limit)
+        return self._transport.send("POST", "/chat/completions", body)
+
+    def _raise_unless_alone(
+        self, request: ChatRequest, answer: Answer, *, limit: str, sent_at: float
+    ) -> None:
+        """Raise :class:`TextError` unless others are answered where this request is refused.
+
+        Where nobody has been answered since it went out, the same request with harmless words
+        tells: a key may be withdrawn in the middle of a job, and a job may begin with the one
+        prompt that no moderation lets through.
+        """
+        if answer.status == 401 and self._served_at is None:
+            self._raise_for_all(answer)
+        with self._probing:
+            if self._served_at is not None and self._served_at > sent_at:
+                return
+            try:
+                probe = self._send(replace(request, messages=(HARMLESS,)), limit)
+            except NoAnswerError:
+                return
+            if probe.status == 200:
+                self._served_at = time.monotonic()
+            else:
+                self._raise_for_all(probe)
+
     def _refusal(self, answer: Answer, limit: str) -> _Failure:
-        """What an answer other than 200 means for this request; raises when it means all."""
-        self._raise_for_all(answer)
+        """What an answer other than 200 means for this request."""
         said = server_error(answer.body)
         detail = self._transport.hide(f"{answer.status} {one_line(answer.phrase)}: {said.message}")
         if answer.status in AGAIN:

@@ -13,7 +13,7 @@ from taistore._extras import require
 from taistore.errors import TextError
 from taistore.texts.chat import ChatReply, ChatRequest
 
-BATCH = 2048
+BATCH = 8192
 """Requests per call of vLLM, which fills its batch from them as others end."""
 
 TEMPLATE_TOKENS = 512
