@@ -15,6 +15,7 @@ import pytest
 
 from taistore.errors import TextError
 from taistore.texts.chat import ChatReply, ChatRequest, Message
+from taistore.texts.engines import openai
 from taistore.texts.engines.endpoint import KEY_VARIABLE
 from taistore.texts.engines.openai import OpenAIEngine
 from tests.faults.server import (
@@ -106,6 +107,8 @@ def test_every_request_is_answered_over_few_connections() -> None:
         failing(502),
         failing(503),
         failing(504),
+        failing(520),
+        failing(524),
         raw(completion("A dog on a sofa.")[:40]),
         raw(completion("A dog on a sofa.").replace(b"dog", b"d\xff\xfeg")),
         raw(b'{"choices": [{"message": {"content": "\\ud800"}}]}'),
@@ -216,6 +219,27 @@ def test_rate_limits_do_not_use_up_the_retries() -> None:
     limit = failing(429, headers={"Retry-After": "0"})
     with FaultServer(first(12, limit, echo())) as server:
         assert ask(server, requests(1), retries=2)["r0"].text
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}])
+def test_rate_limits_without_end_are_given_up(concurrency: int, headers: dict[str, str]) -> None:
+    limit = failing(429, message="slow down", headers=headers)
+    with FaultServer(first(3, echo(), limit)) as server:
+        with pytest.raises(TextError, match=r"nothing but rate limits.*slow down.*again later"):
+            ask(server, requests(200), concurrency=concurrency, retries=1 if headers else 0)
+        assert len(server.requests) < 80
+
+
+def test_minutes_of_rate_limits_are_not_sat_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "LONGEST_PAUSE", 0.3)
+    started = time.monotonic()
+    with (
+        FaultServer(failing(429)) as server,
+        pytest.raises(TextError, match="nothing but rate limits"),
+    ):
+        ask(server, requests(1), retries=5)
+    assert time.monotonic() - started < 3
 
 
 def test_a_daily_quota_is_not_sat_out() -> None:

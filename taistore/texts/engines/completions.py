@@ -7,8 +7,8 @@ from typing import Any
 from taistore.texts.chat import ChatReply, ChatRequest
 
 DETAIL_LENGTH = 200
-AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses after which the same request may succeed."""
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525), 529})
+"""Statuses after which the same request may succeed; Cloudflare has its own from 520 to 524."""
 
 
 class ReplyError(Exception):

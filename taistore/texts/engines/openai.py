@@ -104,7 +104,11 @@ class OpenAIEngine:
         self._asked_for = model
         self._concurrency = concurrency
         self._policy = RetryPolicy(retries=retries, first_wait=first_wait)
-        self._health = Health(connects=(retries + 1) * concurrency, requests=max(3, concurrency))
+        self._health = Health(
+            connects=(retries + 1) * concurrency,
+            requests=max(3, concurrency),
+            limited=LONGEST_PAUSE,
+        )
         self._gate = Gate()
         self._limit_field = "max_tokens"
         self._probing = threading.Lock()
@@ -224,6 +228,8 @@ class OpenAIEngine:
                 self._gate.sleep(self._policy.wait(failures - 1))
 
     def _lost(self, request: ChatRequest, failure: _Failure) -> ChatReply:
+        if failure.reason == "rate_limited" and self._health.limit_lost():
+            raise self._limited(failure.detail)
         if not failure.answered and self._health.request_lost():
             raise self._given_up(failure.detail)
         return ChatReply(
@@ -244,7 +250,8 @@ class OpenAIEngine:
             return _Failure(error.reason, error.detail, answered=False)
         except NoAnswerError as error:
             return _Failure(error.reason, error.detail, answered=False)
-        self._health.answered()
+        if answer.status != 429:
+            self._health.answered()
         if answer.status == 200:
             try:
                 reply = read_completion(request.request_id, answer.body)
@@ -296,8 +303,11 @@ class OpenAIEngine:
                     f"{self._where} asks to wait {wait / 60:,.0f} minutes: "
                     "run the same command again then"
                 )
-            limited = answer.status == 429
-            return _Failure("rate_limited" if limited else "server_error", detail, wait=wait)
+            if answer.status != 429:
+                return _Failure("server_error", detail, wait=wait)
+            if self._health.rate_limited():
+                raise self._limited(detail)
+            return _Failure("rate_limited", detail, wait=wait)
         if limit == "max_tokens" and "max_completion_tokens" in said.message:
             # Newer hosted models know the bound under this name only, and say so.
             self._limit_field = "max_completion_tokens"
@@ -318,6 +328,12 @@ class OpenAIEngine:
             raise TextError(
                 f"{start}: check the base URL (most end in /v1) and the model {self.model!r}"
             )
+
+    def _limited(self, detail: str) -> TextError:
+        return TextError(
+            f"{self._where} answers nothing but rate limits ({detail}): run the same command again "
+            "later, with a smaller --concurrency perhaps; it goes on where it stopped"
+        )
 
     def _given_up(self, detail: str) -> TextError:
         return TextError(

@@ -94,18 +94,30 @@ class Health:
 
     A server is given up when connecting failed ``connects`` times, or ``requests`` requests ended
     without any answer. One poisoned request that makes the server drop its connection is not
-    enough for either.
+    enough for either. Rate limits are a row of their own, which any other answer ends: after
+    ``limited`` seconds of them, or ``requests`` requests that ended so.
     """
 
-    def __init__(self, *, connects: int, requests: int) -> None:
+    def __init__(self, *, connects: int, requests: int, limited: float) -> None:
         self._lock = threading.Lock()
-        self._limits = (connects, requests)
-        self._rows = [0, 0]
+        self._limits = (connects, requests, requests)
+        self._rows = [0, 0, 0]
+        self._patience = limited
+        self._limited_since: float | None = None
 
     def answered(self) -> None:
-        """The server answered something."""
+        """The server answered something other than a rate limit."""
         with self._lock:
-            self._rows = [0, 0]
+            self._rows = [0, 0, 0]
+            self._limited_since = None
+
+    def rate_limited(self) -> bool:
+        """The server set a rate limit; True when it has done nothing else for too long."""
+        with self._lock:
+            self._rows[:2] = 0, 0
+            now = time.monotonic()
+            self._limited_since = self._limited_since or now
+            return now - self._limited_since >= self._patience
 
     def not_connected(self) -> bool:
         """Connecting failed; True when it is time to give up."""
@@ -114,6 +126,10 @@ class Health:
     def request_lost(self) -> bool:
         """A request ended without an answer; True when it is time to give up."""
         return self._count(1)
+
+    def limit_lost(self) -> bool:
+        """A request ended with a rate limit; True when it is time to give up."""
+        return self._count(2)
 
     def _count(self, row: int) -> bool:
         with self._lock:

@@ -58,9 +58,30 @@ def test_a_shut_gate_wakes_who_waits() -> None:
 
 
 def test_any_answer_ends_a_row_of_failures() -> None:
-    health = Health(connects=3, requests=2)
+    health = Health(connects=3, requests=2, limited=60)
     assert [health.not_connected() for _ in range(2)] == [False, False]
     assert not health.request_lost()
     health.answered()
     assert [health.not_connected() for _ in range(3)] == [False, False, True]
     assert [health.request_lost() for _ in range(2)] == [False, True]
+
+
+def test_rate_limits_are_given_up_by_time_and_by_number() -> None:
+    health = Health(connects=3, requests=2, limited=0.1)
+    assert not health.rate_limited()
+    assert not health.limit_lost()
+    health.answered()
+    assert [health.limit_lost() for _ in range(2)] == [False, True]
+    health.answered()
+    assert not health.rate_limited()
+    time.sleep(0.11)
+    assert health.rate_limited()
+    health.answered()
+    assert not health.rate_limited()
+
+
+def test_a_rate_limit_ends_a_row_of_silence() -> None:
+    health = Health(connects=2, requests=2, limited=60)
+    assert not health.not_connected()
+    assert not health.rate_limited()
+    assert not health.not_connected()
