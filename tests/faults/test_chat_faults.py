@@ -304,6 +304,32 @@ def test_a_key_withdrawn_in_the_middle_stops_the_job(status: int) -> None:
         assert len(server.requests) <= 20 + 4 * 3
 
 
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (failing(400, message="temperature does not support 0.9"), "temperature does not support"),
+        (failing(422, message="seed: extra field"), "seed: extra field.*run the same command"),
+        (raw(completion("", finish_reason="length")), "finish_reason length.*raise --max-tokens"),
+        (raw(completion(None, reasoning="Hmm")), "reasoning.*turn thinking off"),
+    ],
+)
+def test_what_is_wrong_with_every_request_is_noticed(bad: Behaviour, said: str) -> None:
+    with FaultServer(bad) as server:
+        with pytest.raises(TextError, match=said) as caught:
+            ask(server, requests(1_000))
+        assert 50 <= len(server.requests) <= 50 + 4 * 2
+    assert "\n" not in str(caught.value)
+    assert "50" in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [failing(400), raw(completion(""))])
+def test_one_success_shows_that_requests_are_right(bad: Behaviour) -> None:
+    behaviour = poisoned("caption 30:", echo(), bad)
+    with FaultServer(behaviour) as server:
+        replies = ask(server, requests(120))
+    assert [reply.request_id for reply in replies.values() if reply.text] == ["r30"]
+
+
 def test_a_server_that_is_down_is_named() -> None:
     with FaultServer(echo()) as server:
         pass

@@ -27,7 +27,14 @@ from taistore.texts.engines.completions import (
     server_error,
 )
 from taistore.texts.engines.endpoint import KEY_VARIABLE, Endpoint, key_from_environment
-from taistore.texts.engines.retry import LONGEST_PAUSE, Gate, Health, RetryPolicy, retry_after
+from taistore.texts.engines.retry import (
+    LONGEST_PAUSE,
+    Gate,
+    Health,
+    RetryPolicy,
+    Trial,
+    retry_after,
+)
 from taistore.texts.engines.transport import (
     Answer,
     NoAnswerError,
@@ -46,6 +53,16 @@ ONE_OR_ALL = (401, 403, 404)
 """Said of a key or a model, and by some servers of one prompt that their moderation stops."""
 
 HARMLESS = Message("user", "Say hello.")
+
+TRIAL = 50
+"""Requests that may be refused, or answered with nothing, before the first that goes well."""
+
+TO_BLAME = {
+    "refused_request": "refused each of the first {count} requests ({detail}): change what the "
+    "server objects to and run the same command again",
+    "empty_reply": "answered {count} requests and gave no text ({detail}): the model may spend its "
+    "tokens on reasoning, raise --max-tokens or turn thinking off at the server",
+}
 
 
 class _StoppedError(Exception):
@@ -109,6 +126,7 @@ class OpenAIEngine:
             requests=max(3, concurrency),
             limited=LONGEST_PAUSE,
         )
+        self._trial = Trial(requests=TRIAL)
         self._gate = Gate()
         self._limit_field = "max_tokens"
         self._probing = threading.Lock()
@@ -209,7 +227,7 @@ class OpenAIEngine:
                 raise _StoppedError
             outcome = self._attempt(request)
             if isinstance(outcome, ChatReply):
-                return outcome
+                return self._tried(outcome)
             if self._gate.is_shut:
                 raise _StoppedError
             if outcome.reason == "rate_limited":
@@ -232,9 +250,23 @@ class OpenAIEngine:
             raise self._limited(failure.detail)
         if not failure.answered and self._health.request_lost():
             raise self._given_up(failure.detail)
-        return ChatReply(
-            request_id=request.request_id, text=None, reason=failure.reason, detail=failure.detail
+        return self._tried(
+            ChatReply(
+                request_id=request.request_id,
+                text=None,
+                reason=failure.reason,
+                detail=failure.detail,
+            )
         )
+
+    def _tried(self, reply: ChatReply) -> ChatReply:
+        """``reply``; raises when nothing but such replies has come."""
+        if reply.text is not None:
+            self._trial.passed()
+        elif reply.reason in TO_BLAME and self._trial.failed(reply.reason):
+            blame = TO_BLAME[reply.reason].format(count=TRIAL, detail=reply.detail)
+            raise TextError(f"{self._where} {blame}")
+        return reply
 
     def _attempt(self, request: ChatRequest) -> ChatReply | _Failure:
         limit = self._limit_field

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -87,6 +88,29 @@ class Gate:
             # Some after others, so that a pause does not end in another rush.
             self._shut.wait(left + random.uniform(0, min(0.25, left)))
         return False
+
+
+class Trial:
+    """Counts requests that came to nothing by their reason, until the first that went well.
+
+    What happens to every request from the first on is the model's or the settings' fault.
+    """
+
+    def __init__(self, *, requests: int) -> None:
+        self._lock = threading.Lock()
+        self._limit = requests
+        self._passed = False
+        self._failed: Counter[str] = Counter()
+
+    def passed(self) -> None:
+        """A request went well."""
+        self._passed = True
+
+    def failed(self, reason: str) -> bool:
+        """A request came to nothing; True when too many did and none went well."""
+        with self._lock:
+            self._failed[reason] += 1
+            return not self._passed and self._failed[reason] >= self._limit
 
 
 class Health:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taistore.texts.engines.retry import LONGEST_WAIT, Gate, Health, RetryPolicy, retry_after
+from taistore.texts.engines.retry import LONGEST_WAIT, Gate, Health, RetryPolicy, Trial, retry_after
 
 
 def test_waiting_times_double_up_to_a_bound_and_vary() -> None:
@@ -64,6 +64,13 @@ def test_any_answer_ends_a_row_of_failures() -> None:
     health.answered()
     assert [health.not_connected() for _ in range(3)] == [False, False, True]
     assert [health.request_lost() for _ in range(2)] == [False, True]
+
+
+def test_a_trial_ends_with_the_first_success() -> None:
+    trial = Trial(requests=2)
+    assert [trial.failed(reason) for reason in ("a", "b", "a", "b")] == [False, False, True, True]
+    trial.passed()
+    assert not trial.failed("a")
 
 
 def test_rate_limits_are_given_up_by_time_and_by_number() -> None:
