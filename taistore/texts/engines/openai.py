@@ -26,7 +26,7 @@ from taistore.texts.engines.completions import (
     request_body,
     server_error,
 )
-from taistore.texts.engines.endpoint import KEY_VARIABLE, Endpoint, key_from_environment
+from taistore.texts.engines.endpoint import Endpoint, key_from_environment
 from taistore.texts.engines.retry import (
     LONGEST_PAUSE,
     Gate,
@@ -35,6 +35,7 @@ from taistore.texts.engines.retry import (
     Trial,
     retry_after,
 )
+from taistore.texts.engines.stops import TRIAL, Stops
 from taistore.texts.engines.transport import (
     Answer,
     NoAnswerError,
@@ -53,16 +54,6 @@ ONE_OR_ALL = (401, 403, 404)
 """Said of a key or a model, and by some servers of one prompt that their moderation stops."""
 
 HARMLESS = Message("user", "Say hello.")
-
-TRIAL = 50
-"""Requests that may be refused, or answered with nothing, before the first that goes well."""
-
-TO_BLAME = {
-    "refused_request": "refused each of the first {count} requests ({detail}): change what the "
-    "server objects to and run the same command again",
-    "empty_reply": "answered {count} requests and gave no text ({detail}): the model may spend its "
-    "tokens on reasoning, raise --max-tokens or turn thinking off at the server",
-}
 
 
 class _StoppedError(Exception):
@@ -118,6 +109,7 @@ class OpenAIEngine:
             )
         self._key = key_from_environment()
         self._transport = Transport(Endpoint.parse(base_url), seconds=timeout, key=self._key)
+        self._stops = Stops(self._transport.hide(str(self._transport.endpoint)))
         self._asked_for = model
         self._concurrency = concurrency
         self._policy = RetryPolicy(retries=retries, first_wait=first_wait)
@@ -147,7 +139,7 @@ class OpenAIEngine:
         if not self._asked_for:
             if len(served) != 1:
                 listed = ", ".join(served[:5]) or "none"
-                raise TextError(f"name a model; the server at {self._where} lists {listed}")
+                raise TextError(f"name a model; the server at {self._stops.where} lists {listed}")
             self._asked_for = served[0]
         self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="chat")
         return self
@@ -192,18 +184,11 @@ class OpenAIEngine:
             # Whoever asked has gone, or nobody can be answered: nothing more goes out.
             call.over.set()
 
-    @property
-    def _where(self) -> str:
-        return str(self._transport.endpoint)
-
     def _served_models(self) -> list[str]:
         try:
             answer = self._transport.send("GET", "/models")
         except NoAnswerError as error:
-            raise TextError(
-                f"no language model answers at {self._where} ({error.detail}): "
-                "start the server or mend the base URL"
-            ) from error
+            raise self._stops.down(error.detail) from error
         if answer.status == 200:
             return model_names(answer.body)
         # Some servers have no list, and some keys may chat but not list.
@@ -247,9 +232,9 @@ class OpenAIEngine:
 
     def _lost(self, request: ChatRequest, failure: _Failure) -> ChatReply:
         if failure.reason == "rate_limited" and self._health.limit_lost():
-            raise self._limited(failure.detail)
+            raise self._stops.limited(failure.detail)
         if not failure.answered and self._health.request_lost():
-            raise self._given_up(failure.detail)
+            raise self._stops.silent(failure.detail)
         return self._tried(
             ChatReply(
                 request_id=request.request_id,
@@ -263,9 +248,8 @@ class OpenAIEngine:
         """``reply``; raises when nothing but such replies has come."""
         if reply.text is not None:
             self._trial.passed()
-        elif reply.reason in TO_BLAME and self._trial.failed(reply.reason):
-            blame = TO_BLAME[reply.reason].format(count=TRIAL, detail=reply.detail)
-            raise TextError(f"{self._where} {blame}")
+        elif (error := self._stops.on_trial(reply)) and self._trial.failed(reply.reason):
+            raise error
         return reply
 
     def _attempt(self, request: ChatRequest) -> ChatReply | _Failure:
@@ -278,7 +262,7 @@ class OpenAIEngine:
             return _Failure(error.reason, error.detail, again=False)
         except NotConnectedError as error:
             if self._health.not_connected():
-                raise self._given_up(error.detail) from error
+                raise self._stops.silent(error.detail) from error
             return _Failure(error.reason, error.detail, answered=False)
         except NoAnswerError as error:
             return _Failure(error.reason, error.detail, answered=False)
@@ -331,14 +315,11 @@ class OpenAIEngine:
         if answer.status in AGAIN:
             wait = retry_after(answer.headers.get("retry-after"))
             if wait is not None and wait > LONGEST_PAUSE:
-                raise TextError(
-                    f"{self._where} asks to wait {wait / 60:,.0f} minutes: "
-                    "run the same command again then"
-                )
+                raise self._stops.asked_to_wait(wait)
             if answer.status != 429:
                 return _Failure("server_error", detail, wait=wait)
             if self._health.rate_limited():
-                raise self._limited(detail)
+                raise self._stops.limited(detail)
             return _Failure("rate_limited", detail, wait=wait)
         if limit == "max_tokens" and "max_completion_tokens" in said.message:
             # Newer hosted models know the bound under this name only, and say so.
@@ -349,26 +330,5 @@ class OpenAIEngine:
     def _raise_for_all(self, answer: Answer) -> None:
         """Raise :class:`TextError` for an answer that every request would get."""
         said = server_error(answer.body)
-        start = self._transport.hide(f"{self._where} answers {answer.status} ({said.message})")
-        if answer.status in (401, 403):
-            raise TextError(f"{start}: check the key in {KEY_VARIABLE}")
-        if answer.status == 402 or said.no_credit:
-            raise TextError(f"{start}: the account has no credit")
-        if 300 <= answer.status < 400:
-            raise TextError(f"{start}: redirects are not followed, give the final base URL")
-        if answer.status == 404:
-            raise TextError(
-                f"{start}: check the base URL (most end in /v1) and the model {self.model!r}"
-            )
-
-    def _limited(self, detail: str) -> TextError:
-        return TextError(
-            f"{self._where} answers nothing but rate limits ({detail}): run the same command again "
-            "later, with a smaller --concurrency perhaps; it goes on where it stopped"
-        )
-
-    def _given_up(self, detail: str) -> TextError:
-        return TextError(
-            f"{self._where} answers no more ({detail}): when it is back, run the same command "
-            "again, it goes on where it stopped"
-        )
+        if error := self._stops.answer(answer.status, said, model=self.model):
+            raise error
