@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Texts in all; raising it later keeps those that are there.",
+    help="Texts in all by this writer with these settings (model, instructions, temperature, seed); "
+    "raising it later keeps those that are there.",
 )
 @click.option(
     "--writer",
@@ -136,8 +137,16 @@ def command(
         f"{summary.repeated:,} repeated, {summary.rejected:,} rejected"
         f"{_rejects(summary)}\n"
         f"texts per label: {balance.minimum:,} to {balance.maximum:,}, mean {balance.mean:,.1f}, "
-        f"deviation {balance.deviation:.1f}\n"
+        f"deviation {balance.deviation:.1f}\n{_short(summary, min_per_label)}"
         "next: taistore train --task zsl",
+    )
+
+
+def _short(summary: "GenerateSummary", min_per_label: int) -> str:
+    if summary.balance.minimum >= min_per_label:
+        return ""
+    return (
+        f"some labels have fewer than {min_per_label:,} texts: 'taistore texts audit' shows them\n"
     )
 
 

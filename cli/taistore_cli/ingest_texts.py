@@ -25,6 +25,11 @@ from taistore_cli.output import Output
 @device_option
 @precision_option
 @max_rejects_option
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Treat them as answers of a language model: unwrap captions, reject refusals and such.",
+)
 @common_options
 def command(
     *,
@@ -34,6 +39,7 @@ def command(
     device: str,
     precision: str,
     max_rejects: int | None,
+    audit: bool,
     out: Output,
 ) -> dict[str, Any]:
     """Add the captions in CAPTIONS (.txt, .jsonl, .csv, .tsv) and embed them.
@@ -44,12 +50,15 @@ def command(
     \b
     Example:
       taistore ingest-texts captions.jsonl
+      taistore ingest-texts answers.txt --audit
     """
     from taistore.texts.ingest import ingest_texts
 
     store = open_store(store_uri)
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-    summary = ingest_texts(store, encoder, captions, max_rejects=max_rejects, progress=out.progress)
+    summary = ingest_texts(
+        store, encoder, captions, max_rejects=max_rejects, audit=audit, progress=out.progress
+    )
     tidy(store, out)
     return out.result(
         asdict(summary),

@@ -61,7 +61,7 @@ def audit(
 ) -> dict[str, Any]:
     """Audit the texts of the store, or the file CAPTIONS before it is ingested.
 
-    Coverage is how often a caption mentions a label that it was written for; hidden positives are
+    Coverage is how often a caption mentions a label that it is kept for; hidden positives are
     other labels that it mentions. Distinct-1 and -2 are the share of different words and word
     pairs in 50 captions. With a file, --encoder also measures lengths; the store is not changed.
 
@@ -108,6 +108,10 @@ def _lines(report: "AuditReport") -> list[str]:
     lines += [_row(name, figures) for name, figures in report.writers.items()]
     if len(report.writers) > 1:
         lines.append(_row("all", total))
+    if total.reduced:
+        lines.append(
+            f"{total.reduced:,} captions are kept for fewer labels than they were asked for"
+        )
     if report.unlabelled:
         lines.append(f"{report.unlabelled:,} captions mention no label of the store")
     if total.hidden:

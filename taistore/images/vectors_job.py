@@ -227,6 +227,6 @@ def _require_success(
         )
     if not writer.succeeded:
         raise ImageError(
-            f"{source}: no row could be used ({why}): see the table 'rejects' of {store.uri}",
+            f"{source}: no row could be used ({why}): 'taistore show --rejects' lists them",
             reason="all_rejected",
         )

@@ -254,7 +254,7 @@ class _Job:
         if self.rejected:
             raise ScoringError(
                 f"{self._source}: none of {self.rejected} images could be scored "
-                f"({self._why()}): see the table 'rejects' of {self._store.uri}"
+                f"({self._why()}): 'taistore show --rejects' lists them"
             )
         raise ScoringError(
             f"{self._source}: no images here: give a folder or manifest of photos, or run "

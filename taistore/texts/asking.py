@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,12 @@ from typing import Self
 from taistore.texts.writers import TextRequest, TextWriter, WrittenText
 
 BATCH_WAVE = 512
-"""Requests of a call where there is one call at a time: the engine fills its batch from them."""
+"""Requests of the first call where there is one call at a time: the engine fills its batch from
+them. Later calls hold twice as many for as long as one takes less than ``WAVE_SECONDS``: an engine
+runs half empty at the end of each, and a job that is killed loses one."""
+
+WAVE_SECONDS = 20.0
+MOST_WAVE = 8192
 
 LANE_WAVE = 2
 """Requests of a call where there are several: few, so that the job decides what comes next."""
@@ -22,9 +28,9 @@ class _WaveDone:
 class Asker:
     """Gives waves of requests to a writer; a context manager that leaves no wave behind.
 
-    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits, so
-    that neither a slow answer nor a commit leaves the model without work. A writer that is not
-    safe in several threads takes one lane.
+    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits for
+    each, so that neither a slow answer nor the encoding of earlier ones leaves the model without
+    work. A writer that is not safe in several threads takes one lane.
     """
 
     def __init__(self, writer: TextWriter, *, lanes: int = 1) -> None:
@@ -61,10 +67,10 @@ class Asker:
     def room(self, ready: int) -> int:
         """How many of ``ready`` requests to ask now; 0: not yet.
 
-        A lane without work gets whatever is ready; the wave that waits must be a full one, or a
-        batch engine would alternate full and tiny ones.
+        A lane without work gets whatever is ready; waves that wait must be full ones, or a batch
+        engine would alternate full and tiny ones.
         """
-        spare = self._under_way == self._lanes and ready >= self._wave
+        spare = self._under_way < 2 * self._lanes and ready >= self._wave
         return min(ready, self._wave) if self._under_way < self._lanes or spare else 0
 
     def ask(self, wave: Sequence[TextRequest]) -> None:
@@ -96,10 +102,14 @@ class Asker:
     def _lane(self) -> None:
         try:
             while (wave := self._waves.get()) is not None and not self._stopped.is_set():
+                started = time.monotonic()
                 for answer in self._writer.write(wave):
                     self._answers.put(answer)
                     if self._stopped.is_set():
                         return
+                seconds = time.monotonic() - started
+                if self._lanes == 1 and len(wave) == self._wave and seconds < WAVE_SECONDS:
+                    self._wave = min(2 * self._wave, MOST_WAVE)
                 self._answers.put(_WaveDone())
         except BaseException as error:
             self._answers.put(error)

@@ -23,10 +23,18 @@ from taistore.texts.refusals import (
     foreign,
     general,
     loops,
+    particular,
     placeholder,
     refusal,
 )
-from taistore.texts.wrapping import sentences, talks, unwrap, whole_sentences, without_reasoning
+from taistore.texts.wrapping import (
+    MOST_CHARACTERS,
+    sentences,
+    talks,
+    unwrap,
+    whole_sentences,
+    without_reasoning,
+)
 
 LOST_LABELS = "lost_labels"
 NEAR_DUPLICATE = "near_duplicate"
@@ -103,7 +111,7 @@ class Audit:
         ``instruction`` the words of the request, which are no answer.
         """
         names = [name for i in label_ids for name in self._names(i)]
-        text = _caption(raw, truncated=truncated)
+        text = self._shown(_caption(raw, truncated=truncated), label_ids)
         reason, detail = self._form(raw, text, names, truncated=truncated, instruction=instruction)
         if reason:
             return Verdict(text, (), (), reason, detail)
@@ -116,6 +124,16 @@ class Audit:
         if twin:
             return Verdict(text, mentioned, others, NEAR_DUPLICATE, f"{text[:200]} = {twin[:200]}")
         return Verdict(text, mentioned, others)
+
+    def _shown(self, text: str, label_ids: Sequence[int]) -> str:
+        """``text`` without what it says about meaning, where the rest names the same labels."""
+        parts = sentences(text)
+        kept = [particular(part) for part in parts]
+        if kept == parts:
+            return text
+        rest = " ".join(filter(None, kept))
+        same = bool(rest) and self.mentions(rest, label_ids)[0] == self.mentions(text, label_ids)[0]
+        return rest if same else text
 
     def mentions(
         self, text: str, label_ids: Sequence[int]
@@ -168,7 +186,7 @@ class Audit:
 
 def _nothing(raw: str, names: list[str], *, truncated: bool, instruction: str) -> str:
     """Why an answer holds no caption."""
-    spoken = without_reasoning(raw)
+    spoken = without_reasoning(raw)[:MOST_CHARACTERS]
     if refusal(spoken):
         return REFUSAL
     if truncated and raw.strip():

@@ -19,11 +19,14 @@ from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
+from taistore.texts import generation, ingest
 from taistore.texts.audit import Audit
 from taistore.texts.captions import BadLine, count_lines, read_captions
 from taistore.texts.length import length_check
 from taistore.texts.noun_filter import tokens
+from taistore.texts.requests import is_reduced
 from taistore.texts.rows import text_id
+from taistore.texts.templates import TemplateWriter
 
 SAMPLE_TEXTS = 50
 """Texts that distinct-n is taken of, those with the smallest ids: it falls with their number."""
@@ -32,7 +35,8 @@ _LENGTHS = 256
 _PAIRS_KEPT, _PAIRS_MOST = 64, 256
 _SCAN_ROWS = 8192
 _COMBINATIONS_KNOWN, _TEXTS_KNOWN = 10_000, 16
-REJECTING_JOBS = ("generate-texts", "ingest-texts")
+WRITERS = ("template", "openai", "vllm", ingest.WRITER)
+_FILE, _TEMPLATE, _MODEL = "file", "template", "model"
 
 
 class Seen(NamedTuple):
@@ -45,6 +49,7 @@ class Seen(NamedTuple):
     others: tuple[int, ...]
     writer: str
     tokens: int | None
+    reduced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +57,8 @@ class Figures:
     """What is known of a group of captions.
 
     ``coverage`` is the share of (caption, label) pairs in which the caption mentions the label,
-    ``complete`` that of captions that mention all of theirs. ``distinct_1`` and ``distinct_2`` are
+    ``complete`` that of captions that mention all of theirs; ``reduced`` captions are kept for
+    fewer labels than a model was asked for. ``distinct_1`` and ``distinct_2`` are
     different words and word pairs over all of them, in at most ``SAMPLE_TEXTS`` captions.
     ``tokens_p95`` is the 95th percentile, ``over_limit`` how many exceed the encoder's context.
     ``hidden`` names the other labels that were mentioned most, with how many captions do.
@@ -66,6 +72,7 @@ class Figures:
     tokens_mean: float | None
     tokens_p95: int | None
     over_limit: int
+    reduced: int
     hidden_texts: int
     hidden: Mapping[str, int]
 
@@ -94,6 +101,7 @@ class _Tally:
     wanted: int = 0
     found: int = 0
     complete: int = 0
+    reduced: int = 0
     hidden_texts: int = 0
     hidden: Counter[int] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
@@ -104,6 +112,7 @@ class _Tally:
         self.wanted += wanted
         self.found += found
         self.complete += wanted == found
+        self.reduced += seen.reduced
         if seen.tokens is not None:
             self.lengths[min(seen.tokens, _LENGTHS)] += 1
         if seen.others:
@@ -130,6 +139,7 @@ class _Tally:
             tokens_mean=float(lengths.mean()) if len(lengths) else None,
             tokens_p95=int(np.quantile(lengths, 0.95, method="higher")) if len(lengths) else None,
             over_limit=sum(n for size, n in self.lengths.items() if limit and size > limit),
+            reduced=self.reduced,
             hidden_texts=self.hidden_texts,
             hidden={labels[i].name: n for i, n in self.hidden.most_common(5)},
         )
@@ -198,8 +208,9 @@ def audit_store(
 ) -> AuditReport:
     """Audit the texts of a store, or those of one writer, in one pass.
 
-    Rejects are those that ``generate-texts`` and ``ingest-texts`` set aside. Raises
-    :class:`TextError` where there is no text to audit.
+    Rejects are those that ``generate-texts`` and ``ingest-texts`` set aside, which tells language
+    models (together), templates and files apart. Raises :class:`TextError` where there is no text
+    to audit.
     """
     report = _Report(store.labels, _limit(store))
     where = {"writer": writer} if writer is not None else None
@@ -207,18 +218,26 @@ def audit_store(
         for seen in _stored(store, where):
             report.add(seen)
             bar.advance(1)
-    for batch in store.scan("rejects", columns=["job", "reason", "detail"]):
+    for batch in store.scan("rejects", columns=["job", "uri", "reason", "detail"]):
         for row in batch.to_pylist():
-            if row["job"].startswith(REJECTING_JOBS):
+            whose = _rejected_writer(row["job"], row["uri"])
+            if whose is not None and (writer is None or _kind(writer) == whose):
                 report.reject(row["reason"], row["detail"], examples=examples)
     found = report.finish()
-    if not found.total.texts and not found.rejects:
+    if not found.total.texts and (not found.rejects or writer not in (None, *WRITERS)):
         whose = f"texts by {writer!r}" if writer is not None else "texts"
+        writers = sorted(_writers(store)) if writer is not None else []
+        there = f"; there are some by {', '.join(writers)}" if writers else ""
         raise TextError(
-            f"{store.uri}: holds no {whose} to audit: make some with 'taistore generate-texts', or "
-            "give a caption file"
+            f"{store.uri}: holds no {whose} to audit{there}: make some with 'taistore "
+            "generate-texts', or give a caption file"
         )
     return found
+
+
+def _writers(store: Store) -> set[str]:
+    batches = store.scan("texts", columns=["writer"], batch_rows=65536)
+    return {str(name) for batch in batches for name in batch.column(0).unique().to_pylist()}
 
 
 def audit_file(
@@ -229,7 +248,7 @@ def audit_file(
     examples: int = 3,
     progress: Progress = no_progress,
 ) -> AuditReport:
-    """Audit a caption file as it would enter ``store``, which is not changed.
+    """Audit a caption file as ``ingest_texts(…, audit=True)`` does; ``store`` is not changed.
 
     Captions with labels of their own are held against them, the others against the labels that
     they mention; those that mention none are ``unlabelled``. An ``encoder`` also measures lengths.
@@ -238,8 +257,9 @@ def audit_file(
     audit = Audit(store.labels, limit=length_check(encoder) if encoder is not None else None)
     report = _Report(store.labels, encoder.info.context_length if encoder is not None else None)
     known: OrderedDict[int, list[str]] = OrderedDict()
+    lines = read_captions(path)
     with progress("audit", total=count_lines(path), unit="lines") as bar:
-        for line in read_captions(path):
+        for line in lines:
             bar.advance(1)
             if isinstance(line, BadLine):
                 report.reject(line.reason, f"line {line.line}: {line.detail}", examples=examples)
@@ -275,14 +295,31 @@ def audit_file(
                     verdict.others,
                     path_writer(path),
                     audit.tokens(verdict.text),
+                    verdict.label_ids != asked,
                 )
             )
-    return report.finish()
+    found = report.finish()
+    if not found.total.texts and not found.rejects and not found.unlabelled:
+        raise TextError(f"{path}: no captions in it: put one on each line")
+    return found
 
 
 def path_writer(path: str | Path) -> str:
     """How a file is called among the writers."""
     return Path(path).name
+
+
+def _rejected_writer(job: str, uri: str) -> str | None:
+    """What kind of writer a row of ``rejects`` belongs to; None where it is about no text."""
+    if job == ingest.JOB:
+        return _FILE
+    if job != generation.JOB:
+        return None
+    return _TEMPLATE if " " in uri else _MODEL
+
+
+def _kind(writer: str) -> str:
+    return {TemplateWriter.name: _TEMPLATE, ingest.WRITER: _FILE}.get(writer, _MODEL)
 
 
 def _known(known: "OrderedDict[int, list[str]]", combination: int) -> list[str]:
@@ -297,7 +334,7 @@ def _known(known: "OrderedDict[int, list[str]]", combination: int) -> list[str]:
 def _stored(store: Store, where: Mapping[str, str] | None) -> Iterator[Seen]:
     audit = Audit(store.labels)
     index = store.combination_index()
-    columns = ["text_id", "combination_id", "text", "writer", "model", "tokens"]
+    columns = ["text_id", "combination_id", "text", "writer", "model", "tokens", "request_id"]
     for batch in store.scan("texts", columns=columns, where=where, batch_rows=_SCAN_ROWS):
         counts, flat = index.positives(batch.column("combination_id").to_numpy())
         ends = np.cumsum(counts).tolist()
@@ -306,7 +343,16 @@ def _stored(store: Store, where: Mapping[str, str] | None) -> Iterator[Seen]:
             asked = tuple(label_ids[end - count : end])
             mentioned, others = audit.mentions(row["text"], asked)
             writer = f"{row['writer']} {row['model'] or ''}".strip()
-            yield Seen(row["text_id"], row["text"], asked, mentioned, others, writer, row["tokens"])
+            yield Seen(
+                row["text_id"],
+                row["text"],
+                asked,
+                mentioned,
+                others,
+                writer,
+                row["tokens"],
+                is_reduced(row["request_id"], row["combination_id"]),
+            )
 
 
 def _limit(store: Store) -> int | None:

@@ -21,7 +21,7 @@ from taistore.texts.chains import Wanted
 from taistore.texts.conversation import ConversationWriter
 from taistore.texts.generation import JOB, REPEATED, GenerateConfig
 from taistore.texts.length import text_lengths
-from taistore.texts.requests import combination_of, key_of
+from taistore.texts.requests import is_reduced, key_of
 from taistore.texts.rows import TextRow, Vector, text_columns, text_id, write_texts
 from taistore.texts.writers import TextRequest
 
@@ -191,7 +191,7 @@ def _key(row: TextRow) -> str:
 
 
 def _is_reduced(row: TextRow) -> bool:
-    return bool(row.request_id) and combination_of(row.request_id or "") != row.combination_id
+    return is_reduced(row.request_id, row.combination_id)
 
 
 def _wins(row: TextRow, other: TextRow) -> bool:

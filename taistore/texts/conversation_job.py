@@ -87,6 +87,7 @@ class _Judge:
             return text_lengths(encoder, [text])[0]
 
         self._writer, self._config = writer, config
+        self._examples = [example.caption for example in writer.prompts.example]
         self._audit = Audit(store.labels, limit=limit, lost=config.lost_labels)
         self._last_resort = Audit(store.labels, limit=limit, lost="reduce")
 
@@ -97,14 +98,16 @@ class _Judge:
             # Engines have tried again by themselves where that could help.
             return Rejected(chain.key, f"{UNANSWERED}{answer.reason}", answer.detail)
         verdict = self._verdict(chain, answer)
-        last_attempt = request.attempt + 1 >= self._config.attempts
+        retry = RETRY.get(verdict.reason, "again")
+        # Without chance in its answers, a model says the same to the same question.
+        pointless = retry == "again" and not self._writer.sampling.temperature
+        last_attempt = pointless or request.attempt + 1 >= self._config.attempts
         if verdict.reason == LOST_LABELS and last_attempt and self._config.lost_labels == "retry":
             verdict = self._verdict(chain, answer, last_resort=True)
         if verdict.usable:
             return Accepted(request, verdict.text, verdict.label_ids, verdict.others)
         if last_attempt or verdict.final:
             return Rejected(chain.key, verdict.reason, verdict.detail)
-        retry = RETRY.get(verdict.reason, "again")
         return chain.again(request, retry, verdict.text or answer.text)
 
     def _verdict(self, chain: Chain, answer: WrittenText, *, last_resort: bool = False) -> Verdict:
@@ -114,7 +117,7 @@ class _Judge:
             text[:ANSWER_CHARACTERS],
             chain.label_ids,
             truncated=answer.truncated or len(text) > ANSWER_CHARACTERS,
-            known=chain.known,
+            known=[*chain.known, *self._examples],
             instruction=self._writer.question(answer.request),
         )
 

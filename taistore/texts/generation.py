@@ -62,9 +62,10 @@ class GenerateSummary:
     ``requested`` = ``present`` + ``written`` + ``repeated`` + ``rejected`` + ``rejected_earlier``;
     ``repeated`` template texts were still equal to another of their combination after all
     attempts; ``rejected_earlier`` were set aside by an earlier run and not asked for again;
-    ``rejects`` counts those of this run by reason. ``reduced`` of the written texts are kept for
-    fewer labels than they were asked for. ``encoded_earlier`` texts were in the store without a
-    vector of this encoder.
+    ``rejects`` counts those of this run by reason. ``combinations`` are those that were asked
+    for, ``balance`` is that of all texts in the store. ``reduced`` of the written texts are kept
+    for fewer labels than they were asked for. ``encoded_earlier`` texts were in the store without
+    a vector of this encoder.
     """
 
     requested: int
@@ -104,5 +105,5 @@ def check_rejects(rejected: int, limit: int | None, last_reason: str) -> None:
     if limit is not None and rejected > limit:
         raise TextError(
             f"{rejected:,} texts rejected, more than the {limit:,} allowed (last: "
-            f"{last_reason}): see the table 'rejects'; good texts are kept"
+            f"{last_reason}): 'taistore show --rejects' lists them; good texts are kept"
         )

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -98,6 +99,7 @@ class _Words:
     plural_of: dict[str, str]
     idioms: frozenset[str]
     everyday: dict[str, tuple[str, ...]]
+    asked: dict[str, tuple[str, ...]]
     verbs: frozenset[str]
     past_of: dict[str, tuple[str, ...]]
 
@@ -112,10 +114,13 @@ def _words() -> _Words:
     raw = tomllib.loads(text)
     plural_of = raw.pop("plural_of")
     everyday = {name: _listed(names) for name, names in raw.pop("everyday").items()}
+    asked = {name: _listed(names) for name, names in raw.pop("asked").items()}
     past_of = {verb: _listed(forms) for verb, forms in raw.pop("past_of").items()}
     verbs = frozenset(raw.pop("verbs")["regular"].split())
     sets = {k: frozenset(v.split() if isinstance(v, str) else v) for k, v in raw.items()}
-    return _Words(plural_of=plural_of, everyday=everyday, verbs=verbs, past_of=past_of, **sets)
+    return _Words(
+        plural_of=plural_of, everyday=everyday, asked=asked, verbs=verbs, past_of=past_of, **sets
+    )
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -203,9 +208,21 @@ def everyday_names(name: str) -> list[str]:
     >>> everyday_names("Sofa"), everyday_names("zebra")
     (['couch'], [])
     """
-    words, low = _words(), " ".join(name.lower().split())
-    singular = _singular_of(low)
-    return list(words.everyday.get(low) or words.everyday.get(singular or "", ()))
+    return _named(name, _words().everyday)
+
+
+def asked_names(name: str) -> list[str]:
+    """What a caption may say for a name that it was asked for, and mean something else otherwise.
+
+    >>> asked_names("dining table")
+    ['table']
+    """
+    return _named(name, _words().asked)
+
+
+def _named(name: str, table: Mapping[str, tuple[str, ...]]) -> list[str]:
+    low = " ".join(name.lower().split())
+    return list(table.get(low) or table.get(_singular_of(low) or "", ()))
 
 
 def idioms() -> frozenset[str]:

@@ -1,7 +1,7 @@
 """The job ``ingest-texts``: own captions, labelled by the file or by the nouns they hold."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.store import Store
+from taistore.texts.audit import Audit
 from taistore.texts.captions import BadLine, Caption, Line, count_lines, read_captions
 from taistore.texts.length import TOO_LONG, text_lengths, text_limit
 from taistore.texts.noun_filter import NounFilter
@@ -51,9 +52,14 @@ def ingest_texts(
     *,
     batch_texts: int = 2048,
     max_rejects: int | None = None,
+    audit: bool = False,
     progress: Progress = no_progress,
 ) -> IngestTextsSummary:
     """Store the captions of a file with their vectors; running it again adds nothing twice.
+
+    ``audit`` treats them as the answers of a language model: what is around a caption is taken
+    off, refusals and the like are rejected, and stated labels count where the caption mentions
+    them.
 
     Formats as :func:`taistore.texts.captions.read_captions` reads them. A line that is malformed,
     too long for the encoder or names a label outside the set goes to ``rejects`` with file and
@@ -64,7 +70,7 @@ def ingest_texts(
     text_limit(encoder)
     lines = read_captions(path)
     earlier = encode_missing_texts(store, encoder, progress=progress)
-    job = _Job(store, encoder, path, max_rejects)
+    job = _Job(store, encoder, path, max_rejects, audit=audit)
     with progress("reading captions", total=count_lines(path), unit="lines") as bar:
         while batch := list(islice(lines, batch_texts)):
             job.run(batch, bar)
@@ -86,11 +92,14 @@ def ingest_texts(
 class _Job:
     """Turns lines into rows, a batch at a time, and counts what became of them."""
 
-    def __init__(self, store: Store, encoder: Encoder, path: Path, max_rejects: int | None) -> None:
+    def __init__(
+        self, store: Store, encoder: Encoder, path: Path, max_rejects: int | None, *, audit: bool
+    ) -> None:
         self._store, self._encoder, self._path = store, encoder, path
         self._max_rejects = max_rejects
         self._labels: LabelSet = store.labels
         self._filter = NounFilter(self._labels)
+        self._audit = Audit(self._labels) if audit else None
         self.found: NDArray[np.bool_] = np.zeros(len(self._labels), dtype=np.bool_)
         self.read = self.written = self.present = 0
         self.unlabelled = self.rejected = self.ambiguous = 0
@@ -129,10 +138,14 @@ class _Job:
             except LabelError as error:
                 bad.append(BadLine(line.line, UNKNOWN_LABEL, str(error)))
                 continue
-            if label_ids:
-                yield line, label_ids
-            else:
+            if not label_ids:
                 self.unlabelled += 1
+            elif self._audit is None:
+                yield line, label_ids
+            elif (verdict := self._audit.check(line.text, label_ids)).usable:
+                yield replace(line, text=verdict.text), verdict.label_ids
+            else:
+                bad.append(BadLine(line.line, verdict.reason, verdict.detail))
 
     def _label_ids(self, caption: Caption) -> tuple[int, ...]:
         if caption.labels is not None:
@@ -173,8 +186,8 @@ class _Job:
         if self._max_rejects is not None and self.rejected > self._max_rejects:
             raise TextError(
                 f"{self._path}: {self.rejected:,} lines rejected, more than the "
-                f"{self._max_rejects:,} allowed (last: {self.last_reject}): see the table "
-                "'rejects'; good captions are kept"
+                f"{self._max_rejects:,} allowed (last: {self.last_reject}): 'taistore show "
+                "--rejects' lists them; good captions are kept"
             )
 
     def check_some_usable(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.encoders.protocol import Encoder
@@ -24,7 +25,7 @@ from taistore.texts.generation import (
 )
 from taistore.texts.length import TOO_LONG, text_lengths, text_limit
 from taistore.texts.rows import TextRow, encode_missing_texts, text_id, write_texts
-from taistore.texts.sampling import CombinationSample, sample_combinations
+from taistore.texts.sampling import Balance, CombinationSample, sample_combinations
 from taistore.texts.templates import TemplateWriter
 from taistore.texts.wanted import missing_requests
 from taistore.texts.writers import Retry, TextRequest, TextWriter, WrittenText
@@ -74,8 +75,8 @@ def generate_texts(
         done = _write_batches(store, encoder, writer, sample, config, progress=progress)
     if not done.written and not done.present and done.rejected + done.rejected_earlier:
         raise TextError(
-            f"none of {len(sample):,} texts is usable ({done.last_reason}): see the table "
-            "'rejects', or use another writer"
+            f"none of {len(sample):,} texts is usable ({done.last_reason}): 'taistore show "
+            "--rejects' lists them; or use another writer"
         )
     return GenerateSummary(
         requested=len(sample),
@@ -85,12 +86,22 @@ def generate_texts(
         rejected=done.rejected,
         encoded_earlier=earlier,
         combinations=len(sample.label_ids),
-        balance=sample.balance(),
+        balance=Balance.of(_texts_per_label(store)),
         encoder_id=encoder.info.encoder_id,
         reduced=done.reduced,
         rejected_earlier=done.rejected_earlier,
         rejects=done.rejects,
     )
+
+
+def _texts_per_label(store: Store) -> NDArray[np.int64]:
+    """How many of the store's texts name each label [N], whoever wrote them."""
+    index = store.combination_index()
+    counts = np.zeros(len(store.labels), dtype=np.int64)
+    for batch in store.scan("texts", columns=["combination_id"], batch_rows=65536):
+        _, named = index.positives(batch.column(0).to_numpy())
+        counts += np.bincount(named, minlength=len(counts))
+    return counts
 
 
 def make_writer(name: str, labels: LabelSet) -> TextWriter:

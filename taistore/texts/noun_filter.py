@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taistore.labels import Label, LabelSet
-from taistore.texts.grammar import everyday_names, idioms, other_number, verb_forms
+from taistore.texts.grammar import (
+    asked_names,
+    everyday_names,
+    idioms,
+    other_number,
+    verb_forms,
+)
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _MARKS = re.compile(r"[\u0300-\u036f]")
@@ -17,7 +23,7 @@ _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 
 # Which label a form belongs to where several could claim it: the surest claim wins. The last two
 # are loose: they count for labels that are asked for.
-_NAME, _SYNONYM, _INFLECTED, _EVERYDAY, _VERB = range(5)
+_NAME, _SYNONYM, _INFLECTED, _EVERYDAY, _ASKED = range(5)
 _NOBODY: frozenset[int] = frozenset()
 
 
@@ -34,7 +40,7 @@ class _Node:
 
     after: "dict[str, _Node]" = field(default_factory=dict)
     label_ids: tuple[int, ...] = ()
-    claim: int = _VERB + 1
+    claim: int = _ASKED + 1
     claims: dict[int, int] = field(default_factory=dict)
     idiom: bool = False
 
@@ -101,7 +107,7 @@ class NounFilter:
 
         A form that several labels claim counts for those of ``asked`` alone, whose verbs
         ("smiling" for smile) and everyday names ("man" for person) count too; with ``everyday``
-        those names count for every label.
+        those names count for every label, but for those that may mean other things ("mother").
         """
         found: set[int] = set()
         ambiguous: list[str] = []
@@ -153,10 +159,11 @@ def _forms(label: Label) -> Iterator[tuple[str, int]]:
     for form in (label.name, *synonyms):
         for other in other_number(form):
             yield other, _INFLECTED
-    for everyday in everyday_names(base):
-        yield everyday, _EVERYDAY
-        for other in other_number(everyday):
-            yield other, _EVERYDAY
+    for names, claim in ((everyday_names(base), _EVERYDAY), (asked_names(base), _ASKED)):
+        for name in names:
+            yield name, claim
+            for other in other_number(name):
+                yield other, claim
     for form in (base, *label.synonyms):
         for verb in verb_forms(form):
-            yield verb, _VERB
+            yield verb, _ASKED

@@ -17,7 +17,8 @@ TALK = "talk"
 GENERAL = "general"
 
 _REFUSAL = re.compile(
-    r"\bas an? (?:ai|artificial|language|large language|text[- ]based|virtual|digital)\b"
+    r"\bas an? (?:ai|artificial intelligence|(?:large )?language model|text[- ]based (?:ai|model)"
+    r"|(?:virtual|digital|helpful) (?:ai|assistant|model))\b"
     r"|\bi(?:['\u2019]m| am) (?:(?:so|very|really|truly|deeply) )?(?:sorry|afraid|unable"
     r"|not able|not (?:sure|capable|comfortable|programmed|designed)|(?:just |only )?an? "
     r"(?:ai|language|large language|assistant|virtual|digital|text))\b"
@@ -25,58 +26,76 @@ _REFUSAL = re.compile(
     r"|do(?:n['\u2019]?t| not) (?:have|feel|understand|know)|must decline|have to decline"
     r"|apologi[sz]e|would need|need more|(?:don['\u2019]?t|do not) see|see no)\b"
     r"|^(?:sorry|apologies|my apologies|unfortunately)\b|\bmy apologies\b"
-    r"|\b(?:unable|not able|not possible) to (?:see|view|help|assist|generate|create|provide"
-    r"|comply|fulfil|write|describe|process)\b"
-    r"|\b(?:no|without an?|an?|the) (?:image|picture|photo) (?:was |has been |is )?(?:not )?"
-    r"(?:provided|attached|uploaded|given)\b|\bviolates?\b.{0,40}\b(?:policy|policies|guidelines)\b",
+    r"|\b(?:i am|i['\u2019]?m|is|be|was) (?:unable|not able|not possible) to (?:see|view|help"
+    r"|assist|generate|create|provide|comply|fulfil|write|describe|process)\b"
+    r"|\b(?:no|without an?|an?|the) (?:image|picture|photo) (?:was|has been|is|were) (?:not )?"
+    r"(?:provided|attached|uploaded|given)\b"
+    r"|\bno (?:image|picture|photo) (?:provided|attached|given)\b"
+    r"|\bviolates?\b.{0,40}\b(?:policy|policies|guidelines)\b",
     re.I,
 )
 _PLACEHOLDER = re.compile(
-    r"\[[^\]]{0,80}\]|\{[^}]{0,80}\}|<[A-Za-z_][^<>]{0,60}>|_{3,}|\bX{3,}\b|\.{3,}\s*\(|%s|\$\{"
+    r"\[[^\]]{0,80}\]|\{[^}]{0,80}\}|<[A-Za-z_][^<>]{0,60}>|_{3,}|\bX{3,}\b|\.{3,9}\s?\(|%s|\$\{"
     r"|\(?\binsert (?:a |the |your )?(?:label|name|object|word|caption|noun|image)s?\b"
-    r"|\blabel ?(?:\d|[a-c]\b|x\b)|\bobject ?(?:\d|x\b)|\b(?:noun|category|class)\s?\d\b"
+    r"|\blabel ?(?:\d|x\b)|\bobject ?(?:\d|x\b)|\b(?:noun|category|class)\s?\d\b"
     r"|\byour (?:caption|text|sentence|name) here\b|\blorem ipsum\b|\bimage_?\d+\b",
     re.I,
 )
 _INSTRUCTION = re.compile(
     r"^(?:please |now,? |then,? )?(?:write|generate|compose|create|craft|make|produce|provide|give"
-    r"|come up with|describe|rewrite|shorten|use|using|include|mention|think of|imagine|design"
+    r"|come up with|describe|rewrite|shorten|include|mention|think of|design"
     r"|formulate|construct)\b[^.]{0,80}\b(?:captions?|sentences?|descriptions?|images?"
     r"|pictures?|photos?|photographs?|words?|labels?|nouns?|scenes?)\b"
     r"|^(?:instruction|labels?|objects?|input|task|question|keywords?|categories|words)\b[^:]{0,20}:"
     r"|\b(?:must|should) (?:mention|contain|include) (?:all|every|each|only|the)\b"
     r"|\b(?:in|with|under|of) (?:at most |fewer than |less than |no more than |about )\d+ words\b"
-    r"|\bthe following (?:labels?|objects?|words?|nouns?|categories|items|things)\b",
+    r"|\bthe following (?:labels?|words?|nouns?|categories)\b",
     re.I,
 )
-_GENERAL = re.compile(
+_KIND = re.compile(
     # What kind of thing it is: "a fork is a cut of meat", "a bird is a bird".
     r"(?:^|[,;] |\b(?:and|but|while|so|because) )(?:an?|any) (?:[\w'-]+ ){1,6}?(?:is|are)"
-    r" (?:an?|any|one) (?!(?:few|little|lot|bit|couple|pair|third|half|quarter)\b)"
-    r"|, which is an? "
+    r" (?:an?|any) (?!(?:few|little|lot|bit|couple|pair|third|half|quarter|blur|streak|mess"
+    r"|sight)\b)"
+    r"|\ban? ([\w'-]+) (?:is|are) an? (?:[\w-]+ )?\1\b"
     r"|\bare (?:types|kinds|forms|sorts|species|breeds) of\b"
     r"|\b(?:is|are) (?:an?|the|any|one)(?: [\w-]+){0,4} (?:types?|kinds?|forms?|sorts?|species"
-    r"|breeds?|tools?|devices?|terms?|instruments?|utensils?|containers?|equipment|animals?"
-    r"|vehicles?|person|people) (?:of|used|that|for|which|to|who)\b"
+    r"|breeds?|tools?|devices?|terms?|instruments?|utensils?|equipment) (?:of|used|that|for|which"
+    r"|to)\b|\bare two (?:[\w-]+ )?(?:different|disparate|distinct|separate)(?: [\w-]+)?"
+    r" (?:things|items|objects|concepts|creatures|animals|technologies|ideas|words)\b"
     # What it is for, or how it is as a rule.
-    r"|\b(?:is|are|be) (?:also |\w+ly )?(?:used (?:to|for)|known (?:for|as|to be)|considered"
-    r"|designed (?:to|for)|associated with|referred to|labell?ed as)\b"
+    r"|^(?:an?|any) (?:[\w'-]+ ){1,3}(?:is|are) used (?:to|for|as) [\w'-]+(?: [\w'-]+)?[.!]?$"
+    r"|\bit is used (?:to|for|as)\b",
+    re.I,
+)
+_INVERTED = re.compile(
+    r"^(?:in|on|at|to|from|with|inside|outside|between|among|next|close|near|beside|behind|beneath"
+    r"|below|under|above|over|atop|against|along|around|across|opposite|amid|there|here|this|that"
+    r"|what|\w+ing|\w+ed)\b",
+    re.I,
+)
+"""How sentences begin that may end in "is a dog" and still show one."""
+
+_MEANING = re.compile(
+    # What things are as a rule.
+    r"\b(?:is|are|be) (?:also |\w+ly )?(?:known (?:for|as|to be)|considered|designed (?:to|for)"
+    r"|associated with|referred to|labell?ed as)\b"
     r"|\b(?:is|are|be|was|were|it's|that's) (?:often|typically|usually|commonly|generally"
-    r"|traditionally)\b|\b(?:often|typically|usually|commonly) (?:used|found|seen|made|adorned"
-    r"|decorated|associated|served|worn|eaten)\b"
+    r"|traditionally|mainly|primarily)\b|\b(?:often|typically|usually|commonly|mainly|primarily)"
+    r" (?:used|found|seen|made|adorned|decorated|associated|served|worn|eaten|known)\b"
     r"|\b(?:often|typically|usually|commonly),? an? "
-    r"|\bare two (?:[\w-]+ )?(?:different|disparate|distinct|separate)\b"
-    # What it stands for.
+    # What they stand for.
     r"|(?:\b(?:is|are|as)|[,:;\u2013\u2014-]) (?:an?|the|two) (?:[\w-]+ ){0,4}?(?:illustrations?"
     r"|examples?|symbols?|representations?|reminders?|metaphors?|blends?|fusions?|celebrations?)"
     r" (?:of|that|for|how)\b|\b(?:perfect|great|classic|common) (?:illustrations?|examples?) of\b"
-    r"|\b(?:symboli[sz]|embod(?:y|ies)\b|testament (?:of|to)\b|metaphor"
-    r"|the (?:essence|concept|idea|notion) (?:of|that)\b|masterpiece of\b)"
-    r"|\b(?:various|many|different) cultures\b|\bthroughout history\b"
-    r"|\bin the (?:context|world|realm) of\b|\bhelps? (?:people|us|you)\b"
-    r"|\b(?:for|over) (?:centuries|generations)\b|\b(?:of|and) (?:life|nature|humanity) itself\b",
+    r"|(?<!that )(?<!which )\bsymboli[sz]|\bembod(?:y|ies|ying)\b|\btestament (?:of|to)\b"
+    r"|\bmetaphor|\bthe (?:essence|concept|idea|notion) (?:of|that)\b|\bmasterpiece of\b"
+    r"|\bthroughout history\b|\bin the (?:context|realm) of\b"
+    r"|\b(?:of|and) (?:life|nature|humanity) itself\b",
     re.I,
 )
+_TAIL = re.compile(r"\s*(?:[,;]|\s[-\u2013]|\u2014)\s")
+_HEAD_WORDS = 3
 
 
 def _listed(text: str) -> frozenset[str]:
@@ -134,7 +153,23 @@ def general(sentence: str) -> bool:
     >>> general("A fork is a tool used to eat."), general("A fork is on a plate.")
     (True, False)
     """
-    return _GENERAL.search(sentence) is not None
+    kind = not _INVERTED.match(sentence) and _KIND.search(sentence) is not None
+    return kind or _MEANING.search(sentence) is not None
+
+
+def particular(sentence: str) -> str:
+    """What a sentence shows, without what it adds about its meaning; "" where nothing is left.
+
+    >>> particular("A dog lies on a rug, capturing the essence of a slow Sunday.")
+    'A dog lies on a rug.'
+    """
+    if not general(sentence):
+        return sentence
+    for tail in reversed(list(_TAIL.finditer(sentence))):
+        head = sentence[: tail.start()]
+        if not general(head) and len(tokens(head)) >= _HEAD_WORDS:
+            return f"{head}."
+    return ""
 
 
 def loops(text: str) -> bool:
@@ -168,11 +203,11 @@ def foreign(text: str, names: list[str]) -> bool:
     """
     named = {word for name in names for word in tokens(name)}
     words = [word for word in tokens(text) if word not in named]
-    if not text.isascii():
-        letters = [c for word in words for c in word if c.isalpha()]
-        strange = sum(not ("a" <= c <= "z" or "\u00c0" <= c <= "\u024f") for c in letters)
-        if strange > 0.1 * len(letters):
-            return True
+    letters = (c for word in words for c in word if c.isalpha())
+    if not text.isascii() and not all(
+        "a" <= c <= "z" or "\u00c0" <= c <= "\u024f" for c in letters
+    ):
+        return True
     english = sum(word in _ENGLISH for word in words)
     other = sum(word in _ELSEWHERE and word not in _ENGLISH for word in words)
     if other >= 2 and other > english:

@@ -61,6 +61,11 @@ def combination_of(request: str) -> int:
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
+def is_reduced(request: str | None, combination_id: int) -> bool:
+    """Whether a text lies in another combination than its request asked for."""
+    return bool(request) and combination_of(request or "") != combination_id
+
+
 def key_number(key: str) -> int:
     """The last 64 bits of a key, which tell the texts of one store apart."""
     return int(key[16:32], 16)

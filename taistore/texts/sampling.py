@@ -34,6 +34,22 @@ class Balance:
     deviation: float
     gini: float
 
+    @classmethod
+    def of(cls, counts: Int64) -> "Balance":
+        """From the texts of each label [N]."""
+        counts = np.sort(counts)
+        total, n = float(counts.sum()), len(counts)
+        ranks = np.arange(1, n + 1)
+        gini = (2.0 * float(ranks @ counts) / (n * total) - (n + 1) / n) if total else 0.0
+        return cls(
+            labels=n,
+            minimum=int(counts[0]),
+            maximum=int(counts[-1]),
+            mean=float(counts.mean()),
+            deviation=float(counts.std()),
+            gini=gini,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CombinationSample:
@@ -74,18 +90,7 @@ class CombinationSample:
 
     def balance(self) -> Balance:
         """How evenly the texts spread over the labels."""
-        counts = np.sort(self.texts_per_label())
-        total, n = float(counts.sum()), len(counts)
-        ranks = np.arange(1, n + 1)
-        gini = (2.0 * float(ranks @ counts) / (n * total) - (n + 1) / n) if total else 0.0
-        return Balance(
-            labels=n,
-            minimum=int(counts[0]),
-            maximum=int(counts[-1]),
-            mean=float(counts.mean()),
-            deviation=float(counts.std()),
-            gini=gini,
-        )
+        return Balance.of(self.texts_per_label())
 
 
 def sample_combinations(

@@ -153,7 +153,7 @@ class _Job:
         if self._last is not None and not self.unlabelled:
             raise TextError(
                 f"{path}: none of {self.read:,} rows is usable (last: {self._last.uri}: "
-                f"{self._last.detail}): mend them, the table 'rejects' has them all"
+                f"{self._last.detail}): mend them, 'taistore show --rejects' lists them all"
             )
         raise TextError(
             f"{path}: none of {self.read:,} rows names a label of the store: give ids that are "

@@ -20,13 +20,14 @@ _SPECIAL = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n`]*$", re.M)
 _TICKS = re.compile(r"`+([^`\n]*)`+")
-_LINK = re.compile(r"!?\[([^\]\n]+)\]\([^)\s]*\)")
+_LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\([^()\s]{0,400}\)")
 _STRONG = re.compile(r"(\*{1,3}|_{2,3})(?=\S)([^*_\n]+?)(?<=\S)\1")
 _SLANTED = re.compile(r"(?<!\w)_(?=\S)([^_\n]+?)(?<=\S)_(?!\w)")
 _LEAD = re.compile(
-    r"^(?:#{1,6}\s+|>\s*|[-+*\u2022\u2023\u25aa\u25cf\u25e6\u2013\u2014\u2192\u00b7]\s+"
-    r"|[\u2022\u25cf]|\(?\d{1,3}[.)](?=\s|[A-Z\"'\u201c*])\s*|\(?[a-h]\)\s+)"
+    r"^(?:(?:#{1,6}\s+|>\s*|[-+*\u2022\u2023\u25aa\u25cf\u25e6\u2013\u2014\u2192\u00b7]\s+"
+    r"|[\u2022\u25cf]|\(?\d{1,3}[.)](?=\s|[A-Z\"'\u201c*])\s*|\(?[a-h]\)\s+))+"
 )
+_SPACES = re.compile(r"[ \t]+")
 _RULE = re.compile(r"^[-=_*~\s]{3,}$")
 _HASHTAGS = re.compile(r"(?:^|\s+)(?:#[A-Za-z]\w*[\s,]*)+$|^(?:#[A-Za-z]\w*[\s,]+){2,}")
 _HASH = re.compile(r"(?<!\w)#(?=[A-Za-z])")
@@ -39,11 +40,11 @@ _NOUN = (
     r"|outputs?|options?|rewrites?|prompts?|alternatives?|variations?|ones?|revisions?|titles?)"
 )
 _LABEL = re.compile(
-    rf"^(?:(?:the|my|your|a|one|another|possible|revised|new|final|short(?:er)?|image|photo|"
-    rf"picture|concise|different|original|sample|example|generated|alternative|updated|natural)\s+){{0,4}}"
-    rf"(?:{_NOUN}|image|photo|assistant|ai|bot|model|user|human)"
-    rf"\s*(?:#?\s*\d{{1,3}}|[ivx]{{1,4}}|[a-d])?\s*(?:is|could be|would be|might be|reads)?\s*"
-    rf"(?::|=>|->|\u2192|\s[-\u2013\u2014](?=\s))\s*",
+    rf"^(?:(?:(?:the|my|your|a|an|one|another|[a-z-]{{3,12}})\s+){{0,4}}?{_NOUN}"
+    r"|(?:revised|updated|short(?:er|ened)|new|final|image|photo|assistant|ai|bot|model|user|human))"
+    r"\s*(?:\([^()]{0,30}\)|#?\s*\d{1,3}|[ivx]{1,4}|[a-d])?\s*"
+    r"(?:is|could be|would be|might be|reads)?\s*"
+    r"(?::|=>|->|\u2192|\s[-\u2013\u2014](?=\s))\s*",
     re.I,
 )
 _PREAMBLE = re.compile(
@@ -57,7 +58,7 @@ _PREAMBLE = re.compile(
     re.I,
 )
 _OPENER = re.compile(
-    r"^(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|all ?right|got it"
+    r"^(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great(?=[!.])|all ?right|got it"
     r"|no problem|happy to help|understood|yes|definitely|thank you|thanks"
     r"|here (?:you go|you are|it is|goes))(?:[!,:]+|\.+|\s*[-\u2013\u2014])(?=\s|$)\s*",
     re.I,
@@ -88,18 +89,25 @@ _TALK = re.compile(
     r"|could you|you (?:asked|requested|want me|may want|provided|gave|mentioned)"
     r"|as (?:requested|you (?:requested|asked|wished))|remember(?:,| that| to)|we (?:need|want"
     r"|should|have to|must)\b|the user\b|first,? (?:i|we|let)|okay,? (?:so|let)|hmm|let['\u2019]?s "
-    r"(?:see|think|write|try|create|start)|let me\b|sure\b|of course\b|certainly\b|thank you\b"
-    r"|thanks for|good luck|happy to|enjoy!|have a (?:great|nice|good)"
+    r"(?:see|think|write|try|create|start)|let me\b|sure\b(?!-)|of course\b|certainly\b|thank you\b"
+    r"|thanks for|good luck|happy to (?:help|assist)|enjoy!|have a (?:great|nice|good)"
     r")",
     re.I,
 )
-_ABOUT_WORDS = re.compile(r"\b(?:sentences?|captions?|captioned)\b", re.I)
+_ABOUT_WORDS = re.compile(r"\b(?:sentences?|(?<!closed )captions?|captioned)\b", re.I)
 _QUOTES = {
     '"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb",
     "\u201e": "\u201c", "\u201d": "\u201d", "\u2019": "\u2019", "\u300c": "\u300d", "`": "`",
     "\u00b4": "\u00b4", "\u2039": "\u203a", "*": "*",
 }  # fmt: skip
 _INNER_APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)|(?<=s)['\u2019](?= )")
+
+
+MOST_CHARACTERS = 2000
+"""What an answer says beyond this, after its reasoning, is not looked at: no caption is near that
+long, and wrapping inside wrapping takes a pass each."""
+
+_MOST_ROUNDS = 20
 
 
 def unwrap(raw: str) -> str:
@@ -110,7 +118,7 @@ def unwrap(raw: str) -> str:
     >>> unwrap('Sure! Here is a caption:\\n\\n1. **"A dog sits on a sofa."**\\n2. "A cat."')
     'A dog sits on a sofa.'
     """
-    return _settled(raw, lambda text: next(_captions(without_reasoning(text)), ""))
+    return _settled(raw, lambda text: next(_captions(_bounded(text)), ""))
 
 
 def without_reasoning(raw: str) -> str:
@@ -118,6 +126,10 @@ def without_reasoning(raw: str) -> str:
     text = _CHANNEL.sub("", _BLOCK.sub("\n", raw))
     text = _OPEN_ONLY.sub("", _CLOSED_ONLY.sub("", text))
     return _SPECIAL.sub(" ", text).strip()
+
+
+def _bounded(raw: str) -> str:
+    return _SPACES.sub(" ", without_reasoning(raw))[:MOST_CHARACTERS]
 
 
 def whole_sentences(text: str) -> str:
@@ -184,6 +196,7 @@ def _json_captions(text: str) -> list[str]:
 
 def _stripped(line: str) -> str:
     """One layer less around a line."""
+    line = " ".join(line.split())
     line = _LINK.sub(r"\1", _TICKS.sub(r"\1", line))
     line = _SLANTED.sub(r"\1", _STRONG.sub(r"\2", line))
     line = _EMOJI.sub(" ", line)
@@ -232,7 +245,9 @@ def _without_quotes(line: str) -> str:
 
 
 def _settled(text: str, step: Callable[[str], str]) -> str:
-    # Every step only takes away, so this ends; what one layer hid the next round finds.
-    while (less := step(text)) != text:
+    # What one layer hid the next round finds; nothing honest is wrapped as often as this.
+    for _ in range(_MOST_ROUNDS):
+        if (less := step(text)) == text:
+            return text
         text = less
-    return text
+    return ""

@@ -66,10 +66,10 @@ def test_every_request_is_answered_once(lanes: int) -> None:
     assert writer.most <= lanes
 
 
-def test_waves_fill_the_lanes_and_one_more_waits() -> None:
+def test_waves_fill_the_lanes_and_as_many_wait() -> None:
     writer = _Writer()
     with Asker(writer, lanes=3) as asker:
-        for _ in range(4):
+        for _ in range(6):
             assert asker.room(100) == LANE_WAVE
             asker.ask(_requests(LANE_WAVE))
         assert asker.room(100) == 0
@@ -86,6 +86,16 @@ def test_a_batch_engine_gets_no_tiny_wave_while_another_runs() -> None:
         assert asker.room(BATCH_WAVE - 1) == 0
         assert asker.room(BATCH_WAVE + 1) == BATCH_WAVE
         writer.let.set()
+
+
+@pytest.mark.parametrize(("lanes", "then"), [(1, 2 * BATCH_WAVE), (2, LANE_WAVE)])
+def test_a_batch_engine_that_is_quick_gets_larger_waves(lanes: int, then: int) -> None:
+    writer = _Writer()
+    writer.let.set()
+    with Asker(writer, lanes=lanes) as asker:
+        assert asker.room(10_000) == (BATCH_WAVE if lanes == 1 else LANE_WAVE)
+        _collect(asker, _requests(BATCH_WAVE))
+        assert asker.room(10_000) == then
 
 
 def test_an_error_of_the_writer_reaches_the_job() -> None:

@@ -1,6 +1,7 @@
 """The audit of captions: what is usable, for which labels, and why not."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def _reason(raw: str, *label_ids: int, truncated: bool = False) -> str:
         ("Un chien est assis sur le sofa rouge avec une balle.", "foreign"),
         ("Un perro está en el sofa con una pelota.", "foreign"),
         ("犬がソファに座っている", "foreign"),
+        ("A dog rests on a sofa next to a 自行车 in the warm light.", "foreign"),
         ("Собака лежит на диване", "foreign"),
         ("A [label] sits on a sofa.", "placeholder"),
         ("A {dog} sits on a sofa", "placeholder"),
@@ -54,10 +56,9 @@ def _reason(raw: str, *label_ids: int, truncated: bool = False) -> str:
         ("Sure! I can help with that.", "talk"),
         ("What would you like me to write?", "talk"),
         ("A sofa is a piece of furniture for a dog.", "general"),
-        ("A dog on a red sofa, a sofa is a comfortable seat.", "general"),
         ("A dog is a dog in the garden beside the sofa.", "general"),
         ("Dogs and sofas are kinds of things that people love.", "general"),
-        ("A sofa is used to rest with a dog.", "general"),
+        ("A sofa is used to rest.", "general"),
         ("This dog on a sofa is often called lazy.", "general"),
         ("A dog on a sofa is a perfect example of how an image can tell.", "general"),
         ("The dog and the sofa symbolize peace.", "general"),
@@ -95,11 +96,67 @@ def test_reasons(raw: str, reason: str) -> None:
         "A sofa is covered by a dog and a couple of pillows.",
         "The dog is one of three on the sofa",
         "A used sofa with a dog that often barks",
+        "Between a chair and a sofa is a sleeping dog.",
+        "Standing beside the sofa is a dog that waves its tail.",
+        "On the sofa are two different dogs.",
+        "A dog on a sofa is a blur of fur.",
+        "A dog is used to lying on a sofa next to the window.",
+        "A dog on a sofa as a digital clock glows above it.",
+        "The photo attached to the sofa shows a dog.",
+        "Using a laptop on a sofa, a woman edits photos of her dog.",
+        "Sure-footed dog walks over a sofa",
+        "Great, shaggy dog on a sofa",
+        "A dog watches closed captions from a sofa",
     ],
 )
 def test_clean_captions_stay_as_they_are(text: str) -> None:
     verdict = Audit(LABELS).check(text, (DOG, SOFA))
     assert (verdict.text, verdict.reason, verdict.label_ids) == (text, "", (DOG, SOFA))
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (
+            "A dog lies on a sofa, capturing the essence of a slow Sunday.",
+            "A dog lies on a sofa.",
+        ),
+        ("A dog guards a sofa \u2014 a testament to its loyalty.", "A dog guards a sofa."),
+        ("A dog on a red sofa, a sofa is a comfortable seat.", "A dog on a red sofa."),
+        ("A dog naps on a sofa. Sofas are often used by dogs.", "A dog naps on a sofa."),
+        ("Brief caption: A dog on a sofa.", "A dog on a sofa."),
+        ("Caption (brief): A dog on a sofa.", "A dog on a sofa."),
+        ("Shortened: A dog on a sofa.", "A dog on a sofa."),
+        ("Organized sentence: A dog on a sofa.", "A dog on a sofa."),
+    ],
+)
+def test_what_is_around_a_caption_is_taken_off(raw: str, text: str) -> None:
+    verdict = Audit(LABELS).check(raw, (DOG, SOFA))
+    assert (verdict.text, verdict.reason, verdict.label_ids) == (text, "", (DOG, SOFA))
+
+
+WRAPPING = (
+    ">",
+    "- ",
+    "1. ",
+    "\u201c",
+    '"',
+    "Sure! ",
+    "Caption: ",
+    " ",
+    ".",
+    "[[",
+    "<think>",
+    "is a ",
+)
+
+
+@pytest.mark.parametrize("part", WRAPPING)
+def test_a_runaway_answer_is_judged_quickly(part: str) -> None:
+    raw = (part * 20_000)[:20_000] + " a dog on a sofa"
+    started = time.process_time()
+    Audit(LABELS).check(raw, (DOG, SOFA))
+    assert time.process_time() - started < 3
 
 
 def test_human_captions_are_not_taken_for_definitions(shared_data: Path) -> None:
@@ -114,6 +171,13 @@ def test_mentions_own_and_others() -> None:
     verdict = Audit(LABELS).check("A man eats hot dogs in a bus, teddy bear in arm", (PERSON, DOG))
     assert verdict.label_ids == (PERSON,)
     assert verdict.others == (BUS, HOT_DOG, TEDDY)
+
+
+def test_names_that_may_mean_other_things_count_where_asked_for() -> None:
+    audit = Audit(LABELS)
+    assert audit.check("A father and his dog.", (PERSON, DOG)).label_ids == (PERSON, DOG)
+    assert audit.check("A mother bear and a dog.", (DOG,)).others == (BEAR,)
+    assert audit.check("A tourist and a dog.", (DOG,)).others == (PERSON,)
 
 
 def test_a_shared_name_counts_for_the_key_that_was_asked() -> None:

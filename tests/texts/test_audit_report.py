@@ -72,7 +72,25 @@ def test_figures_of_a_store(store: Store) -> None:
 
 
 def test_one_writer_alone(store: Store) -> None:
-    assert audit_store(store, writer="template").total.texts == 1
+    template = ("combination 3 turn 1 seed 0", "too_long", "81 tokens")
+    store.reject("generate-texts", [template])
+    store.reject("ingest-texts", [("mine.txt:3", "empty", "no text")])
+    report = audit_store(store, writer="template")
+    assert report.total.texts == 1
+    assert report.rejects == {"too_long": 1}
+    assert audit_store(store, writer="openai").rejects == {"refusal": 2}
+    assert audit_store(store, writer="captions").rejects == {"empty": 1}
+    assert audit_store(store).rejects == {"refusal": 2, "too_long": 1, "empty": 1}
+    with pytest.raises(TextError, match="by 'opnai' to audit; there are some by openai, template"):
+        audit_store(store, writer="opnai")
+
+
+def test_a_file_that_is_not_there_or_empty_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="no such caption file"):
+        audit_file(store, tmp_path / "no.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(TextError, match="no captions in it"):
+        audit_file(store, tmp_path / "empty.txt")
 
 
 def test_nothing_to_audit_is_named(tmp_path: Path) -> None:

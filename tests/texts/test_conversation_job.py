@@ -175,6 +175,35 @@ def test_bad_answers_are_asked_for_again_in_the_way_that_helps(tmp_path: Path) -
     assert len({r.seed for r in engine.asked}) == len(engine.asked)
 
 
+def test_nothing_is_asked_twice_the_same_way_without_chance(tmp_path: Path) -> None:
+    engine = TalkingEngine()
+    summary = write(store_at(tmp_path / "s"), engine, PAIRS, temperature=0)
+    said = [(key_of(request.request_id), request.messages) for request in engine.asked]
+    later = [r for r in engine.asked if not r.request_id.endswith(".0")]
+    assert summary.rejected
+    assert later
+    assert len(set(said)) == len(said)
+
+
+class _Parrot(TalkingEngine):
+    """Gives an example of the few-shot profile back at each first attempt."""
+
+    def reply(self, request: ChatRequest) -> ChatReply:
+        if request.request_id.endswith(".0"):
+            return ChatReply(request_id=request.request_id, text=EXAMPLE)
+        return super().reply(request)
+
+
+EXAMPLE = load_instructions("few-shot").example[0].caption
+
+
+def test_an_example_given_back_is_no_caption(tmp_path: Path) -> None:
+    store, engine = store_at(tmp_path / "s"), _Parrot(vices=False)
+    summary = write(store, engine, replace(CONFIG, count=30, min_per_label=0), profile="few-shot")
+    assert summary.written > 20
+    assert EXAMPLE not in {row["text"] for row in rows(store, "texts")}
+
+
 def test_rejected_requests_rest_until_they_are_called(tmp_path: Path) -> None:
     store, config = store_at(tmp_path / "s"), replace(PAIRS, lost_labels="drop")
     first = write(store, TalkingEngine(), config)

@@ -77,6 +77,25 @@ def test_labels_are_given_or_found(store: Store, tmp_path: Path) -> None:
     assert {row["writer"] for row in _rows(store, "texts")} == {"captions"}
 
 
+def test_answers_of_a_model_are_audited_on_request(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    lines: list[dict[str, object]] = [
+        {"text": 'Sure! Here is a caption: "A blue flag on a hill."'},
+        {"text": "I'm sorry, I cannot help with red."},
+        {"text": "A crimson box.", "labels": ["red", "blue"]},
+        {"text": "A blue wall stands by the sea."},
+    ]
+    path.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    summary = ingest_texts(store, ColourEncoder(), path, audit=True)
+    assert _named(store) == {
+        "A blue flag on a hill.": ["blue"],
+        "A crimson box.": ["red"],
+        "A blue wall stands by the sea.": ["blue"],
+    }
+    assert (summary.written, summary.rejected) == (3, 1)
+    assert [row["reason"] for row in _rows(store, "rejects")] == ["refusal"]
+
+
 def test_running_again_adds_nothing(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "captions.txt"
     path.write_text("a red box\nblue\nred and blue\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """The generation job: what it writes, what it refuses, and that a kill changes nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,13 @@ def test_writes_the_asked_texts_once(tmp_path: Path) -> None:
     assert first.balance.minimum > 0
     again = generate_texts(store, encoder, config)
     assert (again.written, again.present) == (0, 240)
+    assert again.balance == first.balance
     for row in _rows(store, "texts"):
         assert row["writer"] == "template"
         assert row["seed"] == 0
         assert row["tokens"] == encoder.count_tokens([row["text"]])[0]
+    more = generate_texts(store, encoder, replace(config, seed=9))
+    assert more.balance.mean == pytest.approx(2 * first.balance.mean, rel=0.1)
 
 
 def test_a_larger_count_keeps_what_is_there(tmp_path: Path) -> None:
