@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Texts in all by this writer with these settings (model, instructions, temperature, seed); "
-    "raising it later keeps those that are there.",
+    help="Texts in all by this writer with this model, instructions, temperature and seed; raising "
+    "it later keeps those that are there.",
 )
 @click.option(
     "--writer",

@@ -73,6 +73,9 @@ class ModelOptions:
         )
         with self._engine(writer, out) as engine:
             out.note(f"captions by {engine.model}")
+            if others := getattr(engine, "others", ()):
+                listed = ", ".join(others[:5])
+                out.note(f"the server does not list this model, but {listed}: those may answer")
             yield ConversationWriter(
                 engine,
                 labels,

@@ -330,6 +330,32 @@ def test_one_success_shows_that_requests_are_right(bad: Behaviour) -> None:
     assert [reply.request_id for reply in replies.values() if reply.text] == ["r30"]
 
 
+@pytest.mark.parametrize(
+    ("listed", "asked", "others"),
+    [
+        (["small", "large"], "small", ()),
+        (["llama3:latest", "large"], "llama3", ()),
+        (["small"], "gpt-4", ("small",)),
+        ([], "gpt-4", ()),
+    ],
+)
+def test_a_model_that_is_not_listed_is_told(
+    listed: list[str], asked: str, others: tuple[str, ...]
+) -> None:
+    listing = raw(json.dumps({"data": [{"id": name} for name in listed]}).encode())
+    with FaultServer(echo(), listing=listing) as server, OpenAIEngine(server.url, asked) as engine:
+        assert engine.others == others
+
+
+def test_no_listing_and_no_name_is_told() -> None:
+    with (
+        FaultServer(echo(), listing=raw(b"<html>welcome</html>")) as server,
+        pytest.raises(TextError, match=r"lists none: is it an OpenAI-compatible server, and the"),
+        OpenAIEngine(server.url),
+    ):
+        pass
+
+
 def test_a_server_that_is_down_is_named() -> None:
     with FaultServer(echo()) as server:
         pass

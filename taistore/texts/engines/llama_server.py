@@ -12,6 +12,7 @@ command.
 
 import argparse
 import importlib.util
+import socket
 import subprocess
 import sys
 import tempfile
@@ -59,9 +60,15 @@ class LlamaServer:
         threads: int = 1,
         gpu_layers: int = -1,
     ) -> None:
+        if min(slots, context, threads) < 1 or not 0 <= port < 65536:
+            raise TextError(
+                "slots, context and threads must be at least 1 and port below 65,536, not "
+                f"{slots}, {context}, {threads} and {port}"
+            )
         if not model_file.is_file():
             raise TextError(f"{model_file}: no such file; give a .gguf file of a chat model")
         library = require("xllamacpp", extra="llama", purpose="serving a small language model")
+        _check_free(host, port)
         wish: Any = library.CommonParams()
         wish.model.path = str(model_file)
         # The path on this machine is nobody's business; captions keep the model's name.
@@ -85,6 +92,19 @@ class LlamaServer:
     def url(self) -> str:
         """The base URL for :class:`~taistore.texts.engines.openai.OpenAIEngine`."""
         return f"{self._server.listening_address}/v1"
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise where nobody could listen, which llama.cpp would not tell from a bad model."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family):
+            pass
+    except OSError as error:
+        raise TextError(
+            f"cannot listen on {host} port {port} ({error.strerror}): give another --port, 0 takes "
+            "a free one"
+        ) from None
 
 
 @contextmanager

@@ -124,6 +124,9 @@ class OpenAIEngine:
         self._probing = threading.Lock()
         self._served_at: float | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self.others: tuple[str, ...] = ()
+        """What the server lists where it does not list the model that was asked for; some servers
+        answer to any name."""
 
     def __repr__(self) -> str:
         return f"OpenAIEngine({str(self._transport.endpoint)!r}, {self._asked_for!r})"
@@ -135,12 +138,11 @@ class OpenAIEngine:
         return PurePath(name).name if name.startswith("/") else name
 
     def __enter__(self) -> Self:
-        served = self._served_models()
-        if not self._asked_for:
-            if len(served) != 1:
-                listed = ", ".join(served[:5]) or "none"
-                raise TextError(f"name a model; the server at {self._stops.where} lists {listed}")
-            self._asked_for = served[0]
+        try:
+            self._settle_model(self._served_models())
+        except BaseException:
+            self._transport.close()
+            raise
         self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="chat")
         return self
 
@@ -183,6 +185,19 @@ class OpenAIEngine:
         finally:
             # Whoever asked has gone, or nobody can be answered: nothing more goes out.
             call.over.set()
+
+    def _settle_model(self, served: list[str]) -> None:
+        if self._asked_for:
+            known = {form for name in served for form in (name, name.partition(":")[0])}
+            if self._asked_for not in known:
+                self.others = tuple(map(self._transport.hide, served))
+            return
+        if len(served) != 1:
+            listed = ", ".join(served[:5]) or (
+                "none: is it an OpenAI-compatible server, and the base URL right (most end in /v1)?"
+            )
+            raise TextError(f"name a model; the server at {self._stops.where} lists {listed}")
+        self._asked_for = served[0]
 
     def _served_models(self) -> list[str]:
         try:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(r".*none\.gguf: no such file; .*\n", output.err)
+
+
+@needs_server
+@needs_model
+def test_a_taken_port_and_senseless_numbers_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    assert re.search(rf"cannot listen on 127.0.0.1 port {port} \(.*in use", capsys.readouterr().err)
+    assert main(["--threads", "0"]) == 1
+    assert main(["--port", "99999"]) == 1
+    assert "threads must be at least 1" in capsys.readouterr().err
 
 
 @needs_model
