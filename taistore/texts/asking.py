@@ -28,9 +28,10 @@ class _WaveDone:
 class Asker:
     """Gives waves of requests to a writer; a context manager that leaves no wave behind.
 
-    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits for
-    each, so that neither a slow answer nor the encoding of earlier ones leaves the model without
-    work. A writer that is not safe in several threads takes one lane.
+    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits, so
+    that neither a slow answer nor a commit leaves the model without work. More would wait for
+    nothing: the texts of a combination are asked for one after another. A writer that is not safe
+    in several threads takes one lane.
     """
 
     def __init__(self, writer: TextWriter, *, lanes: int = 1) -> None:
@@ -67,10 +68,10 @@ class Asker:
     def room(self, ready: int) -> int:
         """How many of ``ready`` requests to ask now; 0: not yet.
 
-        A lane without work gets whatever is ready; waves that wait must be full ones, or a batch
-        engine would alternate full and tiny ones.
+        A lane without work gets whatever is ready; the wave that waits must be a full one, or a
+        batch engine would alternate full and tiny ones.
         """
-        spare = self._under_way < 2 * self._lanes and ready >= self._wave
+        spare = self._under_way == self._lanes and ready >= self._wave
         return min(ready, self._wave) if self._under_way < self._lanes or spare else 0
 
     def ask(self, wave: Sequence[TextRequest]) -> None:

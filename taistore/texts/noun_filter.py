@@ -18,7 +18,9 @@ from taistore.texts.grammar import (
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _MARKS = re.compile(r"[\u0300-\u036f]")
 _POSSESSIVE = ("'s", "’s")
-_LIKENESS = re.compile(r"[\w'’]+-(?:like|shaped|themed|style|styled|sized|flavou?red)\b", re.I)
+_LIKENESS = re.compile(
+    r"(?<!\w)\w{1,40}-(?:like|shaped|themed|style|styled|sized|flavou?red)\b", re.I
+)
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 
 # Which label a form belongs to where several could claim it: the surest claim wins. The last two

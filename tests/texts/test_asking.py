@@ -66,10 +66,10 @@ def test_every_request_is_answered_once(lanes: int) -> None:
     assert writer.most <= lanes
 
 
-def test_waves_fill_the_lanes_and_as_many_wait() -> None:
+def test_waves_fill_the_lanes_and_one_more_waits() -> None:
     writer = _Writer()
     with Asker(writer, lanes=3) as asker:
-        for _ in range(6):
+        for _ in range(4):
             assert asker.room(100) == LANE_WAVE
             asker.ask(_requests(LANE_WAVE))
         assert asker.room(100) == 0
