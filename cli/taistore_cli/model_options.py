@@ -27,6 +27,7 @@ class ModelOptions:
     concurrency: int | None
     timeout: float | None
     tensor_parallel: int | None
+    gpu_memory: float | None
     instructions: str | None
     temperature: float | None
     max_tokens: int | None
@@ -92,7 +93,11 @@ class ModelOptions:
             from taistore.texts.engines.vllm import VllmEngine
 
             out.note(f"loading {self.model}")
-            return VllmEngine(self.model or "", tensor_parallel=self.tensor_parallel or 1)
+            return VllmEngine(
+                self.model or "",
+                tensor_parallel=self.tensor_parallel or 1,
+                memory=self.gpu_memory or 0.9,
+            )
         from taistore.texts.engines.openai import OpenAIEngine
 
         return OpenAIEngine(
@@ -104,7 +109,7 @@ class ModelOptions:
 
 
 _OPENAI_ONLY = {"base_url", "concurrency", "timeout"}
-_VLLM_ONLY = {"tensor_parallel"}
+_VLLM_ONLY = {"tensor_parallel", "gpu_memory"}
 
 _OPTIONS = (
     click.option("--base-url", metavar="URL", help="openai: where the server's API begins."),
@@ -126,6 +131,12 @@ _OPTIONS = (
         help="openai: for one answer; default 120.",
     ),
     click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: GPUs; default 1."),
+    click.option(
+        "--gpu-memory",
+        type=click.FloatRange(0, 1, min_open=True),
+        metavar="SHARE",
+        help="vllm: how much of a GPU it may take; default 0.9.",
+    ),
     click.option(
         "--instructions",
         metavar="NAME|FILE",

@@ -118,7 +118,7 @@ def unwrap(raw: str) -> str:
     >>> unwrap('Sure! Here is a caption:\\n\\n1. **"A dog sits on a sofa."**\\n2. "A cat."')
     'A dog sits on a sofa.'
     """
-    return _settled(raw, lambda text: next(_captions(_bounded(text)), ""))
+    return _settled(raw, lambda text: next(_captions(without_reasoning(text)), ""))
 
 
 def without_reasoning(raw: str) -> str:
@@ -126,10 +126,6 @@ def without_reasoning(raw: str) -> str:
     text = _CHANNEL.sub("", _BLOCK.sub("\n", raw))
     text = _OPEN_ONLY.sub("", _CLOSED_ONLY.sub("", text))
     return _SPECIAL.sub(" ", text).strip()
-
-
-def _bounded(raw: str) -> str:
-    return _SPACES.sub(" ", without_reasoning(raw))[:MOST_CHARACTERS]
 
 
 def whole_sentences(text: str) -> str:
@@ -155,7 +151,9 @@ def sentences(line: str) -> list[str]:
 
 
 def _captions(text: str) -> Iterator[str]:
-    lines = list(_joined(_json_captions(text) or _FENCE.sub("", text).splitlines()))
+    plain = _SPACES.sub(" ", _FENCE.sub("", text))[:MOST_CHARACTERS]
+    entries = [entry[:MOST_CHARACTERS] for entry in _json_captions(text)]
+    lines = list(_joined(entries or plain.splitlines()))
     for place, line in enumerate(lines, start=1):
         bare = _settled(line, _spoken_about)
         # "In a sentence, I would say:" announces the lines below it.

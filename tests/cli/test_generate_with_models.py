@@ -128,6 +128,10 @@ def test_a_refused_key_or_no_server_is_one_line(store: Path) -> None:
             "--base-url has no meaning for --writer vllm",
         ),
         (
+            ["--writer", "openai", "--base-url", "http://x", "--gpu-memory", "0.5"],
+            "--gpu-memory has no meaning for --writer openai",
+        ),
+        (
             ["--writer", "openai", "--base-url", "http://x", "--tensor-parallel", "2"],
             "--tensor-parallel has no meaning for --writer openai",
         ),

@@ -128,6 +128,7 @@ def test_clean_captions_stay_as_they_are(text: str) -> None:
         ("Caption (brief): A dog on a sofa.", "A dog on a sofa."),
         ("Shortened: A dog on a sofa.", "A dog on a sofa."),
         ("Organized sentence: A dog on a sofa.", "A dog on a sofa."),
+        (json.dumps(["A dog on a sofa.", *["A cat on a chair."] * 200]), "A dog on a sofa."),
     ],
 )
 def test_what_is_around_a_caption_is_taken_off(raw: str, text: str) -> None:
