@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import Table, write_report
+from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.training import train
 from taistore.encoders.protocol import Encoder
@@ -128,7 +128,7 @@ def _ladder_table(benches: Iterable[Bench], networks: Mapping[str, TrainConfig])
     rows = []
     for bench in benches:
         for network, ladders in bench.ladders(networks).items():
-            cells = [_cell([ladder[step] for ladder in ladders]) for step in STEPS]
+            cells = [spread([ladder[step] for ladder in ladders]) for step in STEPS]
             rows.append([SETS[bench.name], network, *cells])
     return Table(["photos", "network", *STEPS], rows, "The ladder.")
 
@@ -149,18 +149,14 @@ def _sweep_table(bench: Bench, sweeps: Iterable[str]) -> Table:
     rows = []
     for name, ladders in bench.ladders(settings).items():
         steps = ("adapter_global", "adapter", "ensemble")
-        cells = [_cell([ladder[step] for ladder in ladders]) for step in steps]
+        cells = [spread([ladder[step] for ladder in ladders]) for step in steps]
         rows.append([*name.split(), *cells])
     columns = ["setting", "where", "radius", "adapter_global", "adapter", "ensemble"]
     return Table(columns, rows, f"Radius of the perturbation, {SETS[bench.name]}.")
 
 
-def _cell(values: list[float]) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
-
-
 def _line(ladders: list[dict[str, float]]) -> str:
-    return ", ".join(f"{s} {_cell([ladder[s] for ladder in ladders])}" for s in ladders[0])
+    return ", ".join(f"{s} {spread([ladder[s] for ladder in ladders])}" for s in ladders[0])
 
 
 if __name__ == "__main__":

@@ -15,17 +15,17 @@ import argparse
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import SETS, UNLABELLED, prepare
-from benchmarks.report import Table, write_report
+from benchmarks.caption_answers import read_replies, write
+from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.training import train
 from taistore.encoders.protocol import Encoder
@@ -35,20 +35,14 @@ from taistore.labels import read_labels
 from taistore.store.store import Store
 from taistore.texts.audit import Audit
 from taistore.texts.audit_report import audit_store, distinct
-from taistore.texts.chat import ChatReply, ChatRequest
-from taistore.texts.conversation import ConversationWriter
-from taistore.texts.engines.llama_server import local_server
-from taistore.texts.engines.openai import OpenAIEngine
 from taistore.texts.ingest import ingest_texts
-from taistore.texts.instructions import load_instructions
 from taistore.texts.job import GenerateConfig, generate_texts
 from taistore.texts.length import length_check
 from taistore.texts.prompts import prompt_vectors
-from taistore.texts.requests import Sampling, combination_of
+from taistore.texts.requests import combination_of
 from taistore.texts.rows import TextRow, write_texts
 from taistore.texts.sampling import sample_combinations
 
-SLOTS = 8
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
 ALONE, PAPER = "texts alone", "texts alone, paper's network"
@@ -61,70 +55,6 @@ SIZES = (100, 300, 1000, 2000, 5000, 10_000)
 KINDS = {"model": "language model", "template": "template", "human": "human"}
 
 Vectors = NDArray[np.float16]
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-class Recorded:
-    """A chat engine whose answers are kept in a file; what was answered is not asked again."""
-
-    def __init__(self, engine: OpenAIEngine, path: Path) -> None:
-        self.model = engine.model
-        self._engine, self._path = engine, path
-        self._replies = {reply.request_id: reply for reply in read_replies(path)}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None: ...
-
-    def chat(self, requests: Sequence[ChatRequest]) -> Iterator[ChatReply]:
-        """One reply per request: those on file first."""
-        known = [r.request_id for r in requests if r.request_id in self._replies]
-        yield from (self._replies[i] for i in known)
-        new = [r for r in requests if r.request_id not in self._replies]
-        for reply in self._engine.chat(new) if new else ():
-            if reply.text is not None:
-                fields = ("request_id", "text", "truncated")
-                line = json.dumps({name: getattr(reply, name) for name in fields}) + "\n"
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(line)
-            yield reply
-
-
-def read_replies(path: Path) -> list[ChatReply]:
-    """The answers on file, in the order in which they came."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [ChatReply(**json.loads(line)) for line in lines]
-
-
-def write(name: str, data: Path, work: Path, encoder: Encoder, *, count: int) -> None:
-    """Have ``count`` captions of one set written into ``work/<set>/model``."""
-    labels = read_labels(data / name / "classes.csv")
-    folder = work / name
-    folder.mkdir(parents=True, exist_ok=True)
-    store = Store.create(folder / "model", labels, default_encoder=encoder.info.spec)
-    with local_server(slots=SLOTS) as url, OpenAIEngine(url, concurrency=SLOTS) as engine:
-        writer = ConversationWriter(
-            Recorded(engine, folder / "answers.jsonl"),
-            labels,
-            name="openai",
-            prompts=load_instructions("few-shot"),
-            sampling=Sampling(),
-            lanes=SLOTS,
-        )
-        config = GenerateConfig(count=count, writer="openai")
-        print(generate_texts(store, encoder, config, writer=writer), flush=True)
-
-
-# --- audit figures ---------------------------------------------------------------------------
 
 
 def audit_tables(name: str, work: Path, encoder: Encoder, *, count: int) -> list[Table]:
@@ -182,9 +112,6 @@ def audit_tables(name: str, work: Path, encoder: Encoder, *, count: int) -> list
         "mentions."
     )
     return [Table(columns, rows, caption)]
-
-
-# --- mAP -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +305,7 @@ def map_tables(bench: Bench, *, seeds: int) -> list[Table]:
 
     def cells(trial: Trial) -> list[object]:
         found = [done[replace(trial, seed=seed).key] for seed in range(seeds)]
-        return [f"{found[0]['texts']:,}", *(_cell([row[s] for row in found]) for s in STEPS)]
+        return [f"{found[0]['texts']:,}", *(spread([row[s] for row in found]) for s in STEPS)]
 
     kinds = [
         [setting, arm, *cells(replace(trial, setting=setting))]
@@ -396,10 +323,6 @@ def map_tables(bench: Bench, *, seeds: int) -> list[Table]:
             f"Number of texts, {SETS[bench.name]}, drawn at random (human ones label by label).",
         ),
     ]
-
-
-def _cell(values: list[float]) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.accuracy import SETS, prepare
 from benchmarks.labelled import halve
-from benchmarks.report import Table, write_report
+from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.training import train
 from taistore.encoders.protocol import Encoder
@@ -105,8 +105,8 @@ def main() -> None:
     for name in options.sets:
         for way in WAYS:
             found = [done[name, way, seed] for seed in range(options.seeds)]
-            cells = [_cell([row[step] for row in found]) for step in STEPS]
-            rows.append([SETS[name], way, _cell([100 * row["seen"] for row in found]), *cells])
+            cells = [spread([row[step] for row in found]) for step in STEPS]
+            rows.append([SETS[name], way, spread([100 * row["seen"] for row in found]), *cells])
     path = write_report(
         "combinations",
         title="mAP by how labels are put together",
@@ -119,10 +119,6 @@ def main() -> None:
         tables=[Table(["photos", "combinations", "pairs seen", *STEPS], rows)],
     )
     print(path)
-
-
-def _cell(values: list[float]) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
 
 
 if __name__ == "__main__":

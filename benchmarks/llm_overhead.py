@@ -24,8 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.report import Table, write_report
@@ -132,7 +131,7 @@ def compare_job(
     name: str, url: str, count: int, concurrency: int, rounds: int, *, encoder: Encoder
 ) -> list[tuple[object, ...]]:
     """The rows of a whole job and of the bare client with the requests of such a job."""
-    with OpenAIEngine(url, concurrency=concurrency) as engine:
+    with Listening(url, concurrency=concurrency) as engine:
         model = engine.model
         requests = whole_job(engine, encoder, count, concurrency)
         clients: dict[str, Callable[[], int]] = {
@@ -175,42 +174,30 @@ def _spread(bare: Sequence[Cost], ours: Sequence[Cost]) -> str:
     return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"
 
 
-class Listening:
-    """A chat engine that keeps the requests of which it saw the answer."""
+class Listening(OpenAIEngine):
+    """Keeps the requests of which it saw the answer."""
 
-    def __init__(self, engine: OpenAIEngine) -> None:
-        self.model = engine.model
+    def __init__(self, base_url: str, *, concurrency: int) -> None:
+        super().__init__(base_url, concurrency=concurrency)
         self.answered: list[ChatRequest] = []
-        self._engine = engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None: ...
 
     def chat(self, requests: Sequence[ChatRequest]) -> Iterator[ChatReply]:
         """The engine's replies."""
         asked = {request.request_id: request for request in requests}
-        for reply in self._engine.chat(requests):
+        for reply in super().chat(requests):
             if reply.text is not None:
                 self.answered.append(asked[reply.request_id])
             yield reply
 
 
 def whole_job(
-    engine: OpenAIEngine, encoder: Encoder, count: int, concurrency: int
+    engine: Listening, encoder: Encoder, count: int, concurrency: int
 ) -> list[ChatRequest]:
     """Generate ``count`` texts into a store of its own; returns the requests that were answered."""
     labels = LabelSet([Label(key=name, name=name) for name in THINGS])
-    listening = Listening(engine)
+    engine.answered = []
     writer = ConversationWriter(
-        listening,
+        engine,
         labels,
         name="openai",
         prompts=load_instructions("few-shot"),
@@ -220,7 +207,7 @@ def whole_job(
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(folder, labels, default_encoder=encoder.info.spec)
         generate_texts(store, encoder, GenerateConfig(count=count, writer="openai"), writer=writer)
-    return listening.answered
+    return engine.answered
 
 
 def _encoder(spec: str | None) -> Encoder:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -60,6 +61,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "from the checkout" if package == "taistore" else "not installed"
     return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and deviation over seeds, as a cell.
+
+    >>> spread([82.0, 84.0])
+    '83.0 ± 1.0'
+    """
+    return f"{statistics.fmean(values):.1f} ± {statistics.pstdev(values):.1f}"
 
 
 def write_report(

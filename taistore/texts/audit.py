@@ -1,5 +1,6 @@
 """The audit of a caption before it enters the store: unwrapped, checked, its labels counted."""
 
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -44,6 +45,8 @@ REASONS = (
     LOST_LABELS, NEAR_DUPLICATE,
 )  # fmt: skip
 """Every code that :attr:`Verdict.reason` can hold besides "" (usable)."""
+
+_COMBINATIONS_KNOWN, _TEXTS_KNOWN = 10_000, 16
 
 Lost = Literal["retry", "reduce", "drop"]
 LOST: tuple[Lost, ...] = ("retry", "reduce", "drop")
@@ -182,6 +185,30 @@ class Audit:
         if length is not None and not length.fits:
             return TOO_LONG, f"{length.detail}: {text[:200]}"
         return "", ""
+
+
+class FileAudit:
+    """Audits the captions of a file one after another, each against those before it.
+
+    Of the combinations that were met last, the last captions are known; so memory is bounded.
+    """
+
+    def __init__(self, labels: LabelSet, *, limit: Callable[[str], Length] | None = None) -> None:
+        self.audit = Audit(labels, limit=limit)
+        self._labels = labels
+        self._known: OrderedDict[int, deque[str]] = OrderedDict()
+
+    def check(self, raw: str, label_ids: Sequence[int]) -> Verdict:
+        """The verdict on a caption that is to show ``label_ids``, ascending."""
+        combination = self._labels.combination_id(label_ids)
+        known = self._known.setdefault(combination, deque(maxlen=_TEXTS_KNOWN))
+        self._known.move_to_end(combination)
+        if len(self._known) > _COMBINATIONS_KNOWN:
+            self._known.popitem(last=False)
+        verdict = self.audit.check(raw, label_ids, known=known)
+        if verdict.usable:
+            known.append(verdict.text)
+        return verdict
 
 
 def _nothing(raw: str, names: list[str], *, truncated: bool, instruction: str) -> str:

@@ -5,7 +5,7 @@ a table, diversity is taken of a sample, rare hidden positives are forgotten.
 """
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,7 +20,7 @@ from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 from taistore.texts import generation, ingest
-from taistore.texts.audit import Audit
+from taistore.texts.audit import Audit, FileAudit
 from taistore.texts.captions import BadLine, count_lines, read_captions
 from taistore.texts.length import length_check
 from taistore.texts.noun_filter import tokens
@@ -34,7 +34,6 @@ SAMPLE_TEXTS = 50
 _LENGTHS = 256
 _PAIRS_KEPT, _PAIRS_MOST = 64, 256
 _SCAN_ROWS = 8192
-_COMBINATIONS_KNOWN, _TEXTS_KNOWN = 10_000, 16
 WRITERS = ("template", "openai", "vllm", ingest.WRITER)
 _FILE, _TEMPLATE, _MODEL = "file", "template", "model"
 
@@ -254,9 +253,8 @@ def audit_file(
     they mention; those that mention none are ``unlabelled``. An ``encoder`` also measures lengths.
     Raises as ``read_captions`` does.
     """
-    audit = Audit(store.labels, limit=length_check(encoder) if encoder is not None else None)
+    files = FileAudit(store.labels, limit=length_check(encoder) if encoder is not None else None)
     report = _Report(store.labels, encoder.info.context_length if encoder is not None else None)
-    known: OrderedDict[int, list[str]] = OrderedDict()
     lines = read_captions(path)
     with progress("audit", total=count_lines(path), unit="lines") as bar:
         for line in lines:
@@ -267,7 +265,7 @@ def audit_file(
             try:
                 named = line.labels
                 asked = (
-                    audit.mentions(line.text, ())[1]
+                    files.audit.mentions(line.text, ())[1]
                     if named is None
                     else tuple(sorted({store.labels.find(name) for name in named}))
                 )
@@ -277,24 +275,20 @@ def audit_file(
             if not asked:
                 report.unlabelled += 1
                 continue
-            combination = store.labels.combination_id(asked)
-            before = _known(known, combination)
-            verdict = audit.check(line.text, asked, known=before)
+            verdict = files.check(line.text, asked)
             if verdict.reason:
                 detail = f"line {line.line}: {verdict.detail}"
                 report.reject(verdict.reason, detail, examples=examples)
                 continue
-            del before[: -_TEXTS_KNOWN + 1]
-            before.append(verdict.text)
             report.add(
                 Seen(
-                    text_id(verdict.text, combination),
+                    text_id(verdict.text, store.labels.combination_id(asked)),
                     verdict.text,
                     asked,
                     verdict.label_ids,
                     verdict.others,
                     path_writer(path),
-                    audit.tokens(verdict.text),
+                    files.audit.tokens(verdict.text),
                     verdict.label_ids != asked,
                 )
             )
@@ -320,15 +314,6 @@ def _rejected_writer(job: str, uri: str) -> str | None:
 
 def _kind(writer: str) -> str:
     return {TemplateWriter.name: _TEMPLATE, ingest.WRITER: _FILE}.get(writer, _MODEL)
-
-
-def _known(known: "OrderedDict[int, list[str]]", combination: int) -> list[str]:
-    """The last texts of a combination; the combination that was not met for longest is dropped."""
-    texts = known.setdefault(combination, [])
-    known.move_to_end(combination)
-    if len(known) > _COMBINATIONS_KNOWN:
-        known.popitem(last=False)
-    return texts
 
 
 def _stored(store: Store, where: Mapping[str, str] | None) -> Iterator[Seen]:

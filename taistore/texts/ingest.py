@@ -13,7 +13,7 @@ from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.store import Store
-from taistore.texts.audit import Audit
+from taistore.texts.audit import FileAudit
 from taistore.texts.captions import BadLine, Caption, Line, count_lines, read_captions
 from taistore.texts.length import TOO_LONG, text_lengths, text_limit
 from taistore.texts.noun_filter import NounFilter
@@ -58,8 +58,8 @@ def ingest_texts(
     """Store the captions of a file with their vectors; running it again adds nothing twice.
 
     ``audit`` treats them as the answers of a language model: what is around a caption is taken
-    off, refusals and the like are rejected, and stated labels count where the caption mentions
-    them.
+    off, refusals, near-duplicates and the like are rejected, and stated labels count where the
+    caption mentions them.
 
     Formats as :func:`taistore.texts.captions.read_captions` reads them. A line that is malformed,
     too long for the encoder or names a label outside the set goes to ``rejects`` with file and
@@ -99,7 +99,7 @@ class _Job:
         self._max_rejects = max_rejects
         self._labels: LabelSet = store.labels
         self._filter = NounFilter(self._labels)
-        self._audit = Audit(self._labels) if audit else None
+        self._audit = FileAudit(self._labels) if audit else None
         self.found: NDArray[np.bool_] = np.zeros(len(self._labels), dtype=np.bool_)
         self.read = self.written = self.present = 0
         self.unlabelled = self.rejected = self.ambiguous = 0

@@ -9,6 +9,7 @@ import pytest
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
+from taistore.texts.audit_report import audit_file
 from taistore.texts.ingest import ingest_texts
 from tests.fakes import ColourEncoder
 
@@ -84,16 +85,22 @@ def test_answers_of_a_model_are_audited_on_request(store: Store, tmp_path: Path)
         {"text": "I'm sorry, I cannot help with red."},
         {"text": "A crimson box.", "labels": ["red", "blue"]},
         {"text": "A blue wall stands by the sea."},
+        {"text": "The blue wall stands by a sea"},
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    foreseen = audit_file(store, path)
     summary = ingest_texts(store, ColourEncoder(), path, audit=True)
+    assert (foreseen.total.texts, sum(foreseen.rejects.values())) == (3, 2)
     assert _named(store) == {
         "A blue flag on a hill.": ["blue"],
         "A crimson box.": ["red"],
         "A blue wall stands by the sea.": ["blue"],
     }
-    assert (summary.written, summary.rejected) == (3, 1)
-    assert [row["reason"] for row in _rows(store, "rejects")] == ["refusal"]
+    assert (summary.written, summary.rejected) == (3, 2)
+    assert {row["reason"] for row in _rows(store, "rejects")} == {"refusal", "near_duplicate"}
+    again = ingest_texts(store, ColourEncoder(), path, audit=True)
+    assert (again.written, again.present, again.rejected) == (0, 3, 2)
+    assert store.count("rejects") == 2
 
 
 def test_running_again_adds_nothing(store: Store, tmp_path: Path) -> None:
