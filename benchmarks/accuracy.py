@@ -19,16 +19,16 @@ import numpy as np
 
 from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.training import train
+from taistore.adapter.train import train
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
-from taistore.evaluation.job import evaluate
-from taistore.images.job import ingest_images
-from taistore.images.sources import open_source
+from taistore.evaluation.evaluate import evaluate
+from taistore.images.ingest import ingest_images
+from taistore.images.sources.open_source import open_source
 from taistore.labels import read_labels
 from taistore.store.store import Store
-from taistore.texts.job import GenerateConfig, generate_texts
-from taistore.texts.prompts import prompt_vectors
+from taistore.texts.generate import GenerateConfig, generate_texts
+from taistore.texts.label_prompts import prompt_vectors
 
 SETS = {"voc2012": "VOC2012, 1,000 photos", "coco": "COCO, 600 photos"}
 STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble")

@@ -7,13 +7,13 @@ from pathlib import Path
 from taistore.encoders.protocol import Encoder
 from taistore.labels import read_labels
 from taistore.store.store import Store
-from taistore.texts.chat import ChatReply, ChatRequest
-from taistore.texts.conversation import ConversationWriter
-from taistore.texts.engines.llama_server import local_server
-from taistore.texts.engines.openai import OpenAIEngine
-from taistore.texts.instructions import load_instructions
-from taistore.texts.job import GenerateConfig, generate_texts
-from taistore.texts.requests import Sampling
+from taistore.texts.generate import GenerateConfig, generate_texts
+from taistore.texts.llm.chat import ChatReply, ChatRequest
+from taistore.texts.llm.conversation import ConversationWriter
+from taistore.texts.llm.engines.llama_server import local_server
+from taistore.texts.llm.engines.openai import OpenAIEngine
+from taistore.texts.llm.instructions import load_instructions
+from taistore.texts.llm.requests import Sampling
 
 SLOTS = 8
 

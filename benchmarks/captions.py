@@ -27,21 +27,21 @@ from benchmarks.accuracy import SETS, UNLABELLED, prepare
 from benchmarks.caption_answers import read_replies, write
 from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.training import train
+from taistore.adapter.train import train
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
 from taistore.labels import read_labels
 from taistore.store.store import Store
-from taistore.texts.audit import Audit
-from taistore.texts.audit_report import audit_store, distinct
-from taistore.texts.ingest import ingest_texts
-from taistore.texts.job import GenerateConfig, generate_texts
-from taistore.texts.length import length_check
-from taistore.texts.prompts import prompt_vectors
-from taistore.texts.requests import combination_of
-from taistore.texts.rows import TextRow, write_texts
-from taistore.texts.sampling import sample_combinations
+from taistore.texts.audit.caption_audit import Audit
+from taistore.texts.audit.caption_figures import audit_store, distinct
+from taistore.texts.combinations.sampling import sample_combinations
+from taistore.texts.generate import GenerateConfig, generate_texts
+from taistore.texts.ingest.ingest_texts import ingest_texts
+from taistore.texts.label_prompts import prompt_vectors
+from taistore.texts.llm.requests import combination_of
+from taistore.texts.text_rows import TextRow, write_texts
+from taistore.texts.token_lengths import length_check
 
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")

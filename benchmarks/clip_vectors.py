@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from benchmarks.report import Table, write_report
 from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.training import train
-from taistore.encoders.vectors import imported_info
+from taistore.adapter.train import train
+from taistore.encoders.imported.vector_reader import imported_info
 from taistore.labels import read_labels
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
-from taistore.texts.prompts import cached_prompt_vectors
-from taistore.texts.vectors import ingest_text_vectors
+from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors
+from taistore.texts.label_prompts import cached_prompt_vectors
 
 NAME = "clip-vit-b-32"
 

@@ -17,15 +17,15 @@ from benchmarks.accuracy import SETS, prepare
 from benchmarks.labelled import halve
 from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.training import train
+from taistore.adapter.train import train
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
-from taistore.texts.dealing import Combinations
-from taistore.texts.job import GenerateConfig, generate_texts
-from taistore.texts.prompts import prompt_vectors
+from taistore.texts.combinations.dealing import Combinations
+from taistore.texts.generate import GenerateConfig, generate_texts
+from taistore.texts.label_prompts import prompt_vectors
 
 WAYS: dict[str, tuple[Combinations, bool]] = {
     "uniform (paper)": ("uniform", True),

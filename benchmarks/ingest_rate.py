@@ -30,8 +30,8 @@ from benchmarks.report import Table, write_report
 from taistore.encoders.protocol import Encoder, EncoderInfo, Float32, ImageVectors
 from taistore.encoders.registry import load_encoder
 from taistore.images.decoding import read_image
-from taistore.images.job import ingest_images
-from taistore.images.sources import FolderSource, SourceImage
+from taistore.images.ingest import ingest_images
+from taistore.images.sources.open_source import FolderSource, SourceImage
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 

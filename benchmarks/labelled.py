@@ -19,10 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.accuracy import SETS, Bench, prepare
 from benchmarks.report import Table, write_report
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.known import known_labels
-from taistore.adapter.training import train
+from taistore.adapter.known_labels import known_labels
+from taistore.adapter.train import train
 from taistore.encoders.registry import load_encoder
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store

@@ -32,15 +32,15 @@ from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
-from taistore.texts.chat import ChatReply, ChatRequest, Message
-from taistore.texts.conversation import ConversationWriter
-from taistore.texts.engines.completions import request_body
-from taistore.texts.engines.llama_server import local_server
-from taistore.texts.engines.openai import OpenAIEngine
+from taistore.texts.generate import generate_texts
 from taistore.texts.generation import GenerateConfig
-from taistore.texts.instructions import load_instructions
-from taistore.texts.job import generate_texts
-from taistore.texts.requests import Sampling
+from taistore.texts.llm.chat import ChatReply, ChatRequest, Message
+from taistore.texts.llm.conversation import ConversationWriter
+from taistore.texts.llm.engines.completions import request_body
+from taistore.texts.llm.engines.llama_server import local_server
+from taistore.texts.llm.engines.openai import OpenAIEngine
+from taistore.texts.llm.instructions import load_instructions
+from taistore.texts.llm.requests import Sampling
 from tests.fakes import ColourEncoder
 
 EXAMPLES = (

@@ -27,8 +27,8 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
-from taistore.scoring.job import score
 from taistore.scoring.ladder import Ladder
+from taistore.scoring.score import score
 from taistore.scoring.selection import Choice, choose, tag_table
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store

@@ -23,7 +23,7 @@ import pyarrow as pa
 from benchmarks.random_encoder import ENCODER
 from benchmarks.report import Table, write_report
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.training import train
+from taistore.adapter.train import train
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store

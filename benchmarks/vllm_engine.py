@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Table, write_report
-from taistore.texts.chat import ChatRequest, Message
-from taistore.texts.engines.vllm import VllmEngine
+from taistore.texts.llm.chat import ChatRequest, Message
+from taistore.texts.llm.engines.vllm import VllmEngine
 from tests.vllm.tiny_model import save_tiny_model
 
 CONTEXT = 2048

@@ -27,10 +27,10 @@ ONLY_IN = {
     "timm": ("taistore.encoders",),
     "sentence_transformers": ("taistore.encoders",),
     "transformers": ("taistore.encoders",),
-    "httpx": ("taistore.texts.engines",),
-    "openai": ("taistore.texts.engines",),
-    "vllm": ("taistore.texts.engines",),
-    "xllamacpp": ("taistore.texts.engines",),
+    "httpx": ("taistore.texts.llm.engines",),
+    "openai": ("taistore.texts.llm.engines",),
+    "vllm": ("taistore.texts.llm.engines",),
+    "xllamacpp": ("taistore.texts.llm.engines",),
 }
 
 

@@ -10,7 +10,7 @@ from taistore_cli.options import common_options, encoder_option, store_option
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
-    from taistore.geometry.survey import Survey
+    from taistore.geometry.diagnosis import Survey
     from taistore.store.store import Store
 
 PICTURED_LABELS = 8
@@ -68,10 +68,10 @@ def command(
     Example:
       taistore centroids --split train --known 0.1 --plots plots/
     """
-    from taistore.geometry.survey import survey
+    from taistore.geometry.diagnosis import survey
 
     if plots is not None:
-        from taistore.evaluation.figures import require_drawing
+        from taistore.evaluation.drawing import require_drawing
 
         require_drawing(plots)
     store = open_store(store_uri)
@@ -127,8 +127,8 @@ def _percent(value: float | None) -> str:
 
 
 def _draw(store: "Store", encoder_id: str, found: "Survey", folder: Path) -> list[Path]:
-    from taistore.evaluation.figures import draw_projection
-    from taistore.geometry.survey import pictured
+    from taistore.evaluation.drawing import draw_projection
+    from taistore.geometry.diagnosis import pictured
 
     vectors_PD, clusters_P, label_ids = pictured(store, encoder_id, found, clusters=PICTURED_LABELS)
     return draw_projection(

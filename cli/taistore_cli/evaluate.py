@@ -76,13 +76,13 @@ def command(
     """
     from taistore.encoders.precision import resolve_device
     from taistore.evaluation import protocols
-    from taistore.evaluation.job import evaluate
+    from taistore.evaluation.evaluate import evaluate
 
     store = open_store(store_uri)
     run = store.run(run_id)
     info = store.encoder(run["encoder_id"])
     if plots is not None:
-        from taistore.evaluation.figures import require_drawing
+        from taistore.evaluation.drawing import require_drawing
 
         require_drawing(plots)
     found = evaluate(
@@ -98,7 +98,7 @@ def command(
     )
     value, text = found.to_json(), found.table()
     if plots is not None:
-        from taistore.evaluation.plots import draw_evaluation
+        from taistore.evaluation.curves import draw_evaluation
 
         drawn = [str(path) for path in draw_evaluation(store, found, folder=plots)]
         value["plots"] = drawn

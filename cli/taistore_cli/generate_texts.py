@@ -18,7 +18,7 @@ from taistore_cli.options import (
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
-    from taistore.texts.dealing import Combinations
+    from taistore.texts.combinations.dealing import Combinations
     from taistore.texts.generation import GenerateSummary
 
 
@@ -104,7 +104,7 @@ def command(
       taistore generate-texts --writer openai --base-url http://127.0.0.1:8000/v1
       taistore generate-texts --writer vllm --model Qwen/Qwen2.5-7B-Instruct
     """
-    from taistore.texts.job import GenerateConfig, generate_texts
+    from taistore.texts.generate import GenerateConfig, generate_texts
 
     model.check(writer)
     store = open_store(store_uri)

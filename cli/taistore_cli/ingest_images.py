@@ -108,8 +108,8 @@ def command(
       taistore ingest-images NUS-WIDE/ --images NUS-WIDE/Flickr --split test
       taistore ingest-images train-annotations-human-imagelabels.csv --images train/ --split train
     """
-    from taistore.images.job import ingest_images
-    from taistore.images.sources import open_source
+    from taistore.images.ingest import ingest_images
+    from taistore.images.sources.open_source import open_source
 
     store = open_store(store_uri)
     source = open_source(

@@ -52,7 +52,7 @@ def command(
       taistore ingest-texts captions.jsonl
       taistore ingest-texts answers.txt --audit
     """
-    from taistore.texts.ingest import ingest_texts
+    from taistore.texts.ingest.ingest_texts import ingest_texts
 
     store = open_store(store_uri)
     encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)

@@ -50,8 +50,8 @@ def command(
     Example:
       taistore ingest-vectors text.npy --kind text --name clip-b32 --ids names.txt
     """
-    from taistore.images.vectors_job import ingest_image_vectors
-    from taistore.texts.vectors import ingest_text_vectors
+    from taistore.images.ingest_image_vectors import ingest_image_vectors
+    from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors
 
     store = open_store(store_uri)
     summary: Any

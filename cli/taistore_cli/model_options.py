@@ -12,8 +12,8 @@ from taistore_cli.output import Output
 
 if TYPE_CHECKING:
     from taistore.labels import LabelSet
-    from taistore.texts.chat import ChatEngine
-    from taistore.texts.conversation import ConversationWriter
+    from taistore.texts.llm.chat import ChatEngine
+    from taistore.texts.llm.conversation import ConversationWriter
 
 CONCURRENCY = 8
 
@@ -62,9 +62,9 @@ class ModelOptions:
         if writer == "template":
             yield None
             return
-        from taistore.texts.conversation import ConversationWriter
-        from taistore.texts.instructions import load_instructions
-        from taistore.texts.requests import Sampling
+        from taistore.texts.llm.conversation import ConversationWriter
+        from taistore.texts.llm.instructions import load_instructions
+        from taistore.texts.llm.requests import Sampling
 
         prompts = load_instructions(self.instructions or "paper")
         usual = Sampling()
@@ -90,7 +90,7 @@ class ModelOptions:
 
     def _engine(self, writer: str, out: Output) -> "ChatEngine":
         if writer == "vllm":
-            from taistore.texts.engines.vllm import VllmEngine
+            from taistore.texts.llm.engines.vllm import VllmEngine
 
             out.note(f"loading {self.model}")
             return VllmEngine(
@@ -98,7 +98,7 @@ class ModelOptions:
                 tensor_parallel=self.tensor_parallel or 1,
                 memory=self.gpu_memory or 0.9,
             )
-        from taistore.texts.engines.openai import OpenAIEngine
+        from taistore.texts.llm.engines.openai import OpenAIEngine
 
         return OpenAIEngine(
             self.base_url or "",

@@ -61,7 +61,7 @@ def label_prompts(
     encoder: "Encoder | None" = None,
 ) -> "Float32":
     """Unit prompt vectors [N, D] of the store's labels; loads the encoder only when some lack."""
-    from taistore.texts.prompts import cached_prompt_vectors, prompt_vectors
+    from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
 
     cached = cached_prompt_vectors(store, info)
     if cached is not None:

@@ -94,7 +94,7 @@ def command(
     Example:
       taistore reproduce table2 --data data/ --sets voc2012,coco --encoder packaged
     """
-    from taistore.reproduction.job import reproduce
+    from taistore.reproduction.reproduce import reproduce
     from taistore.reproduction.tables import TABLES as TABLES_BY_NAME
 
     found = reproduce(

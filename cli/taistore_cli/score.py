@@ -18,7 +18,7 @@ from taistore_cli.options import (
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
-    from taistore.scoring.page import PageSummary
+    from taistore.scoring.page.write_page import PageSummary
     from taistore.store.store import Store
 
 STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble")
@@ -107,9 +107,9 @@ def command(
       taistore score latest photos/ --out tags.parquet --html tags.html
     """
     from taistore.encoders.precision import resolve_device
-    from taistore.images.sources import open_source
-    from taistore.scoring.job import score
-    from taistore.scoring.page import require_page
+    from taistore.images.sources.open_source import open_source
+    from taistore.scoring.page.write_page import require_page
+    from taistore.scoring.score import score
 
     store = open_store(store_uri)
     if html is not None:
@@ -171,7 +171,7 @@ def _page_only(
 def _write(
     store: "Store", tags: Path, html: Path, *, about: str, page_images: int, out: Output
 ) -> "PageSummary":
-    from taistore.scoring.page import write_page
+    from taistore.scoring.page.write_page import write_page
 
     return write_page(
         tags, html, store=store, about=about, max_images=page_images, progress=out.progress

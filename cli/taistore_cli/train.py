@@ -155,8 +155,8 @@ def command(
             "settings; leave it out, or train a new run"
         )
     from taistore.adapter.config import TrainConfig
-    from taistore.adapter.preparation import default_shift
-    from taistore.adapter.training import resume, train
+    from taistore.adapter.data import default_shift
+    from taistore.adapter.train import resume, train
 
     store = open_store(store_uri)
     started: list[str] = []

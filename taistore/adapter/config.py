@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from taistore.adapter.network import NETWORKS
 from taistore.errors import TrainingError
-from taistore.geometry.image_neighbours import PSEUDO_COUNTS
+from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, resolve_radius
 
 TASKS = ("zsl", "fsl", "pll")

@@ -23,16 +23,16 @@ def canonical_spec(spec: str) -> str:
     """
     match _kind(spec):
         case "packaged":
-            from taistore.encoders.packaged import parse_packaged_spec
+            from taistore.encoders.packaged.joined_encoder import parse_packaged_spec
 
             model, resolution = parse_packaged_spec(spec)
             return f"packaged:{model}@{resolution}"
         case "vectors":
-            from taistore.encoders.vectors import vectors_spec
+            from taistore.encoders.imported.vector_reader import vectors_spec
 
             return vectors_spec(spec.partition(":")[2])
-    from taistore.encoders.open_clip_catalogue import native_resolution
-    from taistore.encoders.open_clip_spec import parse_open_clip_spec
+    from taistore.encoders.open_clip.catalogue import native_resolution
+    from taistore.encoders.open_clip.spec import parse_open_clip_spec
 
     parsed = parse_open_clip_spec(spec)
     return str(parsed.canonical(native_resolution(parsed.model)))
@@ -53,7 +53,7 @@ def load_encoder(
     """
     match _kind(spec):
         case "packaged":
-            from taistore.encoders.packaged import load_packaged, parse_packaged_spec
+            from taistore.encoders.packaged.joined_encoder import load_packaged, parse_packaged_spec
             from taistore.encoders.precision import resolve_device
 
             model, resolution = parse_packaged_spec(spec)
@@ -64,13 +64,13 @@ def load_encoder(
             where = str(resolve_device(device))
             return load_packaged(model, resolution=resolution, device=where)
         case "vectors":
-            from taistore.encoders.vectors import COMMAND
+            from taistore.encoders.imported.vector_reader import COMMAND
 
             raise EncoderError(
                 f"{spec} are imported vectors and cannot encode: add more with '{COMMAND}', or "
                 f"name the encoder that made them, such as {DEFAULT}"
             )
-    from taistore.encoders.open_clip_encoder import load_open_clip
+    from taistore.encoders.open_clip.encoder import load_open_clip
 
     return load_open_clip(spec, device=device, precision=precision, weights_dir=weights_dir)
 

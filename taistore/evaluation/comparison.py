@@ -20,12 +20,12 @@ from taistore.evaluation.bootstrap import (
     resampled_precision,
     two_sided_p,
 )
-from taistore.evaluation.figures import shown
-from taistore.evaluation.job import chosen_scope, leave_out_labels
+from taistore.evaluation.drawing import shown
+from taistore.evaluation.evaluate import chosen_scope, leave_out_labels
+from taistore.evaluation.labelled_scores import ScoredSplit, scored_split
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import SHOWN_LABELS, percent
-from taistore.evaluation.scored import ScoredSplit, scored_split
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ladder import Step
 from taistore.store.store import Store
@@ -165,7 +165,7 @@ def compare(
 
     ``prompts_ND`` are the label prompts for each run: they may be of different encoders, in which
     case images that have vectors of both take part. Raises :class:`ScoringError` where the runs
-    are one or share no image, and what :func:`~taistore.evaluation.job.evaluate` raises.
+    are one or share no image, and what :func:`~taistore.evaluation.evaluate.evaluate` raises.
     """
     ids = (store.run(runs[0])["run_id"], store.run(runs[1])["run_id"])
     if ids[0] == ids[1]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import LabelError, ScoringError
-from taistore.evaluation.scored import (
+from taistore.evaluation.labelled_scores import (
     TRUTH_COLUMNS,
     Scope,
     splits_with_labels,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taistore.evaluation.bootstrap import LEVEL
-from taistore.evaluation.figures import shown
+from taistore.evaluation.drawing import shown
 from taistore.evaluation.metrics import Metrics
 from taistore.evaluation.protocols import Protocol
 

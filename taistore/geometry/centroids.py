@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
-from taistore.geometry.sums import GroupSums, NonFiniteRowError
+from taistore.geometry.group_sums import GroupSums, NonFiniteRowError
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array
-from taistore.store.combinations import CombinationIndex, find_rows
+from taistore.store.combination_rows import CombinationIndex, find_rows
 from taistore.store.partial_labels import ImageLookup, PartialLabels
 from taistore.store.store import Store
 

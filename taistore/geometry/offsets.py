@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from taistore.geometry.centroids import CombinationCentroids, LabelCentroids
-from taistore.store.combinations import CombinationIndex
+from taistore.store.combination_rows import CombinationIndex
 
 Float32 = NDArray[np.float32]
 

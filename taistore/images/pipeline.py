@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.items import Reject, SourceImage
+from taistore.images.sources.source import Reject, SourceImage
 
 READ_AHEAD = 512
 """Files that :func:`identify` reads ahead; it keeps their digests, not their bytes."""

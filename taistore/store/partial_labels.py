@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from taistore.store.combinations import gather_rows
+from taistore.store.combination_rows import gather_rows
 from taistore.store.store import Store
 
 IMAGE_ID = "S32"

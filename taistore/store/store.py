@@ -25,7 +25,7 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
-from taistore.store.combinations import CombinationIndex
+from taistore.store.combination_rows import CombinationIndex
 
 READ_AHEAD_BYTES = 32 * 2**20
 """Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""

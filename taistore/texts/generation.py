@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taistore.errors import TextError
-from taistore.texts.audit import LOST, Lost
-from taistore.texts.dealing import Combinations
-from taistore.texts.sampling import DEFAULT_SIZES, DEFAULT_TEXTS_PER_COMBINATION, Balance
+from taistore.texts.audit.caption_audit import LOST, Lost
+from taistore.texts.combinations.dealing import Combinations
+from taistore.texts.combinations.sampling import (
+    DEFAULT_SIZES,
+    DEFAULT_TEXTS_PER_COMBINATION,
+    Balance,
+)
 
 JOB = "generate-texts"
 REPEATED = "repeated"

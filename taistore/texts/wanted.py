@@ -7,8 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.store.store import Store
-from taistore.texts.sampling import CombinationSample
-from taistore.texts.writers import TextRequest, TextWriter
+from taistore.texts.combinations.sampling import CombinationSample
+from taistore.texts.writer import TextRequest, TextWriter
 
 
 def missing_requests(

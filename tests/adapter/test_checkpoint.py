@@ -17,7 +17,7 @@ from taistore.adapter.checkpoint import (
 )
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.state import STATE, read_position
-from taistore.adapter.training import train
+from taistore.adapter.train import train
 from taistore.errors import TrainingError
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store

@@ -10,9 +10,9 @@ import torch
 
 from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.known import KNOWN
-from taistore.adapter.preparation import UNLABELLED_FROM, Preparation, default_shift
-from taistore.adapter.training import RunResult, resume, train
+from taistore.adapter.data import UNLABELLED_FROM, Preparation, default_shift
+from taistore.adapter.known_labels import KNOWN
+from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store

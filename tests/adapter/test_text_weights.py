@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.sources import TextSource, text_stream
+from taistore.adapter.steps import TextSource, text_stream
 from taistore.adapter.text_weights import text_weights
-from taistore.adapter.training import resume
+from taistore.adapter.train import resume
 from taistore.errors import TrainingError
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, text_store
-from tests.adapter.test_training import CONFIG, run
+from tests.adapter.test_train import CONFIG, run
 from tests.adapter.watching import Bar, InterruptedTrainingError, showing, weights
 
 ROWS = 400

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.job import TrainingJob
-from taistore.adapter.sources import Step
-from taistore.adapter.training import RunResult, train
+from taistore.adapter.loop import TrainingJob
+from taistore.adapter.steps import Step
+from taistore.adapter.train import RunResult, train
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store

@@ -3,7 +3,7 @@
 from typing import Self
 
 from taistore.adapter.checkpoint import WEIGHTS
-from taistore.adapter.training import RunResult
+from taistore.adapter.train import RunResult
 from taistore.progress import Progress, ProgressBar, no_progress
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.texts.prompts import prompt_vectors
+from taistore.texts.label_prompts import prompt_vectors
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, add_run, new_store

@@ -87,7 +87,7 @@ def test_what_is_unclear_names_the_option(tmp_path: Path, store: Path) -> None:
 
 
 def test_the_choices_are_those_of_the_library() -> None:
-    from taistore.images.sources import FORMATS
+    from taistore.images.sources.open_source import FORMATS
 
     command = main.get_command(click.Context(main), "ingest-images")
     assert command is not None

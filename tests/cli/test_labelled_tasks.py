@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.store.store import Store
-from taistore.texts.prompts import PROMPT_KIND, all_label_prompts, prompts_digest
+from taistore.texts.label_prompts import PROMPT_KIND, all_label_prompts, prompts_digest
 from taistore_cli.main import main
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
 

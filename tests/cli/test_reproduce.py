@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.encoders.protocol import Encoder
-from taistore.reproduction import job
+from taistore.reproduction import reproduce
 from taistore.reproduction.tables import METHODS, TABLES
 from taistore_cli import reproduce as module
 from taistore_cli.main import main
@@ -22,7 +22,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(spec: str, *, device: str, precision: str) -> Encoder:
         return ColourEncoder()
 
-    monkeypatch.setattr(job, "load_encoder", load)
+    monkeypatch.setattr(reproduce, "load_encoder", load)
     own_form(tmp_path / "data")
     return tmp_path / "data"
 

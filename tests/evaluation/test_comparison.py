@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
 from taistore.evaluation.comparison import Comparison, compare
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
+from taistore.evaluation.labelled_scores import Scope, scored_split
 from taistore.evaluation.metrics import average_precision, mean_average_precision
-from taistore.evaluation.scored import Scope, scored_split
 from taistore.scoring.ladder import Step
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
+from taistore.evaluation.labelled_scores import Scope, scored_split
 from taistore.evaluation.metrics import average_precision
 from taistore.evaluation.protocols import PROTOCOLS, Protocol, protocol_named
-from taistore.evaluation.scored import Scope, scored_split
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from taistore.errors import TextError
-from taistore.texts.chat import ChatReply, ChatRequest, Message
-from taistore.texts.engines import openai
-from taistore.texts.engines.endpoint import KEY_VARIABLE
-from taistore.texts.engines.openai import OpenAIEngine
+from taistore.texts.llm.chat import ChatReply, ChatRequest, Message
+from taistore.texts.llm.engines import openai
+from taistore.texts.llm.engines.endpoint import KEY_VARIABLE
+from taistore.texts.llm.engines.openai import OpenAIEngine
 from tests.faults.server import (
     MODEL,
     Behaviour,

@@ -16,7 +16,7 @@ from taistore.geometry.centroids import (
     label_centroids,
 )
 from taistore.geometry.offsets import Shift, TextSide, modality_gap
-from taistore.store.combinations import CombinationIndex
+from taistore.store.combination_rows import CombinationIndex
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 from tests.geometry.stores import ENCODER_ID, add_images, image_store, text_vectors

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taistore.images.items import Annotation, ImageSource, Reject, SourceImage
+from taistore.images.sources.source import Annotation, ImageSource, Reject, SourceImage
 from tests.fakes import colour_image
 
 

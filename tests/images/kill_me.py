@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from taistore.images.job import ingest_images
-from taistore.images.sources import open_source
+from taistore.images.ingest import ingest_images
+from taistore.images.sources.open_source import open_source
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from taistore.errors import ImageError, ManifestError
-from taistore.images.job import IngestImagesSummary, ingest_images
-from taistore.images.sources import open_source
+from taistore.images.ingest import IngestImagesSummary, ingest_images
+from taistore.images.sources.open_source import open_source
 from taistore.labels import LabelSet
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
@@ -21,7 +21,7 @@ from tests.images.datasets import (
     voc_folder,
     voc_xml,
 )
-from tests.images.test_job import LABELS, images, rejects
+from tests.images.test_ingest import LABELS, images, rejects
 
 RED, GREEN, BLUE = (LABELS.find(name) for name in ("red", "green", "blue"))
 KINDS = [("images", None), ("image_vectors", "colour_32_32"), ("combinations", None)]

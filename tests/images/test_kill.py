@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from taistore.errors import StoreError
-from taistore.images.job import ingest_images
-from taistore.images.sources import open_source
+from taistore.images.ingest import ingest_images
+from taistore.images.sources.open_source import open_source
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from taistore.encoders.protocol import ImageVectors
 from taistore.images.decoding import image_id
-from taistore.images.folder import FolderSource
-from taistore.images.items import Reject, SourceImage
 from taistore.images.pipeline import (
     EncodedBatch,
     Task,
@@ -21,6 +19,8 @@ from taistore.images.pipeline import (
     identify,
     ordered_map,
 )
+from taistore.images.sources.folder import FolderSource
+from taistore.images.sources.source import Reject, SourceImage
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
 

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.scoring import ladder
-from taistore.scoring.files import read_tags
-from taistore.texts.prompts import prompt_vectors
+from taistore.scoring.tag_file import read_tags
+from taistore.texts.label_prompts import prompt_vectors
 from taistore_cli import score as module
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder

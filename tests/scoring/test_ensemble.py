@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import CARD
 from taistore.errors import ScoringError, StoreError
-from taistore.evaluation.job import evaluate
+from taistore.evaluation.evaluate import evaluate
 from taistore.scoring.ensemble import MEMBER_STEPS, EnsembleCard, load_ensemble
-from taistore.scoring.ensemble_job import EnsembleSummary, make_ensemble
-from taistore.scoring.job import score
 from taistore.scoring.ladder import ZERO_SHOT_STEPS
-from taistore.scoring.run import open_run
-from taistore.scoring.stored import stored_batches
+from taistore.scoring.loaded_run import open_run
+from taistore.scoring.make_ensemble import EnsembleSummary, make_ensemble
+from taistore.scoring.score import score
+from taistore.scoring.stored_images import stored_batches
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, add_run, new_store, prompts, run_path

@@ -16,10 +16,10 @@ from taistore.store import migrations
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.migrations import MIGRATIONS, upgrade
 from taistore.store.store import Store, writing
-from taistore.texts.prompts import cached_prompt_vectors, prompt_vectors
-from taistore.texts.rows import TextRow, write_texts
+from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
+from taistore.texts.text_rows import TextRow, write_texts
 from tests.fakes import ColourEncoder
-from tests.texts.test_prompts import LABELS
+from tests.texts.test_label_prompts import LABELS
 
 ENCODER = ColourEncoder()
 ID = ENCODER.info.encoder_id

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
-from taistore.texts.conversation import ConversationWriter
-from taistore.texts.instructions import load_instructions
-from taistore.texts.job import GenerateConfig, generate_texts
-from taistore.texts.requests import Sampling
+from taistore.texts.generate import GenerateConfig, generate_texts
+from taistore.texts.llm.conversation import ConversationWriter
+from taistore.texts.llm.instructions import load_instructions
+from taistore.texts.llm.requests import Sampling
 from tests.fakes import COLOURS, ColourEncoder
 from tests.texts.talking import TalkingEngine
 

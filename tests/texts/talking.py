@@ -12,7 +12,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from taistore.texts.chat import ChatReply, ChatRequest
+from taistore.texts.llm.chat import ChatReply, ChatRequest
 from tests.fakes import COLOURS
 
 PLACES = ("on a hill", "near the sea", "in a garden", "at night", "under a bridge", "by the road")
@@ -20,7 +20,7 @@ THINGS = ("box", "boat", "flag", "wall", "hat", "bird", "kite", "door", "van", "
 
 
 class TalkingEngine:
-    """Implements :class:`taistore.texts.chat.ChatEngine` for label sets of colours.
+    """Implements :class:`taistore.texts.llm.chat.ChatEngine` for label sets of colours.
 
     ``vices`` makes every third answer or so wrapped, too long, cut off, a refusal, without one of
     its labels, or none at all; without them every answer is a good caption. ``seconds`` is how

@@ -5,7 +5,7 @@ from typing import Any
 
 import transformers
 
-from taistore.texts.engines.llama_server import small_model
+from taistore.texts.llm.engines.llama_server import small_model
 
 
 def save_small_model(folder: Path) -> Path:

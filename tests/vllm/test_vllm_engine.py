@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from taistore.errors import TextError
-from taistore.texts.chat import ChatRequest, Message
-from taistore.texts.engines.vllm import VllmEngine
+from taistore.texts.llm.chat import ChatRequest, Message
+from taistore.texts.llm.engines.vllm import VllmEngine
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None,

@@ -10,13 +10,13 @@ import pytest
 
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
-from taistore.texts.audit import Audit
-from taistore.texts.conversation import ConversationWriter
-from taistore.texts.engines.vllm import VllmEngine
+from taistore.texts.audit.caption_audit import Audit
+from taistore.texts.generate import generate_texts
 from taistore.texts.generation import GenerateConfig, GenerateSummary
-from taistore.texts.instructions import load_instructions
-from taistore.texts.job import generate_texts
-from taistore.texts.requests import Sampling
+from taistore.texts.llm.conversation import ConversationWriter
+from taistore.texts.llm.engines.vllm import VllmEngine
+from taistore.texts.llm.instructions import load_instructions
+from taistore.texts.llm.requests import Sampling
 from tests.fakes import ColourEncoder
 
 pytestmark = pytest.mark.skipif(

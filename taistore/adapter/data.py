@@ -1,0 +1,250 @@
+"""From a store and a configuration to the data of a training: known labels, shift, source.
+
+D embedding dimension, N labels. Everything is read at pinned table versions, so that a resumed run
+sees what it began with.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
+from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
+from taistore.adapter.text_weights import TextWeights, text_weights
+from taistore.errors import TrainingError
+from taistore.geometry.centroids import (
+    CombinationCentroids,
+    LabelCentroids,
+    combination_centroids,
+    label_centroids,
+)
+from taistore.geometry.expected_places import ImageNeighbours, auto_neighbours, expected_places
+from taistore.geometry.neighbours import EXACT_ROWS
+from taistore.geometry.offsets import Shift
+from taistore.progress import Progress, no_progress
+from taistore.store.combination_rows import CombinationIndex
+from taistore.store.partial_labels import PartialLabels, hash_order
+from taistore.store.store import Store
+from taistore.store.stream import VectorStream, VectorSummary
+
+UNLABELLED_FROM = 200
+"""Images in the store from which on ``zsl`` goes by their vectors unless told otherwise."""
+
+
+@dataclass(kw_only=True)
+class Preparation:
+    """The data of a run; :meth:`fresh` for a new one, :meth:`again` for one to be resumed."""
+
+    store: Store
+    encoder_id: str
+    config: TrainConfig
+    known: PartialLabels | None
+    versions: Mapping[str, int]
+
+    @classmethod
+    def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
+        """At the newest table versions. Raises :class:`TrainingError` where data are missing."""
+        spec = store.encoder(encoder_id).spec
+        if not store.count("text_vectors", encoder_id):
+            raise TrainingError(
+                f"{store.uri}: holds no texts for encoder {spec!r}: make some with 'taistore "
+                "generate-texts --count 10000', or bring your own with 'taistore ingest-texts'"
+            )
+        read = [("labels", None), ("combinations", None), ("texts", None)]
+        vectors: list[tuple[str, str | None]] = [("text_vectors", encoder_id)]
+        if config.uses_images:
+            read.append(("images", None))
+            vectors.append(("image_vectors", encoder_id))
+        # Versions first: what arrives while the labels are read has no vector in the run.
+        versions = store.versions([*read, *vectors])
+        known = known_labels(store, config) if config.uses_images else None
+        return cls(
+            store=store, encoder_id=encoder_id, config=config, known=known, versions=versions
+        )
+
+    @classmethod
+    def again(
+        cls,
+        store: Store,
+        encoder_id: str,
+        config: TrainConfig,
+        *,
+        start: Mapping[str, Any],
+        folder: Path,
+    ) -> "Preparation":
+        """As the run in ``folder`` began."""
+        known = read_known(folder) if config.uses_images else None
+        return cls(
+            store=store,
+            encoder_id=encoder_id,
+            config=config,
+            known=known,
+            versions=start["table_versions"],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Keep what :meth:`again` cannot read from the store."""
+        if self.known is not None:
+            save_known(folder, self.known)
+
+    def texts(self) -> VectorStream:
+        """The texts; raises :class:`TrainingError` where the run's version of them is gone."""
+        try:
+            return text_stream(
+                self.store,
+                self.encoder_id,
+                batch=self.config.batch,
+                seed=self.config.seed,
+                positions=None if self._weights is None else self._weights.positions,
+                version=self._version("text_vectors"),
+            )
+        except (ValueError, OSError) as error:
+            raise self._gone("text_vectors") from error
+
+    @cached_property
+    def _weights(self) -> TextWeights | None:
+        weights = self.config.writer_weights
+        if not weights:
+            return None
+        return text_weights(self.store, self.encoder_id, weights, versions=self.versions)
+
+    def images(self) -> VectorStream | None:
+        """The labelled images, where the loss takes any."""
+        if self.known is None or self.config.learn_from == "texts":
+            return None
+        try:
+            return image_stream(
+                self.store,
+                self.encoder_id,
+                self.known,
+                batch=self.config.image_batch,
+                seed=self.config.seed,
+                version=self._version("image_vectors"),
+            )
+        except (ValueError, OSError) as error:
+            raise self._gone("image_vectors") from error
+
+    def shift(self, progress: Progress = no_progress) -> Shift | None:
+        """Offsets of every combination, where the configuration moves the texts."""
+        if self.known is None or self.config.shift == "none":
+            return None
+        store, encoder_id, config = self.store, self.encoder_id, self.config
+        index = store.combination_index()
+        version = self._version("image_vectors")
+        images = label_centroids(store, encoder_id, self.known, version=version, progress=progress)
+        if not (images.counts_N.any() if config.task != "zsl" else images.images):
+            which = "images" if config.task == "zsl" else "images known to show a label"
+            raise TrainingError(
+                f"{store.uri}: none of the {which} has a vector of "
+                f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this "
+                "--encoder"
+            )
+        texts = combination_centroids(
+            store,
+            encoder_id,
+            index=index,
+            version=self._version("text_vectors"),
+            progress=progress,
+        )
+        targets_ND = None
+        if config.shift == "neighbours":
+            targets_ND = self._near_targets(images, texts, index, progress)
+        pseudo_counts = 0.0 if config.shift == "plain" else config.pseudo_counts
+        return Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
+
+    def _near_targets(
+        self,
+        images: LabelCentroids,
+        texts: CombinationCentroids,
+        index: CombinationIndex,
+        progress: Progress,
+    ) -> NDArray[np.float32]:
+        """Where each label's images are expected [N, D].
+
+        Without any label the neighbours count more, and are looked up once more from where the
+        first ones led (docs/log.md).
+        """
+        known = self.known
+        assert known is not None
+        rounds, share = (2, 2 / 3) if self.config.task == "zsl" else (1, 1 / 2)
+        neighbours = ImageNeighbours.build(
+            self.store,
+            self.encoder_id,
+            _sample(known),
+            version=self._version("image_vectors"),
+            progress=progress,
+        )
+        k = self.config.neighbours or auto_neighbours(len(known))
+        return expected_places(neighbours, images, texts, index, k=k, share=share, rounds=rounds)
+
+    def source(
+        self,
+        texts: VectorStream,
+        images: VectorStream | None,
+        shift: Shift | None,
+        start: Mapping[str, Any],
+    ) -> Source:
+        """The steps of the run; ``start`` holds the radii that its configuration came to."""
+        text_source = TextSource(
+            texts,
+            labels=len(self.store.labels),
+            radius=start["radius"],
+            shift=shift,
+            weights=self._weights,
+        )
+        if images is None or self.known is None:
+            return text_source
+        return MixedSource(
+            text_source,
+            images,
+            self.known,
+            radius=start["image_radius"],
+            weight=self.config.image_weight,
+            texts_too=self.config.learn_from != "images",
+        )
+
+    def counts(self) -> dict[str, int]:
+        """What is known, for the run's metrics; nothing where no image is used."""
+        return {} if self.known is None else describe_known(self.known, self.config)
+
+    def _version(self, kind: str) -> int | None:
+        return self.versions.get(self.store.table_name(kind, self.encoder_id))
+
+    def _gone(self, kind: str) -> TrainingError:
+        name = self.store.table_name(kind, self.encoder_id)
+        return TrainingError(
+            f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
+            "began with, is gone: train a new run"
+        )
+
+
+def default_shift(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
+    """What ``train`` does unless told: ``zsl`` also uses unlabelled images where there are many.
+
+    Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own.
+    """
+    if config.task != "zsl" or store.count("image_vectors", encoder_id) < UNLABELLED_FROM:
+        return config
+    return dataclasses.replace(config, shift="neighbours")
+
+
+def summary(stream: VectorStream) -> VectorSummary:
+    """Mean norm and direction of a stream's vectors, which must not all be zero."""
+    found = stream.summary()
+    if not found.mean_norm > 0:
+        raise TrainingError(f"all vectors of {stream.name!r} are zero: encode them again")
+    return found
+
+
+def _sample(known: PartialLabels) -> PartialLabels:
+    """Images that are searched for neighbours: at most as many as an exact index is used for."""
+    if len(known) <= EXACT_ROWS:
+        return known
+    return known.take(np.sort(hash_order(known.image_ids, seed=0)[:EXACT_ROWS]))

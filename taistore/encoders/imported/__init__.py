@@ -1,0 +1,1 @@
+"""Vectors that were made elsewhere: their file layouts and their rows."""

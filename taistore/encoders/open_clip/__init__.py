@@ -1,0 +1,1 @@
+"""Any CLIP that open_clip knows: the production encoder."""

@@ -1,0 +1,205 @@
+"""The production encoder: any CLIP that open_clip knows, from a pretrained tag or a weights file.
+
+Shapes: B batch, H and W the resolution, D embedding dimension, G region grid.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from taistore.encoders.open_clip.catalogue import (
+    QUICK,
+    Recipe,
+    model_config,
+    native_resolution,
+    recipe_of_file,
+    recipe_of_tag,
+    tag_config,
+)
+from taistore.encoders.open_clip.fetch import fetch_tag
+from taistore.encoders.open_clip.model import build_model, cast_model, fit_weights
+from taistore.encoders.open_clip.spec import OpenClipSpec, parse_open_clip_spec
+from taistore.encoders.open_clip.text_tower import TextTower, load_tokenizer
+from taistore.encoders.pixels import PixelFitter
+from taistore.encoders.precision import resolve_device, resolve_precision
+from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
+from taistore.encoders.regions import region_encoder
+from taistore.encoders.weights import read_weights, weights_digest
+from taistore.errors import EncoderError
+
+_DIGITS = 10  # of the weights digest in an encoder_id
+_TEXT_BATCH, _TEXT_BATCH_GPU = 256, 2048
+
+
+class OpenClipEncoder:
+    """A frozen open_clip model as taistore's ``Encoder``; made by :func:`load_open_clip`."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        info: EncoderInfo,
+        recipe: Recipe,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._info = info
+        self._model = model
+        self._device = device
+        self._dtype = dtype
+        self._texts = TextTower(
+            model,
+            tokenizer,
+            name=info.model,
+            batch=_TEXT_BATCH if device.type == "cpu" else _TEXT_BATCH_GPU,
+        )
+        self._fit = PixelFitter(
+            resolution=info.resolution, resize=info.resize, interpolation=recipe.interpolation
+        )
+        self._regions = region_encoder(self._model.visual)
+        # (pixel / 255 - mean) / std as one multiplication and one addition per value.
+        deviation = torch.tensor(recipe.std, device=device).view(3, 1, 1)
+        self._scale = 1 / (255 * deviation)
+        self._shift = -torch.tensor(recipe.mean, device=device).view(3, 1, 1) / deviation
+
+    @property
+    def info(self) -> EncoderInfo:
+        """What identifies this encoder."""
+        return self._info
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text with begin and end, before any cut."""
+        return self._texts.count(texts)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """Raw text vectors [n, D] float32 (Eq. 1 of arXiv:2312.04160).
+
+        Raises :class:`TextError` naming the first text beyond ``info.context_length``.
+        """
+        if not texts:
+            return np.empty((0, self._info.dim), dtype=np.float32)
+        return self._finite(self._texts.encode(texts, self._device))
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """An upright RGB image to uint8 [3, H, W]; safe to call from threads."""
+        return self._fit(image)
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
+        """Raw image vectors [B, D] (Eq. 4 of arXiv:2312.04160) of uint8 [B, 3, H, W].
+
+        ``regions`` = G > 0 also returns [B, G*G, D]. Raises :class:`EncoderError` where the image
+        tower has no regions or its vectors overflow.
+        """
+        side = self._info.resolution
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, side, side) or pixels.dtype != np.uint8:
+            raise EncoderError(
+                f"{self._info.encoder_id} takes uint8 [B, 3, {side}, {side}], not "
+                f"{pixels.dtype} {list(pixels.shape)}: make the pixels with its prepare()"
+            )
+        if regions and self._regions is None:
+            raise EncoderError(
+                f"open_clip:{self._info.model} has no region vectors (its image tower pools with "
+                "queries of its own): leave --regions out"
+            )
+        if len(pixels) == 0:
+            empty = np.empty((0, self._info.dim), dtype=np.float32)
+            nothing = np.empty((0, regions**2, self._info.dim), dtype=np.float32)
+            return ImageVectors(empty, nothing if regions else None)
+        images = self._normalised(pixels)
+        if self._regions is None or not regions:
+            return ImageVectors(
+                self._finite(self._model.encode_image(images, normalize=False)), None
+            )
+        whole_BD, regions_BLD = self._regions(images, regions)
+        return ImageVectors(self._finite(whole_BD), self._finite(regions_BLD))
+
+    def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        # torch warns of arrays that it may not write to; it never writes to this one.
+        source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        images = source.to(self._device).float().mul_(self._scale).add_(self._shift)
+        return images.to(self._dtype, memory_format=torch.channels_last)
+
+    def _finite(self, vectors: torch.Tensor) -> Float32:
+        values: Float32 = vectors.float().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise EncoderError(
+                f"{self._info.encoder_id} overflows in {str(self._dtype).removeprefix('torch.')}: "
+                "use --precision bf16 or fp32"
+            )
+        return values
+
+
+def load_open_clip(
+    spec: OpenClipSpec | str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    weights_dir: str | Path | None = None,
+) -> OpenClipEncoder:
+    """Load the encoder that ``spec`` names (grammar in ``open_clip_spec``).
+
+    ``weights_dir`` replaces the cache folder of downloaded weights. Raises :class:`EncoderError`
+    for an unknown model or tag, weights that cannot be fetched, are damaged or do not fit, and a
+    resolution that the model cannot take.
+    """
+    parsed = parse_open_clip_spec(spec) if isinstance(spec, str) else spec
+    parsed = parsed.canonical(native_resolution(parsed.model))
+    where, dtype = _placed(device, precision)
+    folder = Path(weights_dir).expanduser() if weights_dir else None
+    path = parsed.weights_file
+    if path is None:
+        path = fetch_tag(
+            parsed.model, parsed.weights, tag_config(parsed.model, parsed.weights), folder
+        )
+    weights = read_weights(path)
+    recipe = (
+        recipe_of_file(parsed.model, path)
+        if parsed.weights_file
+        else recipe_of_tag(parsed.model, parsed.weights)
+    )
+    resolution = parsed.resolution or native_resolution(parsed.model)
+    model = build_model(
+        parsed.model, resolution=resolution, quick_gelu=recipe.quick_gelu, dtype=dtype
+    )
+    fit_weights(
+        model, weights, model=parsed.model, resolution=resolution, where=f"the tensors of {path}"
+    )
+    tokenizer = load_tokenizer(parsed.model)
+    info = _info(parsed, recipe, weights_digest(weights), int(tokenizer.context_length))
+    del weights
+    cast_model(model, dtype, where)
+    return OpenClipEncoder(model, tokenizer, info=info, recipe=recipe, device=where, dtype=dtype)
+
+
+def _placed(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
+    where = resolve_device(device)
+    return where, resolve_precision(precision, where)
+
+
+def _info(spec: OpenClipSpec, recipe: Recipe, digest: str, context_length: int) -> EncoderInfo:
+    resolution = spec.resolution or native_resolution(spec.model)
+    # Two activations on the same weights are two encoders, however the model was named.
+    name = spec.model.removesuffix(QUICK) + (QUICK if recipe.quick_gelu else "")
+    path = spec.weights_file
+    parts = ("open_clip", name, str(resolution), spec.resize, digest[:_DIGITS])
+    return EncoderInfo(
+        encoder_id=re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()),
+        spec=str(spec),
+        library="open_clip",
+        model=name,
+        weights=path.name if path else spec.weights,
+        weights_digest=digest,
+        resolution=resolution,
+        resize=spec.resize,
+        dim=int(model_config(spec.model)["embed_dim"]),
+        context_length=context_length,
+    )

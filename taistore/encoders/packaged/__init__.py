@@ -1,0 +1,1 @@
+"""The encoder whose weights come inside installed packages; it needs no model hub."""

@@ -1,0 +1,232 @@
+"""What a store's centroids look like, label by label, and whether offsets lead to right images.
+
+D embedding dimension, I images, N labels, P pictured images.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.errors import StoreError
+from taistore.geometry.centroids import LabelCentroids, label_centroids
+from taistore.geometry.expected_places import (
+    PSEUDO_COUNTS,
+    ImageNeighbours,
+    NeighbourCheck,
+    auto_neighbours,
+    check_shift,
+    expected_places,
+)
+from taistore.geometry.offsets import Float32, Shift, TextSide
+from taistore.geometry.stored_centroids import Refreshed, refresh_centroids
+from taistore.progress import Progress, no_progress
+from taistore.store.partial_labels import PartialLabels, split_counts
+from taistore.store.store import Store
+
+_IMAGES_PER_CLUSTER = 150
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLine:
+    """One label; ``source`` of its estimate is images, shrunk, neighbours or none.
+
+    ``dispersion``: mean squared distance of its images to their centroid. ``distance``: from the
+    mean of its texts to that centroid, ``error`` (with ``known``) from the estimate to the
+    centroid of all images. ``before`` and ``after`` the shift: share of the images nearest to its
+    texts that are known to show it. None where nothing is known.
+    """
+
+    key: str
+    name: str
+    images: int
+    dispersion: float | None
+    distance: float | None
+    source: str
+    before: float | None
+    after: float | None
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All labels, what was read for it, and what a picture of it needs."""
+
+    split: str
+    images: int
+    without_vector: int
+    read: dict[str, Any]
+    shift: dict[str, float | int]
+    labels: tuple[LabelLine, ...]
+    estimates_ND: Float32
+    true_ND: Float32
+    known: PartialLabels
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; vectors are left out."""
+        return {
+            "split": self.split,
+            "images": self.images,
+            "images_without_vector": self.without_vector,
+            "read": self.read,
+            "shift": self.shift,
+            "before": _mean([line.before for line in self.labels]),
+            "after": _mean([line.after for line in self.labels]),
+            "labels": [{n: getattr(line, n) for n in LabelLine.__slots__} for line in self.labels],
+        }
+
+
+def survey(
+    store: Store,
+    encoder_id: str,
+    *,
+    split: str = "train",
+    pseudo_counts: float = PSEUDO_COUNTS,
+    k: int = 0,
+    known: float | None = None,
+    mask_seed: int = 0,
+    progress: Progress = no_progress,
+) -> Survey:
+    """Refresh the stored centroids, estimate every label as ``pll`` does, check the offsets.
+
+    ``k`` images are searched for, 0: as many as :func:`auto_neighbours` says.
+    ``known`` masks the labels of the split for an experiment (see ``PartialLabels.masked``): the
+    estimates then come from what is left, and all is used to check them. Raises
+    :class:`StoreError` where the split has no labelled images or the encoder no texts.
+    """
+    every = PartialLabels.read(store, split=split)
+    if not every.known.any():
+        raise StoreError(_nothing_known(store, split))
+    stored = refresh_centroids(store, encoder_id, split=split, progress=progress)
+    if not stored.images.images or not len(stored.texts):
+        kind, command = ("text", "generate-texts") if stored.images.images else (
+            "image",
+            "ingest-images",
+        )  # fmt: skip
+        raise StoreError(
+            f"{store.uri}: no {kind} of split {split!r} has a vector of "
+            f"{store.encoder(encoder_id).spec}: add them with 'taistore {command}'"
+        )
+    labels = every if known is None else every.masked(known, seed=mask_seed)
+    images = stored.images
+    if known is not None:
+        images = label_centroids(store, encoder_id, labels, progress=progress)
+    index = store.combination_index()
+    k = k or auto_neighbours(len(labels))
+    neighbours = ImageNeighbours.build(store, encoder_id, labels, progress=progress)
+    targets_ND = None
+    if pseudo_counts > 0:
+        targets_ND = expected_places(neighbours, images, stored.texts, index, k=k)
+    shift = Shift.build(
+        images, stored.texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND
+    )
+    check = check_shift(neighbours, shift, index, truth=every, k=k, progress=progress)
+    side = TextSide.build(stored.texts, index, labels=images.labels)
+    true = stored.images if known is not None else None
+    return Survey(
+        split=split,
+        images=images.images,
+        without_vector=images.without_vector,
+        read=_read(stored),
+        shift=shift.report(),
+        labels=_lines(store, images, side, shift, check=check, true=true),
+        estimates_ND=shift.estimates_ND,
+        true_ND=stored.images.means_ND,
+        known=every,
+    )
+
+
+def pictured(
+    store: Store, encoder_id: str, found: Survey, *, clusters: int
+) -> tuple[Float32, NDArray[np.int64], NDArray[np.int64]]:
+    """For a picture: image vectors [P, D], the cluster of each [P], the labels of the clusters.
+
+    Clusters are the ``clusters`` labels with most images; their points are random images that show
+    exactly one of them.
+    """
+    counts_N = np.array([line.images for line in found.labels])
+    chosen = np.argsort(-counts_N, kind="stable")[: min(clusters, int((counts_N > 0).sum()))]
+    cluster_N = np.full(len(counts_N), -1)
+    cluster_N[chosen] = np.arange(len(chosen))
+    positives = found.known.positives
+    shown_P = cluster_N[positives.label_ids]
+    rows_P = positives.rows[shown_P >= 0]
+    single, first, times = np.unique(rows_P, return_index=True, return_counts=True)
+    of_row = shown_P[shown_P >= 0][first]
+    order = np.random.default_rng(0).permutation(len(single))
+    order = order[times[order] == 1]
+    keep = np.concatenate(
+        [order[of_row[order] == c][:_IMAGES_PER_CLUSTER] for c in range(len(chosen))]
+    )
+    ids = [i.decode() for i in found.known.image_ids[single[keep]].tolist()]
+    lacking = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
+    there = [n for n, image_id in enumerate(ids) if image_id not in lacking]
+    vectors_PD = store.vectors("image_vectors", [ids[n] for n in there], encoder_id=encoder_id)
+    return vectors_PD.astype(np.float32), of_row[keep[there]], chosen
+
+
+def _lines(
+    store: Store,
+    images: LabelCentroids,
+    side: TextSide,
+    shift: Shift,
+    *,
+    check: NeighbourCheck,
+    true: LabelCentroids | None,
+) -> tuple[LabelLine, ...]:
+    distance_N = np.linalg.norm(images.means_ND - side.means_ND, axis=1).astype(np.float64)
+    distance_N[(images.counts_N == 0) | (side.counts_N == 0)] = np.nan
+    error_N = np.full(images.labels, np.nan)
+    if true is not None:
+        error_N = np.linalg.norm(shift.estimates_ND - true.means_ND, axis=1).astype(np.float64)
+        error_N[(true.counts_N == 0) | ~shift.covered_N] = np.nan
+    return tuple(
+        LabelLine(
+            key=label.key,
+            name=label.name,
+            images=int(images.counts_N[n]),
+            dispersion=_value(images.dispersions_N[n]),
+            distance=_value(distance_N[n]),
+            source=_source(images.counts_N[n], shift, n),
+            before=_value(check.before_N[n]),
+            after=_value(check.after_N[n]),
+            error=_value(error_N[n]),
+        )
+        for n, label in enumerate(store.labels)
+    )
+
+
+def _source(count: int, shift: Shift, label_id: int) -> str:
+    if not shift.covered_N[label_id]:
+        return "none"
+    if not count:
+        return "neighbours"
+    return "shrunk" if shift.pseudo_counts > 0 else "images"
+
+
+def _read(stored: Refreshed) -> dict[str, Any]:
+    return {
+        "images": stored.images_from,
+        "image_vectors": stored.image_vectors_read,
+        "texts": stored.texts_from,
+        "text_vectors": stored.text_vectors_read,
+    }
+
+
+def _nothing_known(store: Store, split: str) -> str:
+    counts = split_counts(store)
+    there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(counts.items()))
+    return (
+        f"{store.uri}: no image of split {split!r} has known labels (images by split: "
+        f"{there or 'none yet'}): name another --split, or ingest a manifest with labels"
+    )
+
+
+def _value(number: float) -> float | None:
+    return None if np.isnan(number) else float(number)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

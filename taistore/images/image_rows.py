@@ -1,0 +1,240 @@
+"""Encoded images into the store, in commits whose order makes a killed job safe to rerun.
+
+The order is vectors, regions, combinations, images, rejects: an image that is in the table
+``images`` has everything else, and whatever lacks its row there is done again.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import StoreError
+from taistore.images.pipeline import EncodedBatch, EncodedImage
+from taistore.images.sources.source import Reject, SourceImage
+from taistore.store.arrow import vector_column
+from taistore.store.store import Store
+
+JOB = "ingest-images"
+"""Name of the job in the table ``rejects``."""
+
+DEFAULT_SPLIT = "test"
+
+COMMIT_BYTES = 128 * 2**20
+COMMIT_SECONDS = 120.0
+"""A commit is due after this many bytes of vectors or seconds, whatever the rows."""
+
+_LABEL_COLUMNS = ("positives", "negatives", "complete", "combination_id", "split")
+
+
+class ImageWriter:
+    """Buffers batches and commits them; a context manager that commits what is left on leaving.
+
+    ``split`` is for images whose source names none: None keeps what the store has, and is "test"
+    for new ones. Counts what happened to every item: each is exactly one of ``added``,
+    ``already_there``, ``relabelled`` (labels or split replaced by a later row's), ``duplicates``
+    (content that also came under another path) and ``rejected``, which go to the table
+    ``rejects`` under the name ``job``. ``encoded`` vectors came in, ``vectors_added`` were new.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        info: EncoderInfo,
+        *,
+        regions: int = 0,
+        split: str | None = None,
+        commit_rows: int = 4096,
+        job: str = JOB,
+    ) -> None:
+        self.added = self.already_there = self.relabelled = self.duplicates = 0
+        self.rejected = self.encoded = self.vectors_added = 0
+        self.first_reject: Reject | None = None
+        self._store = store
+        self._info = info
+        self._regions = regions
+        self._split = split
+        self._commit_rows = commit_rows
+        self._job = job
+        self._registered = False
+        self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        # Whatever ended the job, good work is kept; only a store that cannot be written is not
+        # tried again.
+        if not isinstance(error, StoreError):
+            self.commit()
+
+    @property
+    def succeeded(self) -> int:
+        """Items that did not end as rejects."""
+        return self.added + self.already_there + self.relabelled + self.duplicates
+
+    def add(self, batch: EncodedBatch) -> None:
+        """Take a batch and commit when enough has gathered."""
+        self._images += batch.images
+        self._rejects += batch.rejects
+        self.rejected += len(batch.rejects)
+        self.first_reject = self.first_reject or next(iter(batch.rejects), None)
+        ids = [image.source.image_id for image in batch.images if image.row is not None]
+        if ids:
+            self.encoded += len(ids)
+            self._ids += ids
+            self._whole.append(batch.vectors.whole.astype(np.float16))
+            self._bytes += self._whole[-1].nbytes
+            if self._regions and batch.vectors.regions is not None:
+                self._cells.append(batch.vectors.regions.astype(np.float16))
+                self._bytes += self._cells[-1].nbytes
+        if (
+            len(self._images) + len(self._rejects) >= self._commit_rows
+            or self._bytes >= COMMIT_BYTES
+            or time.monotonic() - self._since >= COMMIT_SECONDS
+        ):
+            self.commit()
+
+    def commit(self) -> None:
+        """Write everything gathered so far; raises :class:`StoreError` where that fails."""
+        if self._ids:
+            if not self._registered:
+                if self._info not in self._store.encoders():
+                    self._store.register_encoder(self._info)
+                self._registered = True
+            self._append_vectors()
+        if self._images:
+            self._write_rows()
+            self._store.clear_rejects(self._job, [image.source.uri for image in self._images])
+        if self._rejects:
+            self._store.reject(
+                self._job, [(item.uri, item.reason, item.detail) for item in self._rejects]
+            )
+        self._clear()
+
+    def _clear(self) -> None:
+        self._images: list[EncodedImage] = []
+        self._rejects: list[Reject] = []
+        self._ids: list[str] = []
+        self._whole: list[NDArray[np.float16]] = []
+        self._cells: list[NDArray[np.float16]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def _append_vectors(self) -> None:
+        ids = pa.array(self._ids)
+        encoder_id = self._info.encoder_id
+        self.vectors_added += self._store.append(
+            "image_vectors",
+            pa.table({"image_id": ids, "vector": vector_column(np.concatenate(self._whole))}),
+            encoder_id=encoder_id,
+        )
+        if not self._cells:
+            return
+        cells = np.concatenate(self._cells).reshape(len(ids), -1)
+        grid = pa.array([self._regions] * len(ids), pa.int16())
+        self._store.append(
+            "region_vectors",
+            pa.table({"image_id": ids, "grid": grid, "vectors": vector_column(cells)}),
+            encoder_id=encoder_id,
+        )
+
+    def _write_rows(self) -> None:
+        ids = list(dict.fromkeys(image.source.image_id for image in self._images))
+        stored = {
+            row["image_id"]: row
+            for batch in self._store.scan("images", where={"image_id": ids})
+            for row in batch.to_pylist()
+        }
+        by_id: dict[str, list[EncodedImage]] = {image_id: [] for image_id in ids}
+        for image in self._images:
+            by_id[image.source.image_id].append(image)
+        changed = []
+        for image_id, images in by_id.items():
+            before = stored.get(image_id)
+            row = self._merged(before, images)
+            self._tally(before, row, images)
+            if row != before:
+                changed.append(row)
+        self._append_combinations(changed)
+        if changed:
+            self._store.upsert("images", changed)
+
+    def _append_combinations(self, rows: Sequence[dict[str, Any]]) -> None:
+        combinations = {
+            row["combination_id"]: row["positives"]
+            for row in rows
+            if row["combination_id"] is not None
+        }
+        if combinations:
+            self._store.append(
+                "combinations",
+                [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
+            )
+
+    def _merged(
+        self, before: dict[str, Any] | None, images: Sequence[EncodedImage]
+    ) -> dict[str, Any]:
+        """The row of one content after ``images``, all of which have it: the last one that says
+        something about the labels, or the split, is believed; the first path is kept."""
+        row = dict(before) if before is not None else self._new_row(images)
+        if before is not None and not _same_path(before["uri"], images):
+            row["uri"] = images[0].source.uri
+        for image in images:
+            known, split = image.source.annotation, image.source.split or self._split
+            if known is not None:
+                row["positives"] = list(known.positives)
+                row["negatives"] = list(known.negatives)
+                row["complete"] = known.complete
+            row["split"] = split or row["split"]
+        labels = row["positives"]
+        row["combination_id"] = self._store.labels.combination_id(labels) if labels else None
+        return row
+
+    def _new_row(self, images: Sequence[EncodedImage]) -> dict[str, Any]:
+        source: SourceImage = images[0].source
+        width, height = next(image.size for image in images if image.size is not None)
+        return {
+            "image_id": source.image_id,
+            "uri": source.uri,
+            "width": width,
+            "height": height,
+            "positives": [],
+            "negatives": [],
+            "complete": False,
+            "combination_id": None,
+            "split": DEFAULT_SPLIT,
+        }
+
+    def _tally(
+        self,
+        before: dict[str, Any] | None,
+        after: dict[str, Any],
+        images: Sequence[EncodedImage],
+    ) -> None:
+        self.duplicates += len(images) - 1
+        if before is None:
+            self.added += 1
+        elif any(before[name] != after[name] for name in _LABEL_COLUMNS):
+            self.relabelled += 1
+        elif after["uri"] == images[0].source.uri:
+            self.already_there += 1
+        else:
+            self.duplicates += 1
+
+
+def _same_path(uri: str, images: Sequence[EncodedImage]) -> bool:
+    """Whether the stored path still holds; a photo that was moved is found where it is now."""
+    return images[0].source.uri == uri or Path(uri).exists()

@@ -1,0 +1,183 @@
+"""Ingest: every image of a source into the store, with its vectors and what is known about it."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from taistore.encoders.protocol import Encoder
+from taistore.errors import ImageError, StoreError
+from taistore.images.decoding import MAX_PIXELS
+from taistore.images.image_rows import ImageWriter
+from taistore.images.pipeline import READ_AHEAD, Task, Work, encode_source, identify
+from taistore.images.sources.source import ImageSource, Reject, SourceImage
+from taistore.progress import Progress, no_progress
+from taistore.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestImagesSummary:
+    """What one ingest did. ``seen`` is the sum of the five counts that follow it.
+
+    ``added`` images are new to the store; ``already_there`` it held; ``relabelled`` it held with
+    other labels or another split; ``duplicates`` have the content of another path; ``rejected``
+    are in the table ``rejects``. ``encoded`` vectors were computed, in ``encoder_seconds`` of the
+    ``seconds`` in all. ``ignored`` files of a folder are no images. ``notes`` are lines about the
+    source as a whole, such as classes that are not in the label set.
+    """
+
+    source: str
+    encoder: str
+    seen: int
+    added: int
+    already_there: int
+    relabelled: int
+    duplicates: int
+    rejected: int
+    ignored: int
+    encoded: int
+    seconds: float
+    encoder_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def ingest_images(
+    store: Store,
+    encoder: Encoder,
+    source: ImageSource,
+    *,
+    regions: int = 0,
+    split: str | None = None,
+    batch_size: int = 32,
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+    max_rejects: int | None = None,
+    commit_rows: int = 4096,
+    progress: Progress = no_progress,
+) -> IngestImagesSummary:
+    """Read, decode, encode and store the images of ``source``; what is there is not done again.
+
+    Images are known by their content. Vectors are added where this encoder's table lacks them,
+    region vectors (a ``regions`` x ``regions`` grid) likewise. Annotations replace earlier ones
+    of the same content, a later row those of an earlier one; an image without annotation keeps
+    what the store knows. ``split`` is for rows that name none; None means "test" for new images
+    and no change for others. An image whose stored path is gone takes the new one.
+
+    Killed at any instant and run again, it ends with the same rows. Raises :class:`ImageError`
+    when the source has no image, when no item succeeded, or past ``max_rejects`` (what succeeded
+    is kept), :class:`StoreError` when the store cannot be written or holds another grid of
+    regions, and what the source raises.
+    """
+    _require_grid(store, encoder, regions)
+    started = time.monotonic()
+    encoder_seconds = 0.0
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress("Images", total=source.count(), unit="image"))
+        writer = stack.enter_context(
+            ImageWriter(store, encoder.info, regions=regions, split=split, commit_rows=commit_rows)
+        )
+        known = stack.enter_context(contextlib.closing(identify(source, workers=workers)))
+        batches = stack.enter_context(
+            contextlib.closing(
+                encode_source(
+                    encoder,
+                    _plan(store, encoder.info.encoder_id, known, regions=regions),
+                    regions=regions,
+                    batch_size=batch_size,
+                    workers=workers,
+                    max_pixels=max_pixels,
+                )
+            )
+        )
+        for batch in batches:
+            writer.add(batch)
+            encoder_seconds += batch.encoder_seconds
+            figures = {"rejected": float(writer.rejected)} if writer.rejected else {}
+            bar.advance(len(batch.images) + len(batch.rejects), **figures)
+            if max_rejects is not None and writer.rejected > max_rejects:
+                break
+    _require_success(store, source, writer, max_rejects)
+    return IngestImagesSummary(
+        source=source.name,
+        encoder=encoder.info.spec,
+        seen=writer.succeeded + writer.rejected,
+        added=writer.added,
+        already_there=writer.already_there,
+        relabelled=writer.relabelled,
+        duplicates=writer.duplicates,
+        rejected=writer.rejected,
+        ignored=source.ignored,
+        encoded=writer.encoded,
+        seconds=time.monotonic() - started,
+        encoder_seconds=encoder_seconds,
+        notes=source.notes,
+    )
+
+
+def _plan(
+    store: Store,
+    encoder_id: str,
+    items: Iterable[SourceImage | Reject],
+    *,
+    regions: int,
+) -> Iterator[Task | Reject]:
+    """Give every image the work that its content still needs, looking up a block at a time."""
+    items = iter(items)
+    while block := list(itertools.islice(items, READ_AHEAD)):
+        ids = list(dict.fromkeys(item.image_id for item in block if isinstance(item, SourceImage)))
+        encode = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
+        if regions:
+            encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))
+        measure = set(store.missing("images", ids))
+        for item in block:
+            if isinstance(item, Reject):
+                yield item
+            elif item.image_id in encode:
+                # A second copy need not be encoded, but decoded: it must fail if the first does.
+                encode.remove(item.image_id)
+                yield Task(item, Work.ENCODE)
+            else:
+                yield Task(item, Work.MEASURE if item.image_id in measure else Work.SKIP)
+
+
+def _require_grid(store: Store, encoder: Encoder, regions: int) -> None:
+    if not regions:
+        return
+    rows = store.scan(
+        "region_vectors", columns=["grid"], encoder_id=encoder.info.encoder_id, batch_rows=1
+    )
+    first = next(rows, None)
+    if first is not None and first.num_rows and first.column(0)[0].as_py() != regions:
+        grid = first.column(0)[0].as_py()
+        raise StoreError(
+            f"{store.uri}: holds regions of a {grid} x {grid} grid for {encoder.info.spec}, not "
+            f"{regions} x {regions}: use --regions {grid}, or another --store"
+        )
+
+
+def _require_success(
+    store: Store, source: ImageSource, writer: ImageWriter, max_rejects: int | None
+) -> None:
+    first = writer.first_reject
+    why = f"first: {first.uri}: {first.detail}" if first is not None else "no reason is known"
+    if max_rejects is not None and writer.rejected > max_rejects:
+        raise ImageError(
+            f"{source.name}: stopped at {writer.rejected} rejected images, at most {max_rejects} "
+            f"are allowed ({why}): mend them or raise --max-rejects; the rest is kept in "
+            f"{store.uri}",
+            reason="too_many_rejects",
+        )
+    if writer.succeeded:
+        return
+    if writer.rejected:
+        raise ImageError(
+            f"{source.name}: none of {writer.rejected} images could be used ({why}): see the table "
+            f"'rejects' of {store.uri}",
+            reason="all_rejected",
+        )
+    raise ImageError(
+        f"{source.name}: no images here ({source.ignored} other files): give a folder of .jpg, "
+        ".png, .webp, … files or a manifest",
+        reason="no_images",
+    )

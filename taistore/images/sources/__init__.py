@@ -1,0 +1,1 @@
+"""Where photos and their labels come from: folders, manifests, published data sets."""

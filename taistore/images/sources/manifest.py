@@ -1,0 +1,199 @@
+"""A manifest as a source: a file that lists images with their labels, one row each."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taistore.errors import ManifestError
+from taistore.images.sources.listing import image_path, is_text, reading
+from taistore.images.sources.row_labels import (
+    COLUMNS,
+    AnnotationReader,
+    RowError,
+    require_known_columns,
+)
+from taistore.images.sources.source import Reject, SourceImage, printable
+from taistore.labels import LabelSet
+
+MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+MAX_LINE_BYTES = 2**20
+"""A longer line of JSON is set aside, so that no file can fill the memory."""
+
+_PARQUET_ROWS = 2048
+
+Row = Mapping[str, Any] | RowError
+"""A row by column, or what is wrong with it."""
+
+
+class ManifestSource:
+    """Images listed in a ``.jsonl``, ``.csv`` or ``.parquet`` file.
+
+    Columns: ``image`` (a path, absolute or relative to the manifest), ``labels`` (all labels of
+    the image) or ``positives`` and ``negatives`` (those that are known), each a list of names,
+    synonyms or keys, in CSV separated by ``|``; optionally ``split``. Other columns are left
+    alone. Or one column per label with 1 (present), 0 (absent) or -1 (unknown) and no column that
+    is none, or in JSONL such codes by label as the object ``labels``. A row that cannot be used is
+    a reject named by its line. Iterating raises :class:`ManifestError` when the file as a whole
+    cannot be read.
+    """
+
+    def __init__(self, path: str | Path, labels: LabelSet) -> None:
+        self._path = os.path.realpath(path)
+        self._folder = str(Path(self._path).parent)
+        self._reader = AnnotationReader(labels)
+
+    @property
+    def name(self) -> str:
+        """The manifest's absolute path."""
+        return self._path
+
+    @property
+    def ignored(self) -> int:
+        """Always 0: every row is an image or a reject."""
+        return 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: whatever is to be said is said of a row."""
+        return ()
+
+    def count(self) -> int | None:
+        """Number of rows, as far as counting lines can tell."""
+        with reading(self._path, "manifest"):
+            if self._path.lower().endswith(".parquet"):
+                import pyarrow.parquet as pq
+
+                return int(pq.read_metadata(self._path).num_rows)
+            with Path(self._path).open("rb") as file:
+                lines = sum(1 for line in file if line.strip())
+            return max(lines - self._path.lower().endswith(".csv"), 0)
+
+    def __iter__(self) -> Iterator[SourceImage | Reject]:
+        """One item per row, in the order of the file."""
+        rows = 0
+        with reading(self._path, "manifest"):
+            for place, row in self._rows():
+                rows += 1
+                try:
+                    yield self._image(row)
+                except RowError as error:
+                    yield Reject(
+                        uri=printable(f"{self._path}: {place}"),
+                        reason=error.reason,
+                        detail=printable(f"{place}: {error}"),
+                    )
+        if not rows:
+            raise ManifestError(f"{self._path}: the manifest has no rows: list one image a row")
+
+    def _image(self, row: Row) -> SourceImage:
+        if isinstance(row, RowError):
+            raise row
+        self._reader.label_columns(tuple(row))
+        return SourceImage(
+            uri=image_path(self._folder, row.get("image")),
+            annotation=self._reader.annotation(row, wide=True),
+            split=self._reader.split(row),
+        )
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        suffix = Path(self._path).suffix.lower()
+        if suffix == ".csv":
+            return _csv_rows(self._path, self._reader)
+        if suffix == ".parquet":
+            return _parquet_rows(self._path, self._reader)
+        return _json_rows(self._path)
+
+
+def _json_rows(path: str) -> Iterator[tuple[str, Row]]:
+    number = 0
+    with Path(path).open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            number += 1
+            too_long = len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")
+            while too_long and (rest := file.readline(MAX_LINE_BYTES)):
+                if rest.endswith(b"\n"):
+                    break
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield f"line {number}", _json_row(line) if not too_long else _malformed("too long")
+
+
+def _json_row(line: bytes) -> Row:
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError:
+        return _malformed("not UTF-8 text")
+    except (json.JSONDecodeError, RecursionError) as error:
+        return _malformed(f"not JSON: {error}")
+    except ValueError as error:
+        return _malformed(f"not usable JSON: {error}")
+    return row if isinstance(row, dict) else _malformed('not a JSON object like {"image": …}')
+
+
+def _csv_rows(path: str, annotations: AnnotationReader) -> Iterator[tuple[str, Row]]:
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        header: list[str] = []
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                yield f"line {line}", _malformed(f"not CSV: {error}")
+                continue
+            if fields is None:
+                return
+            if not any(field.strip() for field in fields):
+                continue
+            if not header:
+                header = _header(fields)
+                _require_image_column(header, annotations)
+                continue
+            if len(fields) != len(header):
+                wrong = f"{len(fields)} fields where the header has {len(header)}"
+                yield f"line {line}", _malformed(f"{wrong}: quote fields that hold commas")
+            elif not is_text("".join(fields)):
+                yield f"line {line}", _malformed("not UTF-8 text")
+            else:
+                yield f"line {line}", dict(zip(header, fields, strict=True))
+
+
+def _header(fields: list[str]) -> list[str]:
+    # Labels are found whatever their case, but their keys only as they are.
+    header = [field.strip() for field in fields]
+    return [field.lower() if field.lower() in COLUMNS else field for field in header]
+
+
+def _require_image_column(columns: list[str], annotations: AnnotationReader) -> None:
+    if "image" not in columns:
+        require_known_columns(tuple(columns))
+        there = ", ".join(map(repr, columns))[:120]
+        raise RowError(f"no column 'image' (there are: {there})", reason="malformed")
+    twice = [column for column in COLUMNS if columns.count(column) > 1]
+    if twice:
+        raise RowError(f"column {twice[0]!r} is there twice: remove one", reason="malformed")
+    annotations.label_columns(tuple(columns))
+
+
+def _parquet_rows(path: str, annotations: AnnotationReader) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    with Path(path).open("rb") as raw, pq.ParquetFile(raw) as file:
+        columns = list(file.schema_arrow.names)
+        _require_image_column(columns, annotations)
+        labels = annotations.label_columns(tuple(columns))
+        wanted = [column for column in columns if column in COLUMNS or column in labels]
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+
+
+def _malformed(detail: str) -> RowError:
+    return RowError(detail, reason="malformed")

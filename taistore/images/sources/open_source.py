@@ -1,0 +1,92 @@
+"""From a path that a user gives to the source of images that it means.
+
+A further kind of source is a class that keeps :class:`ImageSource`, a name in :data:`FORMATS`, and
+a line in :func:`open_source` and :func:`taistore.images.sources.detection.detect`.
+"""
+
+from pathlib import Path
+
+from taistore.errors import ImageError
+from taistore.images.sources.coco import CocoSource, Crowd
+from taistore.images.sources.detection import FORMATS, detect
+from taistore.images.sources.folder import FolderSource
+from taistore.images.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
+from taistore.images.sources.nuswide import NusWideSource
+from taistore.images.sources.openimages import OpenImagesSource
+from taistore.images.sources.source import Annotation, ImageSource, Reject, SourceImage
+from taistore.images.sources.voc import Difficult, VocSource
+from taistore.labels import LabelSet
+
+__all__ = [
+    "FORMATS",
+    "Annotation",
+    "CocoSource",
+    "FolderSource",
+    "ImageSource",
+    "ManifestSource",
+    "NusWideSource",
+    "OpenImagesSource",
+    "Reject",
+    "SourceImage",
+    "VocSource",
+    "open_source",
+]
+
+
+def open_source(
+    path: str | Path,
+    labels: LabelSet,
+    *,
+    layout: str = "auto",
+    photos: str | Path | None = None,
+    crowd: Crowd | None = None,
+    difficult: Difficult | None = None,
+    split: str | None = None,
+) -> ImageSource:
+    """The source for a folder, an image file, a manifest or the annotations of a data set.
+
+    ``layout`` is one of :data:`FORMATS`; "auto" tells from the structure. ``photos`` is the folder
+    of a data set's photos, ``crowd`` (COCO) and ``difficult`` (VOC) say what such objects count
+    as, and ``split`` picks one of a data set's own lists (VOC, NUS-WIDE), or names the split of
+    all images where it has none. Raises :class:`ImageError` when there is nothing at ``path``,
+    nothing that can be read, or an option that this layout does not have.
+    """
+    path = Path(path)
+    layout = detect(path) if layout == "auto" else layout
+    given = {"images": photos, "crowd": crowd, "difficult": difficult}
+    for name, value in given.items():
+        if value is not None and layout not in _OPTIONS[name]:
+            raise ImageError(
+                f"{path}: --{name} is for {' and '.join(_OPTIONS[name])}, and this was read as "
+                f"{layout}: leave it out, or name another --format",
+                reason="unsupported",
+            )
+    match layout:
+        case "coco":
+            return CocoSource(path, labels, photos=photos, crowd=crowd or "positive", split=split)
+        case "voc":
+            return VocSource(
+                path, labels, photos=photos, difficult=difficult or "ignore", split=split
+            )
+        case "nuswide":
+            return NusWideSource(path, labels, photos=photos, split=split)
+        case "openimages":
+            return OpenImagesSource(path, labels, photos=photos, split=split)
+        case "manifest":
+            if path.suffix.lower() not in MANIFEST_SUFFIXES:
+                raise ImageError(
+                    f"{path}: a manifest is a file {', '.join(MANIFEST_SUFFIXES)}: save it as one",
+                    reason="unsupported",
+                )
+            return ManifestSource(path, labels)
+        case "folder":
+            return FolderSource(path)
+    raise ValueError(f"layout is {layout!r}: it must be one of {', '.join(FORMATS)}")
+
+
+_OPTIONS = {
+    "images": ("coco", "voc", "nuswide", "openimages"),
+    "crowd": ("coco",),
+    "difficult": ("voc",),
+}
+"""Which layouts have an option."""

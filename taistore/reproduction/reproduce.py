@@ -1,0 +1,256 @@
+"""Run one of the paper's tables on the sets and weights that are there.
+
+Everything is kept in a work folder: stores and runs that are there are used again.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.train import resume, train
+from taistore.encoders.protocol import Encoder
+from taistore.encoders.registry import canonical_spec, load_encoder
+from taistore.errors import (
+    EncoderError,
+    LabelError,
+    MissingExtraError,
+    ScoringError,
+    TrainingError,
+)
+from taistore.evaluation.evaluate import evaluate
+from taistore.evaluation.report import Evaluation
+from taistore.progress import Progress, no_progress
+from taistore.reproduction.data_sets import FoundSet, MissingSet, find_set
+from taistore.reproduction.set_stores import ReadyStore, ready_store
+from taistore.reproduction.table_report import Reproduction, Row, SetResult
+from taistore.reproduction.tables import DEFAULT, PAPER, ZERO_SHOT, Column, Table
+
+Note = Callable[[str], None]
+
+PAPERS_ENCODER = "RN50/openai"
+
+
+def reproduce(
+    table: Table,
+    data: Path,
+    *,
+    work: Path,
+    sets: Sequence[str] = (),
+    encoder_spec: str | None = None,
+    seeds: Sequence[int] = (0,),
+    texts: int = 10_000,
+    methods: Sequence[str] = (PAPER, DEFAULT),
+    regions: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress = no_progress,
+    note: Note = lambda line: None,
+) -> Reproduction:
+    """Our figures for a table of arXiv:2312.04160, on those of its ``sets`` that ``data`` holds.
+
+    ``sets`` and ``encoder_spec`` are the table's unless named; ``seeds`` are trained one by one.
+    What is missing is said in a line each, through ``note`` as it is found and in the result;
+    raises :class:`ScoringError` where nothing is left to run. Stopped and called again it goes on:
+    images and texts are not encoded again, a run with the same settings is not trained again.
+    """
+    missing: list[str] = []
+
+    def lacks(line: str) -> None:
+        missing.append(line)
+        note(f"missing: {line}")
+
+    found = _find(table, data, sets or table.sets, lacks)
+    spec = canonical_spec(encoder_spec or table.encoder)
+    encoder = _load(spec, device, precision, lacks)
+    if not found or encoder is None:
+        raise ScoringError(f"{table.name}: nothing of it can be run: {'; '.join(missing)}")
+    results = []
+    for one in found:
+        note(f"{one.name}: {one.folder}")
+        ready = ready_store(
+            one, encoder, work=work, texts=texts, regions=regions, progress=progress
+        )
+        if not table.test_only and ready.train_split is None:
+            lacks(f"{one.name}: no image of {one.folder} is of a split to train on: name one train")
+            continue
+        cells = _Cells(table, one, ready, device=device, progress=progress, note=note)
+        results.append(cells.run(methods, seeds))
+    if not results:
+        raise ScoringError(f"{table.name}: nothing of it can be run: {missing[-1]}")
+    return Reproduction(
+        table=table,
+        encoder=spec,
+        texts=texts,
+        seeds=tuple(seeds),
+        sets=tuple(results),
+        missing=tuple(missing),
+        deviations=(*_encoder_deviations(table, spec), *table.deviations),
+    )
+
+
+def _find(
+    table: Table, data: Path, names: Sequence[str], lacks: Callable[[str], None]
+) -> list[FoundSet]:
+    if not data.is_dir():
+        raise ScoringError(f"{data}: no such folder: name the one that holds the sets with --data")
+    found = []
+    for name in dict.fromkeys(names):
+        try:
+            one = find_set(data, name, training=not table.test_only)
+        except LabelError as error:
+            one = MissingSet(name, f"{name}: {error}")
+        if isinstance(one, FoundSet):
+            found.append(one)
+        else:
+            lacks(one.line)
+    return found
+
+
+def _load(spec: str, device: str, precision: str, lacks: Callable[[str], None]) -> Encoder | None:
+    try:
+        return load_encoder(spec, device=device, precision=precision)
+    except (EncoderError, MissingExtraError) as error:
+        lacks(f"encoder {spec}: {error}")
+        return None
+
+
+def _encoder_deviations(table: Table, spec: str) -> list[str]:
+    if spec == canonical_spec(table.encoder):
+        return []
+    return [f"encoder {spec} here, {table.encoder} in the paper: no figure compares directly"]
+
+
+class _Cells:
+    """The trainings and evaluations of one set."""
+
+    def __init__(
+        self,
+        table: Table,
+        found: FoundSet,
+        ready: ReadyStore,
+        *,
+        device: str,
+        progress: Progress,
+        note: Note,
+    ) -> None:
+        self._table = table
+        self._found = found
+        self._ready = ready
+        self._device = device
+        self._progress = progress
+        self._note = note
+        self._runs: dict[str, None] = {}
+        self._trained = 0
+
+    def run(self, methods: Sequence[str], seeds: Sequence[int]) -> SetResult:
+        rows: dict[str, list[list[float]]] = {method: [] for method in methods}
+        steps = {PAPER: "adapter_global"}
+        last: Evaluation | None = None
+        for column in self._table.columns:
+            for method in methods:
+                rows[method].append([])
+                for seed in seeds:
+                    last = self._evaluated(method, column, seed)
+                    step = steps.setdefault(method, last.top)
+                    rows[method][-1].append(_percent(last, step))
+        if last is None:
+            raise ScoringError("no method and seed to run: name at least one of each")
+        zero_shot = Row(
+            method=ZERO_SHOT,
+            step=ZERO_SHOT,
+            values=((_percent(last, ZERO_SHOT),),) * len(self._table.columns),
+        )
+        trained = (
+            Row(method=method, step=steps[method], values=tuple(map(tuple, values)))
+            for method, values in rows.items()
+        )
+        return SetResult(
+            name=self._found.name,
+            folder=str(self._found.folder),
+            store=self._ready.store.uri,
+            split=last.split,
+            images=last.images,
+            labels=len(last.labels),
+            published_as=self._found.column,
+            rows=(zero_shot, *trained),
+            runs=tuple(self._runs),
+            trained=self._trained,
+            deviations=self._deviations(last),
+        )
+
+    def _evaluated(self, method: str, column: Column, seed: int) -> Evaluation:
+        split = None if self._table.test_only else self._ready.train_split
+        config = self._table.config(method, column, seed=seed, split=split, device=self._device)
+        self._note(f"{self._found.name}: {method}, {column.heading}, seed {seed}")
+        run_id = self._run_of(config)
+        self._runs[run_id] = None
+        return evaluate(
+            self._ready.store,
+            run_id,
+            split=self._ready.test_split,
+            protocol=self._found.protocol,
+            prompts_ND=self._ready.prompts_ND,
+            device=self._device,
+            progress=self._progress,
+        )
+
+    def _run_of(self, config: TrainConfig) -> str:
+        """A finished run with these settings: one that is there, one that goes on, or a new one."""
+        store, encoder_id = self._ready.store, self._ready.encoder_id
+        wanted = _settings(config)
+        unfinished = None
+        for row in store.runs():
+            if row["encoder_id"] == encoder_id and _recorded(row["config"]) == wanted:
+                if row["status"] == "finished":
+                    return str(row["run_id"])
+                unfinished = row["run_id"] if row["status"] == "running" else None
+        self._trained += 1
+        if unfinished is not None:
+            try:
+                return resume(store, unfinished, progress=self._progress).run_id
+            except TrainingError as error:
+                self._note(f"run {unfinished} cannot go on ({error}): training it anew")
+        return train(
+            store,
+            encoder_id,
+            config,
+            prompts_ND=self._ready.prompts_ND,
+            progress=self._progress,
+        ).run_id
+
+    def _deviations(self, last: Evaluation) -> tuple[str, ...]:
+        found = []
+        protocol = self._found.protocol
+        if protocol is not None:
+            found += list(protocol.warnings(last.images))
+        else:
+            other = self._found.column
+            found.append(
+                "not a set of the paper: none of its figures stands beside"
+                if other is None
+                else f"other images than the paper's {other}: its figures are for orientation only"
+            )
+        if self._ready.made_split:
+            found.append(
+                "the set names no splits: tested on one half, by a seeded hash of the images' "
+                "contents; the other half is for training, where the table needs images"
+            )
+        return tuple(found)
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """What decides a training's result; where it runs does not, to rounding."""
+    values = config.to_json()
+    del values["device"]
+    return values
+
+
+def _recorded(config: dict[str, object]) -> dict[str, object] | None:
+    try:
+        return _settings(TrainConfig.from_json(config))
+    except (TrainingError, TypeError):
+        return None
+
+
+def _percent(evaluation: Evaluation, step: str) -> float:
+    return 100 * evaluation.ladder[step].mean_average_precision

@@ -1,0 +1,266 @@
+"""Score photos, or the images of a store, with a run: tags into a file, streaming and resumable.
+
+Shapes: D embedding dimension, N labels.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import Encoder
+from taistore.errors import ScoringError
+from taistore.images.decoding import MAX_PIXELS
+from taistore.images.sources.open_source import ImageSource
+from taistore.progress import Progress, no_progress
+from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store
+from taistore.scoring.ladder import Ladder, Step
+from taistore.scoring.loaded_run import ScoringRun, open_run
+from taistore.scoring.selection import Choice, tag_table
+from taistore.scoring.stored_images import all_have_regions
+from taistore.scoring.tag_file import require_suffix
+from taistore.scoring.tag_parts import TagFile
+from taistore.store.store import Store
+
+JOB = "score"
+"""Name of the job in the table ``rejects``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreSummary:
+    """What one job did. ``images`` are in the file, ``resumed`` of them from an earlier start.
+
+    ``without_tags`` of them have none above the threshold. ``rejected`` images are in the table
+    ``rejects`` (until they succeed). ``step`` ranked the labels.
+    """
+
+    run_id: str
+    source: str
+    out: str
+    step: str
+    regions_used: bool
+    images: int
+    resumed: int
+    tags: int
+    without_tags: int
+    rejected: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return asdict(self)
+
+
+def score(
+    store: Store,
+    run_id: str,
+    source: ImageSource | None,
+    out: str | Path,
+    *,
+    prompts_ND: NDArray[Any],
+    encoder: Encoder | None = None,
+    top_k: int | None = 5,
+    threshold: float | None = None,
+    step: Step | None = None,
+    regions: int = 7,
+    batch_size: int = 32,
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+    max_rejects: int | None = None,
+    overwrite: bool = False,
+    resume: bool = True,
+    device: str | torch.device = "cpu",
+    progress: Progress = no_progress,
+) -> ScoreSummary:
+    """Tag every image of ``source`` (None: every image of the store) into ``out``.
+
+    ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``. Labels
+    are ranked by the scores of ``step`` (None: the top of the ladder); the column ``score`` is
+    their :func:`~taistore.scoring.ladder.confidence`. Each image gets its ``top_k`` best labels
+    (None: no bound), of these only those with a score of at least ``threshold``.
+
+    With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
+    The store's images need no encoder; their region vectors are used where all have them.
+
+    Memory does not grow with the number of images. Killed and run again, the job skips the images
+    in the parts that are there (by path; by content for the store's) and ends with the same rows;
+    ``resume=False`` starts anew. A bad image goes to the store's ``rejects`` and the job goes on.
+
+    Raises :class:`ScoringError` when ``out`` cannot be written or is there already (without
+    ``overwrite``) or another job writes it, when no image could be scored or past
+    ``max_rejects``; and what :func:`~taistore.scoring.loaded_run.open_run` and the source raise.
+    """
+    started = time.monotonic()
+    require_suffix(Path(out))
+    run = open_run(store, run_id, prompts_ND=prompts_ND, device=device)
+    if source is None:
+        name, total = store.uri, store.count("images")
+        grid: int | str = "stored" if all_have_regions(store, run.encoder_id) else 0
+    else:
+        encoder = _require_encoder(store, run, encoder)
+        name, total, grid = source.name, source.count() or 0, regions
+    steps = run.ladder.steps(regions=bool(grid))
+    choice = Choice(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
+    file = TagFile(
+        Path(out),
+        job=_fingerprint(run, choice, source=name, grid=grid),
+        done_by="image_id" if source is None else "uri",
+        overwrite=overwrite,
+        resume=resume,
+    )
+    if source is None or encoder is None:
+        batches = from_store(store, run.encoder_id, file.done, regions=bool(grid))
+    else:
+        batches = from_photos(
+            encoder,
+            source,
+            file.done,
+            regions=regions,
+            batch_size=batch_size,
+            workers=workers,
+            max_pixels=max_pixels,
+        )
+    job = _Job(store, run.ladder, choice, file, source=name, max_rejects=max_rejects)
+    with contextlib.closing(file):
+        bars = progress("score", total=total or None, unit="image")
+        with contextlib.closing(batches), bars as bar:
+            for done in job.run(batches):
+                bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
+        tags, without_tags = file.finish()
+    return ScoreSummary(
+        run_id=run_id,
+        source=name,
+        out=str(out),
+        step=choice.step,
+        regions_used=bool(grid),
+        images=file.resumed + job.scored,
+        resumed=file.resumed,
+        tags=tags,
+        without_tags=without_tags,
+        rejected=job.rejected,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _require_encoder(store: Store, run: ScoringRun, encoder: Encoder | None) -> Encoder:
+    wanted = store.encoder(run.encoder_id).spec
+    if encoder is None:
+        raise ScoringError(f"photos need the encoder of run {run.run_id}: give {wanted}")
+    if encoder.info.encoder_id != run.encoder_id:
+        raise ScoringError(
+            f"run {run.run_id} was trained for the encoder {wanted!r}, not for "
+            f"{encoder.info.spec!r}: use --encoder {wanted}"
+        )
+    return encoder
+
+
+def _fingerprint(
+    run: ScoringRun, choice: Choice, *, source: str, grid: int | str
+) -> dict[str, Any]:
+    """What decides the rows of the file: a job with another one cannot continue its parts."""
+    return {
+        "run": run.run_id,
+        "adapter": run.weights_digest,
+        "source": source,
+        "step": choice.step,
+        "top-k": choice.top_k,
+        "threshold": choice.threshold,
+        "regions": grid,
+    }
+
+
+class _Job:
+    """Scores batches into the file; counts, and stops where nothing good comes of going on."""
+
+    def __init__(
+        self,
+        store: Store,
+        ladder: Ladder,
+        choice: Choice,
+        file: TagFile,
+        *,
+        source: str,
+        max_rejects: int | None,
+    ) -> None:
+        self.scored = self.rejected = 0
+        self._store = store
+        self._ladder = ladder
+        self._choice = choice
+        self._file = file
+        self._source = source
+        self._max_rejects = max_rejects
+        self._first_reject: tuple[str, str, str] | None = None
+        # Looking for rejects to clear costs a scan a batch; mostly there are none at all.
+        earlier = store.scan("rejects", columns=["uri"], where={"job": JOB})
+        self._rejects_before = any(batch.num_rows for batch in earlier)
+
+    def run(self, batches: Iterator[ScorableBatch]) -> Iterator[int]:
+        """Score everything; yields the number of images that each batch brought to an end."""
+        try:
+            for batch in batches:
+                self._score(batch)
+                yield len(batch.image_ids) + len(batch.rejects) + batch.skipped
+                self._check_rejects()
+        except ScoringError:
+            raise
+        except BaseException:
+            # Whatever else ended the job, good work is kept.
+            self._file.flush()
+            raise
+        self._require_success()
+
+    def _score(self, batch: ScorableBatch) -> None:
+        if batch.rejects:
+            self._store.reject(JOB, batch.rejects)
+            self.rejected += len(batch.rejects)
+            self._first_reject = self._first_reject or batch.rejects[0]
+        if batch.image_ids:
+            step = self._choice.step
+            scores = self._ladder.scores(batch.whole_BD, batch.regions_BRD, steps=[step])[step]
+            tags = tag_table(
+                batch.image_ids,
+                batch.uris,
+                scores,
+                labels=self._store.labels,
+                choice=self._choice,
+                confidence=functools.partial(
+                    self._ladder.confidence, regions=batch.regions_BRD is not None
+                ),
+            )
+            # Cleared before a part can hold them: a later start would skip them.
+            if self._rejects_before:
+                self._store.clear_rejects(JOB, batch.uris)
+            self._file.add(tags, images=len(batch.image_ids))
+            self.scored += len(batch.image_ids)
+
+    def _check_rejects(self) -> None:
+        if self._max_rejects is not None and self.rejected > self._max_rejects:
+            self._file.flush()
+            raise ScoringError(
+                f"{self._source}: stopped at {self.rejected} rejected images, at most "
+                f"{self._max_rejects} are allowed ({self._why()}): mend them or raise "
+                "--max-rejects, and run it again; what was scored is kept"
+            )
+
+    def _require_success(self) -> None:
+        if self.scored or self._file.resumed:
+            return
+        if self.rejected:
+            raise ScoringError(
+                f"{self._source}: none of {self.rejected} images could be scored "
+                f"({self._why()}): 'taistore show --rejects' lists them"
+            )
+        raise ScoringError(
+            f"{self._source}: no images here: give a folder or manifest of photos, or run "
+            "'taistore ingest-images' first"
+        )
+
+    def _why(self) -> str:
+        uri, _, detail = self._first_reject or ("", "", "no reason is known")
+        return f"first: {uri}: {detail}"

@@ -1,0 +1,1 @@
+"""What a caption is worth: unwrapped, checked, counted."""

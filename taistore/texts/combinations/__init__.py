@@ -1,0 +1,1 @@
+"""Which labels meet in a text."""

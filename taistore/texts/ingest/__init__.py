@@ -1,0 +1,1 @@
+"""Captions and text vectors that people already have."""

@@ -1,0 +1,1 @@
+"""Label names as English words: phrases made from them, and found in captions."""

@@ -1,0 +1,1 @@
+"""Captions by language models: conversations, what is left to ask, chat engines."""

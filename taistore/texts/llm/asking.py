@@ -1,0 +1,116 @@
+"""Keeps a text writer busy in threads of its own while the job checks and stores its answers."""
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from taistore.texts.writer import TextRequest, TextWriter, WrittenText
+
+BATCH_WAVE = 512
+"""Requests of the first call where there is one call at a time: the engine fills its batch from
+them. Later calls hold twice as many for as long as one takes less than ``WAVE_SECONDS``: an engine
+runs half empty at the end of each, and a job that is killed loses one."""
+
+WAVE_SECONDS = 20.0
+MOST_WAVE = 8192
+
+LANE_WAVE = 2
+"""Requests of a call where there are several: few, so that the job decides what comes next."""
+
+
+class _WaveDone:
+    """A writer has answered everything that it was given in one call."""
+
+
+class Asker:
+    """Gives waves of requests to a writer; a context manager that leaves no wave behind.
+
+    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits, so
+    that neither a slow answer nor a commit leaves the model without work. More would wait for
+    nothing: the texts of a combination are asked for one after another. A writer that is not safe
+    in several threads takes one lane.
+    """
+
+    def __init__(self, writer: TextWriter, *, lanes: int = 1) -> None:
+        self._writer = writer
+        self._waves: queue.SimpleQueue[Sequence[TextRequest] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[WrittenText | _WaveDone | BaseException]
+        self._answers = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._lanes = lanes
+        self._wave = BATCH_WAVE if lanes == 1 else LANE_WAVE
+        self._under_way = 0
+        # Daemons: a model that never answers must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._lane, name=f"writer-{i}", daemon=True)
+            for i in range(lanes)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._stopped.set()
+        for _ in self._threads:
+            self._waves.put(None)
+
+    def room(self, ready: int) -> int:
+        """How many of ``ready`` requests to ask now; 0: not yet.
+
+        A lane without work gets whatever is ready; the wave that waits must be a full one, or a
+        batch engine would alternate full and tiny ones.
+        """
+        spare = self._under_way == self._lanes and ready >= self._wave
+        return min(ready, self._wave) if self._under_way < self._lanes or spare else 0
+
+    def ask(self, wave: Sequence[TextRequest]) -> None:
+        """Give one wave; its answers come in any order, mixed with those of others."""
+        self._under_way += 1
+        self._waves.put(wave)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no answer waits to be taken."""
+        return self._answers.empty()
+
+    def next(self, timeout: float) -> WrittenText | None:
+        """The next answer, or None where a wave has ended or ``timeout`` seconds have passed.
+
+        Raises what the writer raised.
+        """
+        try:
+            answer = self._answers.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, _WaveDone):
+            self._under_way -= 1
+            return None
+        return answer
+
+    def _lane(self) -> None:
+        try:
+            while (wave := self._waves.get()) is not None and not self._stopped.is_set():
+                started = time.monotonic()
+                for answer in self._writer.write(wave):
+                    self._answers.put(answer)
+                    if self._stopped.is_set():
+                        return
+                seconds = time.monotonic() - started
+                if self._lanes == 1 and len(wave) == self._wave and seconds < WAVE_SECONDS:
+                    self._wave = min(2 * self._wave, MOST_WAVE)
+                self._answers.put(_WaveDone())
+        except BaseException as error:
+            self._answers.put(error)

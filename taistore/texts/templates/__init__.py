@@ -1,0 +1,1 @@
+"""Captions from sentence patterns, offline."""

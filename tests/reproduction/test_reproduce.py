@@ -1,0 +1,183 @@
+"""Running a table end to end on small sets, with an encoder that needs no weights."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taistore.encoders.protocol import Encoder
+from taistore.errors import EncoderError, ScoringError
+from taistore.reproduction import reproduce as module
+from taistore.reproduction.reproduce import reproduce
+from taistore.reproduction.set_stores import halve
+from taistore.reproduction.table_report import Reproduction, SetResult
+from taistore.reproduction.tables import TABLES, Table
+from taistore.store.store import Store
+from tests.fakes import ColourEncoder
+from tests.reproduction.small_sets import own_form, voc2007
+
+SPEC = "packaged:lite0@192"
+"""Any known spelling: the encoder that it stands for is replaced."""
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> ColourEncoder:
+    """What every spec loads."""
+    encoder = ColourEncoder()
+
+    def load(spec: str, *, device: str, precision: str) -> Encoder:
+        return encoder
+
+    monkeypatch.setattr(module, "load_encoder", load)
+    return encoder
+
+
+def small(name: str, columns: int = 2) -> Table:
+    """A table with its first columns only."""
+    table = TABLES[name]
+    published = {
+        one: {method: values[:columns] for method, values in methods.items()}
+        for one, methods in table.published.items()
+    }
+    return dataclasses.replace(table, columns=table.columns[:columns], published=published)
+
+
+def run(table: Table, tmp_path: Path, **options: Any) -> Reproduction:
+    given: dict[str, Any] = {"texts": 40, "sets": ["colours"], "encoder_spec": SPEC}
+    given |= {"device": "cpu"} | options
+    return reproduce(table, tmp_path / "data", work=tmp_path / "work", **given)
+
+
+def splits_of(result: SetResult) -> dict[str, str]:
+    rows = Store.open(result.store).scan("images", columns=["image_id", "split"])
+    return {row["image_id"]: row["split"] for batch in rows for row in batch.to_pylist()}
+
+
+def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder) -> None:
+    own_form(tmp_path / "data")
+    found = run(small("table2"), tmp_path, seeds=(0, 1))
+    value = found.to_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    (colours,) = value["sets"]
+    assert [row["method"] for row in colours["here"]] == ["zero_shot", "paper", "default"]
+    assert [row["step"] for row in colours["here"]] == ["zero_shot", "adapter_global", "ensemble"]
+    assert all(len(row["by_seed"][0]) == 2 for row in colours["here"][1:])
+    assert colours["here"][0]["mAP"][0] > 50
+    assert (colours["images"], colours["trained"]) == (6, 4)
+    text = found.text()
+    assert "here:  the paper's network and settings" in text
+    assert "halves" not in text
+    assert "tested on one half, by a seeded hash" in text
+    assert "no figure compares directly" in text
+
+
+def test_run_again_nothing_is_done_twice(tmp_path: Path, encoder: ColourEncoder) -> None:
+    own_form(tmp_path / "data")
+    first = run(small("table2"), tmp_path)
+    encoded = encoder.encoded
+    again = run(small("table2"), tmp_path)
+    assert encoder.encoded == encoded
+    assert (first.sets[0].trained, again.sets[0].trained) == (2, 0)
+    assert first.sets[0].rows == again.sets[0].rows
+    assert first.sets[0].runs == again.sets[0].runs
+    assert run(small("table2"), tmp_path, seeds=(0, 1)).sets[0].trained == 2
+
+
+def test_halves_depend_on_the_images_alone(tmp_path: Path, encoder: ColourEncoder) -> None:
+    own_form(tmp_path / "data")
+    (result,) = run(small("table2"), tmp_path, methods=("default",)).sets
+    splits = splits_of(result)
+    assert sorted(splits.values()) == ["test"] * 6 + ["train"] * 6
+    store = Store.open(result.store)
+    before = store.versions([("images", None)])
+    halve(store, seed=0)
+    assert store.versions([("images", None)]) == before
+    halve(store, seed=1)
+    assert splits_of(result) != splits
+
+
+def test_splits_of_a_manifest_are_kept(tmp_path: Path, encoder: ColourEncoder) -> None:
+    own_form(tmp_path / "data", splits=("train", "train", "val"))
+    (result,) = run(small("table2"), tmp_path, methods=("default",)).sets
+    assert (result.split, result.images) == ("val", 4)
+    own_form(tmp_path / "data", "odd", splits=("fold1", "fold2"))
+    with pytest.raises(ScoringError, match=r"no image is of the split test or val \(there are: f"):
+        run(small("table2"), tmp_path, sets=["odd"])
+
+
+@pytest.mark.parametrize("name", ["table1", "table3"])
+def test_tables_with_images_train_on_the_other_half(
+    tmp_path: Path, encoder: ColourEncoder, name: str
+) -> None:
+    own_form(tmp_path / "data")
+    found = run(small(name), tmp_path, methods=("default",))
+    (result,) = found.sets
+    assert result.trained == 2
+    assert [len(row.values) for row in result.rows] == [2, 2]
+    configs = [row["config"] for row in Store.open(result.store).runs()]
+    if name == "table1":
+        assert [(c["task"], c["known"], c["split"]) for c in configs] == [
+            ("pll", 0.1, "train"),
+            ("pll", 0.2, "train"),
+        ]
+    else:
+        assert [(c["task"], c["shots"]) for c in configs] == [("fsl", 1), ("fsl", 2)]
+
+
+def test_a_published_set_is_evaluated_by_its_protocol(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    voc2007(tmp_path / "data")
+    found = run(small("table3", 1), tmp_path, sets=(), methods=("default",), texts=60)
+    (result,) = found.sets
+    assert (result.published_as, result.split, result.images) == ("voc2007", "test", 4)
+    assert "has 4,952 images, here are 4" in " ".join(result.deviations)
+    assert found.missing[0].startswith("coco2014: not below")
+    assert "paper: TaI-Adapter*" in found.text()
+    assert set(splits_of(result).values()) == {"trainval", "test"}
+
+
+def test_nothing_to_run_says_all_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+
+    def load(spec: str, *, device: str, precision: str) -> Encoder:
+        raise EncoderError("no weights: give a file")
+
+    monkeypatch.setattr(module, "load_encoder", load)
+    notes: list[str] = []
+    with pytest.raises(ScoringError) as caught:
+        run(TABLES["table1"], tmp_path, sets=(), encoder_spec=None, note=notes.append)
+    assert [line.split(":")[1].strip() for line in notes] == [
+        "voc2007",
+        "coco2014",
+        "nuswide",
+        "encoder open_clip",
+    ]
+    assert "open_clip:RN50/openai@448: no weights: give a file" in str(caught.value)
+    with pytest.raises(ScoringError, match="no such folder"):
+        reproduce(TABLES["table2"], tmp_path / "nowhere", work=tmp_path)
+
+
+def test_a_stopped_training_goes_on(tmp_path: Path, encoder: ColourEncoder) -> None:
+    own_form(tmp_path / "data")
+    notes: list[str] = []
+
+    def stop(line: str) -> None:
+        notes.append(line)
+        if "default" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small("table2"), tmp_path, note=stop)
+    found = run(small("table2"), tmp_path)
+    assert found.sets[0].trained == 1
+    store = Store.open(found.sets[0].store)
+    row = store.runs()[-1]
+    store.record_run({**row, "status": "running"})
+    again = run(small("table2"), tmp_path, note=notes.append)
+    assert again.sets[0].trained == 1
+    assert again.sets[0].rows == found.sets[0].rows

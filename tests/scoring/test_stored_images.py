@@ -1,0 +1,75 @@
+"""Streaming a store's images with their vectors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taistore.scoring import stored_images
+from taistore.scoring.stored_images import all_have_regions, stored_batches
+from tests.fakes import ColourEncoder, colour_image
+from tests.scoring.colours import PICTURES, add_images, add_pictures, image_row, new_store
+
+
+@pytest.mark.parametrize("batch_rows", [256, 5])
+def test_vectors_and_regions_belong_to_their_image(
+    tmp_path: Path, batch_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_images, "REGION_BATCH_ROWS", batch_rows)
+    encoder = ColourEncoder()
+    store = new_store(tmp_path / "store", encoder)
+    # Vectors may lie in another order than images.
+    store.append("images", [image_row(n, c) for n, c in reversed(list(enumerate(PICTURES)))])
+    rows = add_pictures(store, encoder, grid=2)
+    colours = {row["image_id"]: row["uri"].split(" ")[1][:-4].split("-") for row in rows}
+    seen = []
+    for batch in stored_batches(store, encoder.info.encoder_id, columns=["uri"], regions=True):
+        assert batch.regions_BRD is not None
+        for image_id, whole, regions in zip(
+            batch.rows.column("image_id").to_pylist(),
+            batch.whole_BD,
+            batch.regions_BRD,
+            strict=True,
+        ):
+            pixels = encoder.prepare(colour_image(*colours[str(image_id)]))[None]
+            expected = encoder.encode_images(pixels, regions=2)
+            assert expected.regions is not None
+            np.testing.assert_allclose(whole, expected.whole[0], atol=0.01)
+            np.testing.assert_allclose(regions, expected.regions[0], atol=0.01)
+            seen.append(image_id)
+    assert sorted(map(str, seen)) == sorted(colours)
+
+
+def test_images_without_a_vector_are_told_apart(tmp_path: Path) -> None:
+    encoder = ColourEncoder()
+    store = new_store(tmp_path / "store", encoder)
+    add_pictures(store, encoder)
+    store.append("images", [image_row(99, ["red"])])
+    batches = list(stored_batches(store, encoder.info.encoder_id, columns=["uri"], regions=False))
+    without = [uri for b in batches for uri in b.without_vector.column("uri").to_pylist()]
+    assert without == ["/photos/0099 red.png"]
+    assert sum(b.rows.num_rows for b in batches) == sum(len(b.whole_BD) for b in batches) == 12
+
+
+def test_a_store_without_any_vector_gives_none(tmp_path: Path) -> None:
+    encoder = ColourEncoder()
+    store = new_store(tmp_path / "store", encoder)
+    store.append("images", [image_row(1, ["red"])])
+    (batch,) = stored_batches(store, encoder.info.encoder_id, columns=[], regions=True)
+    assert batch.whole_BD.shape == (0, 32)
+    assert batch.without_vector.num_rows == 1
+
+
+def test_regions_count_only_where_every_image_has_them_on_one_grid(tmp_path: Path) -> None:
+    encoder = ColourEncoder()
+    encoder_id = encoder.info.encoder_id
+    store = new_store(tmp_path / "store", encoder)
+    assert not all_have_regions(store, encoder_id)
+    add_pictures(store, encoder, grid=2)
+    store.append("images", [image_row(50, ["red"])])  # no vectors at all: not counted
+    assert all_have_regions(store, encoder_id)
+    add_images(store, encoder, [image_row(99, ["red"], split="train")], [["red"]])
+    assert not all_have_regions(store, encoder_id)
+    assert all_have_regions(store, encoder_id, where={"split": "test"})
+    add_images(store, encoder, [image_row(98, ["red"], split="val")], [["red"]], grid=3)
+    assert not all_have_regions(store, encoder_id, where={"split": "test"})
