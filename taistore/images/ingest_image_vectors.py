@@ -69,13 +69,13 @@ def ingest_image_vectors(
 ) -> IngestImageVectorsSummary:
     """Store image vectors under the encoder ``vectors:<name>``; a rerun adds nothing twice.
 
-    ``path`` and ``ids`` are those of
-    :func:`taistore.encoders.imported.vector_reader.open_vectors`. An id that names an
-    image file, absolute or relative to the file of ids, is known by the file's content, so that
-    vectors of several encoders meet in one image; any other id is known by its text and has the size 0 x 0. The fields labels, positives, negatives and split of a row are read as a
-    manifest's. Rows that cannot be used go to ``rejects``. Raises :class:`EncoderError` on files
-    that do not fit, :class:`ManifestError` on a misspelt field, :class:`ImageError` when no row
-    is usable or past ``max_rejects``, where what was read before is kept.
+    ``path`` and ``ids`` are those of :func:`taistore.encoders.imported.vector_reader.open_vectors`.
+    An id that names an image file, absolute or relative to the file of ids, is known by the file's
+    content, so that vectors of several encoders meet in one image; any other id is known by its
+    text and has the size 0 x 0. The fields labels, positives, negatives and split of a row are read
+    as a manifest's. Rows that cannot be used go to ``rejects``. Raises :class:`EncoderError` on
+    files that do not fit, :class:`ManifestError` on a misspelt field, :class:`ImageError` when no
+    row is usable or past ``max_rejects``, where what was read before is kept.
     """
     bad: list[BadRow] = []
     source = open_vectors(path, ids, on_bad=bad.append)
