@@ -71,7 +71,8 @@ def test_counts_and_vectors_follow_the_models_tokenizer(
     with torch.inference_mode():
         wanted = model.encode_text(tokens).numpy()
     found = encoder.encode_texts(texts)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    # Processors order the sums of float32 differently.
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=5e-6)
     assert np.abs(found[0] - found[1]).max() > 0.01
     with pytest.raises(TextError, match=f"text 1 has {9 + added} tokens, .* at most 8"):
         encoder.encode_texts(["a a a a a a a a a"])
