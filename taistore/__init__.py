@@ -1,7 +1,108 @@
 """taistore: tag images with every label they show, by adapters trained on text vectors.
 
-Importing the package loads nothing heavy; import the module you need:
-``taistore.store``, ``taistore.encoders``, ``taistore.adapter``, ``taistore.scoring``.
+>>> import taistore
+>>> project = taistore.create("shop", labels="labels.txt", encoder="packaged")  # doctest: +SKIP
+>>> project.generate_texts()  # doctest: +SKIP
+>>> project.ingest_images("photos/", regions=7)  # doctest: +SKIP
+>>> run = project.train(task="zsl")  # doctest: +SKIP
+>>> run.score("new-photos/", out="tags.parquet", html="tags.html")  # doctest: +SKIP
+
+Importing the package loads nothing heavy.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taistore import defaults, plugins
+from taistore.errors import TaistoreError
+from taistore.progress import Note, Progress
+
+if TYPE_CHECKING:
+    from taistore.encoders.protocol import Encoder
+    from taistore.images.sources.source import ImageSource
+    from taistore.project import Labels, Project
+    from taistore.texts.writer import TextWriter
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "TaistoreError",
+    "__version__",
+    "create",
+    "open",
+    "register_encoder",
+    "register_source",
+    "register_writer",
+]
+
+
+def create(
+    path: str | Path,
+    *,
+    labels: "Labels",
+    encoder: str = defaults.ENCODER,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> "Project":
+    """A new project, whose store lies at ``path``; an equal one that is there is opened.
+
+    See :meth:`taistore.project.Project.create`.
+    """
+    from taistore.project import Project
+
+    return Project.create(
+        path,
+        labels=labels,
+        encoder=encoder,
+        device=device,
+        precision=precision,
+        progress=progress,
+        note=note,
+    )
+
+
+def open(
+    path: str | Path = defaults.STORE,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> "Project":
+    """The project whose store lies at ``path``. See :meth:`taistore.project.Project.open`."""
+    from taistore.project import Project
+
+    return Project.open(path, device=device, precision=precision, progress=progress, note=note)
+
+
+def register_encoder(name: str, factory: "Callable[..., Encoder]") -> None:
+    """Let ``name`` and ``name:argument`` name an encoder of your own in this process.
+
+    ``factory`` returns an :class:`~taistore.encoders.protocol.Encoder`; of ``argument`` (what
+    follows the colon), ``device`` and ``precision`` it is given those that it takes. A package
+    declares the same as an entry point of the group ``taistore.encoders``.
+    """
+    plugins.register("taistore.encoders", name, factory)
+
+
+def register_source(name: str, factory: "Callable[..., ImageSource]") -> None:
+    """Let ``layout=name`` name a kind of image source of your own in this process.
+
+    ``factory`` takes the path and the label set and returns an
+    :class:`~taistore.images.sources.source.ImageSource`; see
+    :func:`taistore.images.sources.open_source.open_source`. A package declares the same as an
+    entry point of the group ``taistore.sources``.
+    """
+    plugins.register("taistore.sources", name, factory)
+
+
+def register_writer(name: str, factory: "Callable[..., TextWriter]") -> None:
+    """Let ``writer=name`` name a text writer of your own in this process.
+
+    ``factory`` takes the label set and returns a :class:`~taistore.texts.writer.TextWriter`. A
+    package declares the same as an entry point of the group ``taistore.writers``.
+    """
+    plugins.register("taistore.writers", name, factory)

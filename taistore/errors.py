@@ -43,3 +43,7 @@ class ScoringError(TaistoreError):
 
 class MissingExtraError(TaistoreError):
     """An optional dependency is not installed; the message holds the command that installs it."""
+
+
+class PluginError(TaistoreError):
+    """A plugin of another package cannot be used; the message names the package."""

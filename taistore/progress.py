@@ -1,7 +1,16 @@
-"""How long work reports its progress; the command line shows it, a library user may ignore it."""
+"""How long work reports its progress: bars on a terminal, a plain line now and then elsewhere."""
 
+import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
+
+PLAIN_INTERVAL_S = 10.0
+"""Seconds between plain progress lines where stderr is no terminal."""
+
+Note = Callable[[str], object]
+"""Takes a line for people, such as "loading encoder packaged"."""
 
 
 class ProgressBar(Protocol):
@@ -52,5 +61,90 @@ class _Silent:
 
 
 def no_progress(description: str, *, total: int | None, unit: str) -> ProgressBar:
-    """The default :class:`Progress`: shows nothing."""
+    """The :class:`Progress` that shows nothing."""
     return _Silent()
+
+
+def stderr_progress(description: str, *, total: int | None, unit: str) -> ProgressBar:
+    """A bar with rate and time left on a terminal, plain lines where stderr is none."""
+    shown = _TerminalBar if sys.stderr.isatty() else _PlainBar
+    return shown(description, total=total, unit=unit)
+
+
+def terminal_progress(description: str, *, total: int | None, unit: str) -> ProgressBar:
+    """As :func:`stderr_progress` on a terminal, and nothing elsewhere: what a library may show."""
+    if not sys.stderr.isatty():
+        return _Silent()
+    return _TerminalBar(description, total=total, unit=unit)
+
+
+class _TerminalBar:
+    def __init__(self, description: str, *, total: int | None, unit: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            desc=description, total=total, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, amount: int = 1, **figures: float) -> None:
+        if figures:
+            self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(amount)
+
+
+class _PlainBar:
+    def __init__(self, description: str, *, total: int | None, unit: str) -> None:
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._figures: dict[str, float] = {}
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        if error is None:
+            self._print(time.monotonic())
+
+    def advance(self, amount: int = 1, **figures: float) -> None:
+        self._done += amount
+        self._figures.update(figures)
+        now = time.monotonic()
+        if now - self._last >= PLAIN_INTERVAL_S:
+            self._last = now
+            self._print(now)
+
+    def _print(self, now: float) -> None:
+        seconds = max(now - self._start, 1e-9)
+        rate = self._done / seconds
+        parts = [f"{self._description}: {self._done:,}"]
+        if self._total:
+            parts[0] += f" of {self._total:,}"
+        parts[0] += f" {self._unit}"
+        parts.append(f"{rate:,.1f}/s")
+        if self._total and self._done < self._total and rate > 0:
+            parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
+        else:
+            parts.append(f"{seconds:,.1f} s")
+        parts += [f"{name} {value:.4g}" for name, value in self._figures.items()]
+        sys.stderr.write(", ".join(parts) + "\n")

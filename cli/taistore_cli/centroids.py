@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taistore_cli.opening import open_store, registered_encoder
+from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, encoder_option, store_option
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
     from taistore.geometry.diagnosis import Survey
-    from taistore.store.store import Store
-
-PICTURED_LABELS = 8
 
 
 @click.command()
@@ -68,28 +65,24 @@ def command(
     Example:
       taistore centroids --split train --known 0.1 --plots plots/
     """
-    from taistore.geometry.diagnosis import survey
-
     if plots is not None:
         from taistore.evaluation.drawing import require_drawing
 
         require_drawing(plots)
-    store = open_store(store_uri)
-    info = registered_encoder(store, encoder_spec)
-    found = survey(
-        store,
-        info.encoder_id,
+    project = open_project(store_uri, out)
+    found = project.centroids(
         split=split,
+        encoder=encoder_spec,
         pseudo_counts=pseudo_counts,
-        k=k,
+        neighbours=k,
         known=known,
         mask_seed=mask_seed,
-        progress=out.progress,
     )
-    value = {"encoder": info.spec, **found.to_json()}
+    value = {"encoder": project.encoder_info(encoder_spec).spec, **found.to_json()}
     lines = [_table(found)]
     if plots is not None:
-        value["plots"] = [str(path) for path in _draw(store, info.encoder_id, found, plots)]
+        drawn = project.draw_centroids(found, plots, encoder=encoder_spec)
+        value["plots"] = [str(path) for path in drawn]
         lines += value["plots"]
     return out.result(value, "\n".join(lines))
 
@@ -124,18 +117,3 @@ def _cell(value: float | None, width: int, digits: int) -> str:
 
 def _percent(value: float | None) -> str:
     return _cell(None if value is None else 100 * value, 6, 1)
-
-
-def _draw(store: "Store", encoder_id: str, found: "Survey", folder: Path) -> list[Path]:
-    from taistore.evaluation.drawing import draw_projection
-    from taistore.geometry.diagnosis import pictured
-
-    vectors_PD, clusters_P, label_ids = pictured(store, encoder_id, found, clusters=PICTURED_LABELS)
-    return draw_projection(
-        vectors_PD,
-        clusters_P,
-        [store.labels[int(n)].name for n in label_ids],
-        found.estimates_ND[label_ids],
-        found.true_ND[label_ids],
-        folder=folder,
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -50,20 +50,12 @@ def command(
     Example:
       taistore ensemble zsl-20260101-120000-abc123 latest --weights 1,2
     """
-    from taistore.encoders.precision import resolve_device
-    from taistore.scoring.make_ensemble import make_ensemble
-
-    store = open_store(store_uri)
-    info = store.encoder(store.run(run_ids[0])["encoder_id"])
-    made = make_ensemble(
-        store,
+    project = open_project(store_uri, out, device=device, precision=precision)
+    made = project.ensemble(
         run_ids,
         weights=None if weights is None else _numbers(weights),
         split=split,
-        prompts_ND=label_prompts(store, info, device=device, precision=precision, out=out),
-        device=resolve_device(device),
         out=folder,
-        progress=out.progress,
     )
     over = "the store" if split is None else f"split {split!r}"
     lines = [f"run {made.run_id}: scores scaled by their ranges over {made.images:,} images of"]

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from taistore.errors import TaistoreError
+from taistore_cli.flags import in_flags
 
 COMMANDS = (
     "init",
@@ -90,15 +91,20 @@ class TaistoreGroup(click.Group):
         except Exception as error:
             if "--debug" in arguments:
                 raise
-            _fail(_describe(error), 1)
+            _fail(in_flags(_describe(error), self._invoked(arguments)), 1)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def _invoked(self, arguments: Sequence[str]) -> click.Command:
+        """The command that the arguments name, else this group."""
+        name = next((argument for argument in arguments if argument in NAMES), "")
+        return self.get_command(click.Context(self), name) or self
 
 
 def _describe(error: Exception) -> str:
     if isinstance(error, TaistoreError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory: use a smaller --batch-size or fewer --workers"
+        return "out of memory: use a smaller batch_size= or fewer workers="
     return (
         f"unexpected {type(error).__name__}: {error}: run it again with --debug for the "
         "traceback and report it"

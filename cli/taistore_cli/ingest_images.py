@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from taistore_cli.opening import open_encoder, open_store, tidy
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     batch_size_option,
     common_options,
@@ -108,34 +108,20 @@ def command(
       taistore ingest-images NUS-WIDE/ --images NUS-WIDE/Flickr --split test
       taistore ingest-images train-annotations-human-imagelabels.csv --images train/ --split train
     """
-    from taistore.images.ingest import ingest_images
-    from taistore.images.sources.open_source import open_source
-
-    store = open_store(store_uri)
-    source = open_source(
+    project = open_project(store_uri, out, device=device, precision=precision)
+    summary = project.ingest_images(
         path,
-        store.labels,
+        regions=regions,
         layout=layout,
         photos=photos,
         crowd=crowd,
         difficult=difficult,
         split=split,
-    )
-    encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-    summary = ingest_images(
-        store,
-        encoder,
-        source,
-        regions=regions,
-        split=split,
+        encoder=encoder_spec,
         batch_size=batch_size,
         workers=workers,
         max_rejects=max_rejects,
-        progress=out.progress,
     )
-    tidy(store, out)
-    for note in summary.notes:
-        out.note(note)
     rejects = " (taistore show --rejects)" if summary.rejected else ""
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
     return out.result(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_encoder, open_store, tidy
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -52,14 +52,10 @@ def command(
       taistore ingest-texts captions.jsonl
       taistore ingest-texts answers.txt --audit
     """
-    from taistore.texts.ingest.ingest_texts import ingest_texts
-
-    store = open_store(store_uri)
-    encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-    summary = ingest_texts(
-        store, encoder, captions, max_rejects=max_rejects, audit=audit, progress=out.progress
+    project = open_project(store_uri, out, device=device, precision=precision)
+    summary = project.ingest_texts(
+        captions, audit=audit, encoder=encoder_spec, max_rejects=max_rejects
     )
-    tidy(store, out)
     return out.result(
         asdict(summary),
         f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "

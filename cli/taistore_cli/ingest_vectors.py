@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
 
@@ -50,19 +50,12 @@ def command(
     Example:
       taistore ingest-vectors text.npy --kind text --name clip-b32 --ids names.txt
     """
-    from taistore.images.ingest_image_vectors import ingest_image_vectors
-    from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors
-
-    store = open_store(store_uri)
+    project = open_project(store_uri, out)
     summary: Any
     if kind == "text":
-        summary = ingest_text_vectors(
-            store, name, vectors, ids=ids, template=template, progress=out.progress
-        )
+        summary = project.ingest_text_vectors(vectors, name=name, ids=ids, template=template)
     else:
-        summary = ingest_image_vectors(
-            store, name, vectors, ids=ids, split=split, progress=out.progress
-        )
+        summary = project.ingest_image_vectors(vectors, name=name, ids=ids, split=split)
     value = asdict(summary)
     counts = ", ".join(
         f"{number:,} {field.replace('_', ' ')}"

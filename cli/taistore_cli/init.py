@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+import taistore
+from taistore import defaults
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -13,15 +15,13 @@ from taistore_cli.options import (
 )
 from taistore_cli.output import Output
 
-DEFAULT_ENCODER = "open_clip:RN50/openai@224"
-
 
 @click.command()
 @click.argument("labels_file", metavar="LABELS", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
     "encoder_spec",
-    default=DEFAULT_ENCODER,
+    default=defaults.ENCODER,
     show_default=True,
     metavar="SPEC",
     help="The store's default encoder; 'packaged' needs no model hub.",
@@ -48,34 +48,25 @@ def command(
     Example:
       taistore init labels.txt --encoder packaged
     """
-    from taistore.encoders.registry import canonical_spec, load_encoder
-    from taistore.labels import read_labels
-    from taistore.store.store import Store
-
-    labels = read_labels(labels_file)
-    shared = labels.shared_names()
-    if shared:
-        example = next(iter(shared))
-        out.note(
-            f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
-            f"{', '.join(shared[example])}): give them synonyms to tell them apart in prompts"
-        )
-    spec = canonical_spec(encoder_spec)
-    info = None
-    if not spec.startswith("vectors:"):
-        out.note(f"loading encoder {spec}")
-        info = load_encoder(spec, device=device, precision=precision).info
-    store = Store.create(store_uri, labels, default_encoder=spec)
-    if info is not None:
-        store.register_encoder(info)
+    project = taistore.create(
+        store_uri,
+        labels=labels_file,
+        encoder=encoder_spec,
+        device=device,
+        precision=precision,
+        progress=out.progress,
+        note=out.note,
+    )
+    info = next((found for found, _ in project.contents().encoders), None)
+    spec, labels = project.store.default_encoder, project.labels
     following = "generate-texts" if info else "ingest-vectors --kind text"
     return out.result(
         {
-            "store": store.uri,
+            "store": project.uri,
             "labels": len(labels),
-            "shared_names": shared,
+            "shared_names": labels.shared_names(),
             "encoder": spec,
             "encoder_id": info.encoder_id if info else None,
         },
-        f"{store.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore {following}",
+        f"{project.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore {following}",
     )

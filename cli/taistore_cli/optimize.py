@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
 
@@ -30,9 +30,7 @@ def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
     """
     from dataclasses import asdict
 
-    from taistore.store.maintenance import optimize
-
-    reports = optimize(open_store(store_uri), keep_days=keep_days, progress=out.progress)
+    reports = open_project(store_uri, out).optimize(keep_days=keep_days)
     return out.result(
         {"tables": [asdict(report) for report in reports]},
         "\n".join(

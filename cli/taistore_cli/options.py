@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
+from taistore import defaults
 from taistore_cli.output import Output
 
 store_option = click.option(
     "--store",
     "store_uri",
     envvar="TAISTORE_STORE",
-    default="./taistore-store",
+    default=defaults.STORE,
     show_default=True,
     metavar="PATH",
     help="Directory or object-store URI of the store (or set TAISTORE_STORE).",

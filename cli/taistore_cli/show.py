@@ -1,14 +1,13 @@
 """``taistore show``: what a store holds."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
-
-GLOBAL_TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
 
 
 @click.command()
@@ -22,40 +21,31 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
     Example:
       taistore show --rejects
     """
-    from dataclasses import asdict
-
-    store = open_store(store_uri)
-    tables = {kind: store.count(kind) for kind in GLOBAL_TABLES}
-    encoders = []
-    for info in store.encoders():
-        counts = {
-            kind: store.count(kind, info.encoder_id)
-            for kind in ("text_vectors", "image_vectors", "region_vectors")
-        }
-        encoders.append({**asdict(info), **counts})
-    runs = store.runs()
+    project = open_project(store_uri, out)
+    held = project.contents()
+    encoders = [{**asdict(info), **counts} for info, counts in held.encoders]
+    runs = project.runs()
     value: dict[str, Any] = {
-        "store": store.uri,
-        "default_encoder": store.default_encoder,
-        "tables": tables,
+        "store": project.uri,
+        "default_encoder": project.store.default_encoder,
+        "tables": dict(held.tables),
         "encoders": encoders,
-        "runs": runs,
+        "runs": [run.to_json() for run in runs],
     }
-    lines = [f"{store.uri}  (default encoder {store.default_encoder})"]
-    lines += [f"  {kind:<13} {count:>12,}" for kind, count in tables.items()]
+    lines = [f"{project.uri}  (default encoder {project.store.default_encoder})"]
+    lines += [f"  {kind:<13} {count:>12,}" for kind, count in held.tables.items()]
     for row in encoders:
         lines.append(
             f"encoder {row['spec']}: {row['dim']} dimensions, {row['text_vectors']:,} text, "
             f"{row['image_vectors']:,} image, {row['region_vectors']:,} region vectors"
         )
-    for run in runs:
-        lines.append(f"run {run['run_id']}: {run['task']}, {run['status']}, {run['created']:%F %R}")
+    lines += [f"run {r.run_id}: {r.task}, {r.status}, {r.created:%F %R}" for r in runs]
     if rejects:
-        rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
+        rows = project.rejects().to_dicts()
         value["rejects"] = rows
         lines += [
             f"reject [{row['job']}] {row['uri']}: {row['reason']}: {row['detail']}" for row in rows
         ]
-    elif tables["rejects"]:
+    elif held.tables["rejects"]:
         lines.append("'taistore show --rejects' lists what was set aside, and why")
     return out.result(value, "\n".join(lines))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -74,20 +74,8 @@ def audit(
         raise click.UsageError("--writer selects texts of the store: leave it out with a file")
     if captions is None and encoder_spec is not None:
         raise click.UsageError("--encoder measures a file's captions: name the file, or leave it")
-    from taistore.encoders.registry import load_encoder
-    from taistore.texts.audit.caption_figures import audit_file, audit_store
-
-    store = open_store(store_uri)
-    if captions is None:
-        report = audit_store(store, writer=writer, examples=examples, progress=out.progress)
-    else:
-        encoder = None
-        if encoder_spec is not None:
-            out.note(f"loading encoder {encoder_spec}")
-            encoder = load_encoder(encoder_spec, device=device, precision=precision)
-        report = audit_file(
-            store, captions, encoder=encoder, examples=examples, progress=out.progress
-        )
+    project = open_project(store_uri, out, device=device, precision=precision)
+    report = project.audit_texts(captions, writer=writer, encoder=encoder_spec, examples=examples)
     return out.result(_json(report), "\n".join(_lines(report)))
 
 

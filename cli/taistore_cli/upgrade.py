@@ -1,5 +1,6 @@
 """``taistore upgrade``: an older store for this taistore."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -20,11 +21,9 @@ def command(*, store_uri: str, out: Output) -> dict[str, Any]:
     Example:
       taistore upgrade --store ./taistore-store
     """
-    from dataclasses import asdict
+    from taistore.project import Project
 
-    from taistore.store.migrations import upgrade
-
-    done = upgrade(store_uri, progress=out.progress)
+    done = Project.upgrade(store_uri, progress=out.progress)
     lines = [f"{store_uri}: version {done.before} -> {done.after}"]
     lines += [f"  {step}" for step in done.steps]
     if not done.steps:

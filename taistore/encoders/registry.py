@@ -1,19 +1,29 @@
-"""Encoders by name: the one place that turns ``--encoder`` into an encoder.
+"""Encoders by name: the one place that turns a specification into an encoder.
 
-Every kind is imported only when it is asked for.
+Every kind is imported only when it is asked for. Another package's encoder is a factory that
+returns an :class:`~taistore.encoders.protocol.Encoder`; it is called with those of ``argument``
+(what follows the colon of ``name:argument``, or ""), ``device`` and ``precision`` that it takes.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from taistore.encoders.protocol import Encoder
-from taistore.errors import EncoderError
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-DEFAULT = "open_clip:RN50/openai@224"
+from taistore import plugins
+from taistore.defaults import ENCODER
+from taistore.encoders.protocol import Encoder, EncoderInfo, Float32, ImageVectors
+from taistore.errors import EncoderError, TaistoreError
+
 KINDS = {
     "packaged": "packaged (weights from installed packages, no download)",
-    "open_clip": f"open_clip:<model>/<tag or weights file>[@<resolution>] such as {DEFAULT}",
+    "open_clip": f"open_clip:<model>/<tag or weights file>[@<resolution>] such as {ENCODER}",
     "vectors": "vectors:<name> (imported vectors)",
 }
+_GROUP: plugins.Group = "taistore.encoders"
 
 
 def canonical_spec(spec: str) -> str:
@@ -31,11 +41,13 @@ def canonical_spec(spec: str) -> str:
             from taistore.encoders.imported.vector_reader import vectors_spec
 
             return vectors_spec(spec.partition(":")[2])
-    from taistore.encoders.open_clip.catalogue import native_resolution
-    from taistore.encoders.open_clip.spec import parse_open_clip_spec
+        case "open_clip":
+            from taistore.encoders.open_clip.catalogue import native_resolution
+            from taistore.encoders.open_clip.spec import parse_open_clip_spec
 
-    parsed = parse_open_clip_spec(spec)
-    return str(parsed.canonical(native_resolution(parsed.model)))
+            parsed = parse_open_clip_spec(spec)
+            return str(parsed.canonical(native_resolution(parsed.model)))
+    return spec
 
 
 def load_encoder(
@@ -59,7 +71,7 @@ def load_encoder(
             model, resolution = parse_packaged_spec(spec)
             if precision not in ("auto", "fp32"):
                 raise EncoderError(
-                    f"the packaged encoder runs in fp32, not {precision}: leave --precision out"
+                    f"the packaged encoder runs in fp32, not {precision}: leave precision= out"
                 )
             where = str(resolve_device(device))
             return load_packaged(model, resolution=resolution, device=where)
@@ -68,15 +80,66 @@ def load_encoder(
 
             raise EncoderError(
                 f"{spec} are imported vectors and cannot encode: add more with '{COMMAND}', or "
-                f"name the encoder that made them, such as {DEFAULT}"
+                f"name the encoder that made them, such as {ENCODER}"
             )
-    from taistore.encoders.open_clip.encoder import load_open_clip
+        case "open_clip":
+            from taistore.encoders.open_clip.encoder import load_open_clip
 
-    return load_open_clip(spec, device=device, precision=precision, weights_dir=weights_dir)
+            return load_open_clip(spec, device=device, precision=precision, weights_dir=weights_dir)
+    return _load_plugin(spec, device=device, precision=precision)
 
 
 def _kind(spec: str) -> str:
+    """The kind of a specification: one of :data:`KINDS`, or the name of a plugin."""
     kind, colon, _ = spec.partition(":")
-    if kind not in KINDS or (not colon and kind != "packaged"):
-        raise EncoderError(f"unknown encoder {spec!r}: use {'; '.join(KINDS.values())}")
+    if kind in KINDS and (colon or kind == "packaged"):
+        return kind
+    if kind in KINDS or kind not in plugins.names(_GROUP):
+        others = [name for name in plugins.names(_GROUP) if name not in KINDS]
+        raise EncoderError(f"unknown encoder {spec!r}: use {'; '.join([*KINDS.values(), *others])}")
     return kind
+
+
+def _load_plugin(spec: str, *, device: str, precision: str) -> Encoder:
+    name, _, argument = spec.partition(":")
+    factory = plugins.find(_GROUP, name)
+    assert factory is not None, name
+    try:
+        encoder: Encoder = plugins.call(
+            factory, argument=argument, device=device, precision=precision
+        )
+        info = encoder.info
+    except TaistoreError:
+        raise
+    except Exception as error:
+        raise EncoderError(
+            f"encoder {spec!r}, a plugin, cannot be loaded ({type(error).__name__}: {error})"
+        ) from error
+    return encoder if info.spec == spec else _Named(encoder, spec)
+
+
+class _Named:
+    """An encoder of a plugin under the specification that it was asked for by.
+
+    Its store finds it again by that, whatever its own information says.
+    """
+
+    def __init__(self, encoder: Encoder, spec: str) -> None:
+        self._encoder = encoder
+        self.info: EncoderInfo = replace(encoder.info, spec=spec)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """As the plugin's."""
+        return self._encoder.count_tokens(texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """As the plugin's."""
+        return self._encoder.encode_texts(texts)
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """As the plugin's."""
+        return self._encoder.prepare(image)
+
+    def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
+        """As the plugin's."""
+        return self._encoder.encode_images(pixels, regions=regions)

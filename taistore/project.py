@@ -1,0 +1,571 @@
+"""The front door: a project is a store with everything that is done to it.
+
+What the command line does is decided here; a command parses, calls one method and prints. Shapes:
+I images, T texts, N labels, D embedding dimension.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from taistore import defaults
+from taistore.encoders.protocol import EncoderInfo, Float32
+from taistore.encoders.registry import canonical_spec, load_encoder
+from taistore.errors import StoreError
+from taistore.labels import Label, LabelSet, read_labels
+from taistore.progress import Note, Progress, terminal_progress
+from taistore.store.maintenance import TableReport, optimize
+from taistore.store.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from taistore.adapter.config import Task, TrainConfig
+    from taistore.adapter.train import RunResult
+    from taistore.encoders.protocol import Encoder
+    from taistore.geometry.diagnosis import Survey
+    from taistore.images.ingest import IngestImagesSummary
+    from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
+    from taistore.run import Run
+    from taistore.scoring.make_ensemble import EnsembleSummary
+    from taistore.store.migrations import Upgrade
+    from taistore.texts.audit.caption_figures import AuditReport
+    from taistore.texts.ingest.ingest_text_vectors import IngestTextVectorsSummary
+    from taistore.texts.ingest.ingest_texts import IngestTextsSummary
+
+Labels = str | Path | LabelSet | Sequence[str]
+"""A label file (.txt, .csv), a label set, or names."""
+
+_TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
+_VECTORS = ("text_vectors", "image_vectors", "region_vectors")
+
+_PICTURED_LABELS = 8
+
+_log = logging.getLogger("taistore")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a store holds: rows of each table, and of each encoder's vector tables."""
+
+    tables: Mapping[str, int]
+    encoders: tuple[tuple[EncoderInfo, Mapping[str, int]], ...]
+
+
+class Project:
+    """A store, the encoder that it is used with, and what can be done to it.
+
+    Made by :func:`taistore.create` and :func:`taistore.open`. ``device`` and ``precision`` are
+    those of :func:`taistore.encoders.registry.load_encoder`; an encoder is loaded when it is first
+    needed, and once. ``progress`` makes bars (None: on a terminal only), ``note`` takes lines about
+    what happens (None: the logger ``taistore``).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        progress: Progress | None = None,
+        note: Note | None = None,
+    ) -> None:
+        self.store = store
+        self.device = device
+        self.precision = precision
+        self.progress: Progress = progress or terminal_progress
+        self.note: Note = note or _log.info
+        self._encoders: dict[str, Encoder] = {}
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        labels: Labels,
+        encoder: str = defaults.ENCODER,
+        device: str = "auto",
+        precision: str = "auto",
+        progress: Progress | None = None,
+        note: Note | None = None,
+    ) -> Self:
+        """A new store at a directory or object-store URI; an equal one that is there is opened.
+
+        ``encoder`` is the store's default; it is loaded once, to see that it works here. Raises
+        :class:`LabelError` on unusable labels, :class:`EncoderError` where the encoder cannot be
+        loaded and :class:`StoreError` where another store is in the way.
+        """
+        label_set = _label_set(labels)
+        spec = canonical_spec(encoder)
+        told = note or _log.info
+        if shared := label_set.shared_names():
+            example = next(iter(shared))
+            told(
+                f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
+                f"{', '.join(shared[example])}): give them synonyms to tell them apart in prompts"
+            )
+        loaded = None
+        if not spec.startswith("vectors:"):
+            told(f"loading encoder {spec}")
+            loaded = load_encoder(spec, device=device, precision=precision)
+        store = Store.create(path, label_set, default_encoder=spec)
+        project = cls(store, device=device, precision=precision, progress=progress, note=note)
+        if loaded is not None:
+            store.register_encoder(loaded.info)
+            project._encoders[spec] = loaded
+        return project
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        progress: Progress | None = None,
+        note: Note | None = None,
+    ) -> Self:
+        """An existing store; :class:`StoreError` says what makes or upgrades one."""
+        store = Store.open(path)
+        return cls(store, device=device, precision=precision, progress=progress, note=note)
+
+    @staticmethod
+    def upgrade(path: str | Path, *, progress: Progress | None = None) -> "Upgrade":
+        """Bring a store that an older taistore made up to date, as
+        :func:`taistore.store.migrations.upgrade`."""
+        from taistore.store.migrations import upgrade
+
+        return upgrade(path, progress=progress or terminal_progress)
+
+    # --- what it is -----------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """Where the store is."""
+        return self.store.uri
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set, in ``label_id`` order."""
+        return self.store.labels
+
+    def contents(self) -> Contents:
+        """Rows of every table, and what each encoder has."""
+        store = self.store
+        return Contents(
+            tables={kind: store.count(kind) for kind in _TABLES},
+            encoders=tuple(
+                (info, {kind: store.count(kind, info.encoder_id) for kind in _VECTORS})
+                for info in store.encoders()
+            ),
+        )
+
+    def __repr__(self) -> str:
+        held = self.contents()
+        counts = (f"{held.tables[kind]:,} {kind}" for kind in ("labels", "texts", "images", "runs"))
+        return f"Project({self.uri!r}: {', '.join(counts)}; encoder {self.store.default_encoder})"
+
+    # --- encoders -------------------------------------------------------------------------
+
+    def encoder(self, spec: str | None = None) -> "Encoder":
+        """The encoder of a spec, else the store's default: loaded, and registered in the store."""
+        wanted = canonical_spec(spec or self.store.default_encoder)
+        if wanted not in self._encoders:
+            self.note(f"loading encoder {wanted}")
+            loaded = load_encoder(wanted, device=self.device, precision=self.precision)
+            self._encoders[wanted] = loaded
+        encoder = self._encoders[wanted]
+        self.store.register_encoder(encoder.info)
+        return encoder
+
+    def encoder_info(self, spec: str | None = None) -> EncoderInfo:
+        """What identifies an encoder whose vectors the store holds, without loading it.
+
+        Raises :class:`StoreError` where the store has none of it, or of several weights.
+        """
+        wanted = canonical_spec(spec or self.store.default_encoder)
+        known = self.store.encoders()
+        found = [info for info in known if info.spec == wanted]
+        if not found:
+            there = ", ".join(info.spec for info in known) or "none yet"
+            raise StoreError(
+                f"{self.uri}: holds no vectors of encoder {wanted} (there are: {there}): add them "
+                f"with 'taistore generate-texts --encoder {wanted}'"
+            )
+        if len(found) > 1:
+            ids = ", ".join(info.encoder_id for info in found)
+            raise StoreError(
+                f"{self.uri}: {wanted} was used with different weights ({ids}): name the weights "
+                "file in encoder="
+            )
+        return found[0]
+
+    def label_prompts(self, encoder: str | None = None) -> Float32:
+        """Unit prompt vectors [N, D] of the labels; the encoder is loaded only where some lack."""
+        from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
+
+        cached = cached_prompt_vectors(self.store, self.encoder_info(encoder))
+        if cached is not None:
+            return cached
+        return prompt_vectors(self.store, self.encoder(encoder), progress=self.progress)
+
+    # --- texts ----------------------------------------------------------------------------
+
+    def audit_texts(
+        self,
+        captions: str | Path | None = None,
+        *,
+        writer: str | None = None,
+        encoder: str | None = None,
+        examples: int = 3,
+    ) -> "AuditReport":
+        """What the captions of the store, or of a file before it is ingested, are worth.
+
+        ``writer`` picks those of one writer of the store, ``encoder`` measures the lengths of a
+        file's captions; ``examples`` rejected captions are shown for each reason. Nothing is
+        changed. Raises :class:`TextError` where there is nothing to audit.
+        """
+        from taistore.texts.audit.caption_figures import audit_file, audit_store
+
+        if captions is None:
+            return audit_store(self.store, writer=writer, examples=examples, progress=self.progress)
+        return audit_file(
+            self.store,
+            Path(captions),
+            encoder=None if encoder is None else self.encoder(encoder),
+            examples=examples,
+            progress=self.progress,
+        )
+
+    def ingest_texts(
+        self,
+        captions: str | Path,
+        *,
+        audit: bool = False,
+        encoder: str | None = None,
+        max_rejects: int | None = None,
+    ) -> "IngestTextsSummary":
+        """Captions of your own and their vectors, as
+        :func:`taistore.texts.ingest.ingest_texts.ingest_texts`."""
+        from taistore.texts.ingest.ingest_texts import ingest_texts
+
+        summary = ingest_texts(
+            self.store,
+            self.encoder(encoder),
+            captions,
+            audit=audit,
+            max_rejects=max_rejects,
+            progress=self.progress,
+        )
+        self._tidy()
+        return summary
+
+    # --- images ---------------------------------------------------------------------------
+
+    def ingest_images(
+        self,
+        path: str | Path,
+        *,
+        regions: int = 0,
+        layout: str = "auto",
+        photos: str | Path | None = None,
+        crowd: Literal["positive", "ignore"] | None = None,
+        difficult: Literal["ignore", "negative", "positive"] | None = None,
+        split: str | None = None,
+        encoder: str | None = None,
+        batch_size: int = 32,
+        workers: int = 2,
+        max_rejects: int | None = None,
+    ) -> "IngestImagesSummary":
+        """Photos, what is known about them, and their vectors.
+
+        ``path`` is a folder, a manifest or a data set's annotations
+        (:func:`taistore.images.sources.open_source.open_source`, which takes ``layout``,
+        ``photos``, ``crowd``, ``difficult`` and ``split``); the rest is that of
+        :func:`taistore.images.ingest.ingest_images`.
+        """
+        from taistore.images.ingest import ingest_images
+        from taistore.images.sources.open_source import open_source
+
+        source = open_source(
+            path,
+            self.labels,
+            layout=layout,
+            photos=photos,
+            crowd=crowd,
+            difficult=difficult,
+            split=split,
+        )
+        summary = ingest_images(
+            self.store,
+            self.encoder(encoder),
+            source,
+            regions=regions,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            max_rejects=max_rejects,
+            progress=self.progress,
+        )
+        self._tidy()
+        for line in summary.notes:
+            self.note(line)
+        return summary
+
+    # --- vectors --------------------------------------------------------------------------
+
+    def ingest_text_vectors(
+        self,
+        vectors: str | Path,
+        *,
+        name: str,
+        ids: str | Path | None = None,
+        template: str = "{}",
+    ) -> "IngestTextVectorsSummary":
+        """Text vectors made elsewhere, of the encoder ``vectors:<name>``, as
+        :func:`taistore.texts.ingest.ingest_text_vectors.ingest_text_vectors`."""
+        from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors
+
+        return ingest_text_vectors(
+            self.store, name, vectors, ids=ids, template=template, progress=self.progress
+        )
+
+    def ingest_image_vectors(
+        self,
+        vectors: str | Path,
+        *,
+        name: str,
+        ids: str | Path | None = None,
+        split: str | None = None,
+    ) -> "IngestImageVectorsSummary":
+        """Image vectors made elsewhere, of the encoder ``vectors:<name>``, as
+        :func:`taistore.images.ingest_image_vectors.ingest_image_vectors`."""
+        from taistore.images.ingest_image_vectors import ingest_image_vectors
+
+        return ingest_image_vectors(
+            self.store, name, vectors, ids=ids, split=split, progress=self.progress
+        )
+
+    def image_vectors(
+        self, ids: Iterable[str] | None = None, *, encoder: str | None = None
+    ) -> "NDArray[np.float16]":
+        """Raw vectors [I, D] of images by ``image_id`` (see :meth:`images`), or of all of them.
+
+        Raises :class:`StoreError` naming the first image without a vector of this encoder.
+        """
+        return self._vectors("image_vectors", ids, encoder)
+
+    def text_vectors(
+        self, ids: Iterable[str] | None = None, *, encoder: str | None = None
+    ) -> "NDArray[np.float16]":
+        """Raw vectors [T, D] of texts by ``text_id`` (see :meth:`texts`), or of all of them.
+
+        Raises :class:`StoreError` naming the first text without a vector of this encoder.
+        """
+        return self._vectors("text_vectors", ids, encoder)
+
+    def _vectors(
+        self, kind: str, ids: Iterable[str] | None, encoder: str | None
+    ) -> "NDArray[np.float16]":
+        encoder_id = self.encoder_info(encoder).encoder_id
+        wanted = self._ids(kind.split("_", maxsplit=1)[0]) if ids is None else map(str, ids)
+        return self.store.vectors(kind, list(wanted), encoder_id=encoder_id)
+
+    def _ids(self, what: str) -> Iterator[str]:
+        for batch in self.store.scan(f"{what}s", columns=[f"{what}_id"]):
+            yield from batch.column(0).to_pylist()
+
+    # --- tables ---------------------------------------------------------------------------
+
+    def images(self) -> "pl.DataFrame":
+        """The images: image_id, uri, size, split, and the keys of the labels known of each."""
+        frame = self._frame("images")
+        keys = self.labels.keys
+        named = {name: [[keys[n] for n in ids] for ids in frame[name]] for name in _KNOWN}
+        return frame.with_columns(**{name: _series(name, lists) for name, lists in named.items()})
+
+    def texts(self) -> "pl.DataFrame":
+        """The texts: text_id, text, who wrote it and how."""
+        return self._frame("texts")
+
+    def rejects(self) -> "pl.DataFrame":
+        """What was set aside by which job, and why."""
+        return self._frame("rejects")
+
+    def _frame(self, kind: str) -> "pl.DataFrame":
+        import polars as pl
+        import pyarrow as pa
+
+        table = pa.Table.from_batches(self.store.scan(kind), schema=self.store.schema(kind))
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def train(
+        self,
+        task: "Task" = "zsl",
+        *,
+        config: "TrainConfig | None" = None,
+        encoder: str | None = None,
+        out: str | Path | None = None,
+        on_start: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> "Run":
+        """An adapter from the texts of the store, and from its labelled images.
+
+        ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
+        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. A ``config``
+        takes the place of task and settings. The rest is that of
+        :func:`taistore.adapter.train.train`.
+        """
+        from taistore.adapter.config import TrainConfig
+        from taistore.adapter.train import train
+
+        if config is None:
+            config = TrainConfig.of(task=task, **{"device": self.device, **settings})
+        result = train(
+            self.store,
+            self.encoder_info(encoder).encoder_id,
+            config,
+            prompts_ND=self.label_prompts(encoder),
+            out=None if out is None else Path(out),
+            progress=self.progress,
+            on_start=on_start,
+        )
+        return self._trained(result)
+
+    def resume(
+        self,
+        run_id: str = "latest",
+        *,
+        device: str | None = None,
+        on_start: Callable[[str], None] | None = None,
+    ) -> "Run":
+        """Continue a training that was stopped, to the weights it would have had; see
+        :func:`taistore.adapter.train.resume`."""
+        from taistore.adapter.train import resume
+
+        return self._trained(
+            resume(self.store, run_id, device=device, progress=self.progress, on_start=on_start)
+        )
+
+    def _trained(self, result: "RunResult") -> "Run":
+        from taistore.run import Run
+
+        return Run(self, self.store.run(result.run_id), training=result)
+
+    def ensemble(
+        self,
+        runs: "Sequence[Run | str]",
+        *,
+        weights: Sequence[float] | None = None,
+        split: str | None = None,
+        out: str | Path | None = None,
+    ) -> "EnsembleSummary":
+        """A run that averages the scores of several, as
+        :func:`taistore.scoring.make_ensemble.make_ensemble`; :meth:`run` opens it by its id."""
+        from taistore.encoders.precision import resolve_device
+        from taistore.scoring.make_ensemble import make_ensemble
+
+        return make_ensemble(
+            self.store,
+            [run if isinstance(run, str) else run.run_id for run in runs],
+            weights=weights,
+            split=split,
+            device=resolve_device(self.device),
+            out=None if out is None else Path(out),
+            progress=self.progress,
+        )
+
+    def centroids(
+        self,
+        *,
+        split: str = "train",
+        encoder: str | None = None,
+        pseudo_counts: float = 4.0,
+        neighbours: int = 0,
+        known: float | None = None,
+        mask_seed: int = 0,
+    ) -> "Survey":
+        """Each label's image centroid and what it rests on, as
+        :func:`taistore.geometry.diagnosis.survey`."""
+        from taistore.geometry.diagnosis import survey
+
+        return survey(
+            self.store,
+            self.encoder_info(encoder).encoder_id,
+            split=split,
+            pseudo_counts=pseudo_counts,
+            k=neighbours,
+            known=known,
+            mask_seed=mask_seed,
+            progress=self.progress,
+        )
+
+    def runs(self) -> "list[Run]":
+        """All runs, oldest first."""
+        from taistore.run import Run
+
+        return [Run(self, row) for row in self.store.runs()]
+
+    def run(self, run_id: str = "latest") -> "Run":
+        """A run by its id; ``latest`` is the last finished one."""
+        from taistore.run import Run
+
+        return Run(self, self.store.run(run_id))
+
+    def draw_centroids(
+        self, found: "Survey", folder: str | Path, *, encoder: str | None = None
+    ) -> list[Path]:
+        """Pictures of the image vectors around the centroids of the most frequent labels."""
+        from taistore.evaluation.drawing import draw_projection
+        from taistore.geometry.diagnosis import pictured
+
+        encoder_id = self.encoder_info(encoder).encoder_id
+        vectors_PD, clusters_P, label_ids = pictured(
+            self.store, encoder_id, found, clusters=_PICTURED_LABELS
+        )
+        return draw_projection(
+            vectors_PD,
+            clusters_P,
+            [self.labels[int(n)].name for n in label_ids],
+            found.estimates_ND[label_ids],
+            found.true_ND[label_ids],
+            folder=Path(folder),
+        )
+
+    # --- upkeep ---------------------------------------------------------------------------
+
+    def optimize(self, *, keep_days: float = 7.0) -> list[TableReport]:
+        """Merge small fragments, refresh indexes, drop versions of tables older than that."""
+        return optimize(self.store, keep_days=keep_days, progress=self.progress)
+
+    def _tidy(self) -> None:
+        """Compact what a large job left in many fragments; another writer may keep it from that."""
+        try:
+            optimize(self.store, only_due=True, progress=self.progress)
+        except StoreError as error:
+            self.note(f"note: not compacted ({error}); 'taistore optimize' does it later")
+
+
+_KNOWN = ("positives", "negatives")
+
+
+def _series(name: str, lists: list[list[str]]) -> "pl.Series":
+    import polars as pl
+
+    return pl.Series(name, lists, dtype=pl.List(pl.String))
+
+
+def _label_set(labels: Labels) -> LabelSet:
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str | Path):
+        return read_labels(labels)
+    return LabelSet(Label(name, name) for name in map(str, labels))

@@ -1,0 +1,264 @@
+"""A run of a project: trained weights, ready to be evaluated, compared and to tag with.
+
+Shapes: N labels, D embedding dimension.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from taistore import defaults
+from taistore.adapter.runs import run_folder
+from taistore.encoders.precision import resolve_device
+from taistore.encoders.protocol import EncoderInfo
+from taistore.store.store import RunRow
+
+if TYPE_CHECKING:
+    from taistore.adapter.train import RunResult
+    from taistore.evaluation.comparison import Comparison
+    from taistore.evaluation.report import Evaluation
+    from taistore.project import Project
+    from taistore.scoring.ladder import Step
+    from taistore.scoring.loaded_run import ScoringRun
+    from taistore.scoring.score import ScoreSummary
+    from taistore.scoring.tag_frame import TagFrame
+    from taistore.scoring.tagging import ImageInput, ImageTags
+
+
+class Run:
+    """A recorded run. Made by :meth:`Project.train`, :meth:`Project.run` and the like.
+
+    ``training`` says what a training that has just ended went by; None for a run found in the
+    store.
+    """
+
+    def __init__(
+        self, project: "Project", row: RunRow, *, training: "RunResult | None" = None
+    ) -> None:
+        self.project = project
+        self.training = training
+        self._row = row
+
+    @property
+    def run_id(self) -> str:
+        """What names it everywhere."""
+        return self._row.run_id
+
+    @property
+    def task(self) -> str:
+        """zsl, fsl, pll or ensemble."""
+        return self._row.task
+
+    @property
+    def status(self) -> str:
+        """running, finished or failed."""
+        return self._row.status
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that it was made with."""
+        return self._row.config
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Figures of the training, and of evaluations that were recorded."""
+        return self._row.metrics
+
+    @property
+    def created(self) -> datetime:
+        """When it began (UTC)."""
+        return self._row.created
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its weights and its card."""
+        return run_folder(self.project.store, self.run_id)
+
+    @property
+    def encoder(self) -> EncoderInfo:
+        """The encoder that it was trained for."""
+        return self.project.store.encoder(self._row.encoder_id)
+
+    def __repr__(self) -> str:
+        return f"Run({self.run_id!r}: {self.task}, {self.status}, {self.created:%F %R})"
+
+    # --- figures --------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        *,
+        split: str | None = None,
+        protocol: str | None = None,
+        bootstrap: int = 0,
+        seed: int = 0,
+    ) -> "Evaluation":
+        """Every step of the ladder on the labelled images of a split ("test" unless named).
+
+        ``protocol`` is one of :data:`taistore.evaluation.protocols.PROTOCOLS`; the rest is that of
+        :func:`taistore.evaluation.evaluate.evaluate`.
+        """
+        from taistore.evaluation.evaluate import evaluate
+        from taistore.evaluation.protocols import PROTOCOLS
+
+        return evaluate(
+            self.project.store,
+            self.run_id,
+            split=split,
+            protocol=PROTOCOLS[protocol] if protocol else None,
+            bootstrap=bootstrap,
+            seed=seed,
+            device=self._device,
+            progress=self.project.progress,
+        )
+
+    def compare(
+        self,
+        other: "Run | str",
+        *,
+        split: str | None = None,
+        protocol: str | None = None,
+        samples: int = defaults.BOOTSTRAP,
+        seed: int = 0,
+    ) -> "Comparison":
+        """This run against another on the same images: its figures minus the other's.
+
+        As :func:`taistore.evaluation.comparison.compare`, the other run first.
+        """
+        from taistore.evaluation.comparison import compare
+        from taistore.evaluation.protocols import PROTOCOLS
+
+        return compare(
+            self.project.store,
+            (other if isinstance(other, str) else other.run_id, self.run_id),
+            split=split,
+            protocol=PROTOCOLS[protocol] if protocol else None,
+            samples=samples,
+            seed=seed,
+            device=self._device,
+            progress=self.project.progress,
+        )
+
+    def draw(self, evaluation: "Evaluation", folder: str | Path) -> list[Path]:
+        """Pictures of an evaluation: the ladder, each label, mAP over what similar runs differ in.
+
+        Returns their paths, a .png and an .svg each; needs the extra ``[plots]``.
+        """
+        from taistore.evaluation.curves import draw_evaluation
+
+        return draw_evaluation(self.project.store, evaluation, folder=Path(folder))
+
+    # --- tags -----------------------------------------------------------------------------
+
+    def tag(
+        self,
+        images: "Iterable[ImageInput]",
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        step: "Step | None" = None,
+        regions: int = defaults.REGIONS,
+        batch_size: int = 32,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> "Iterator[tuple[ImageInput, ImageTags]]":
+        """Tags of images in memory, in their order, as they come; no file and no store is written.
+
+        An image is a path, a PIL image, encoded bytes or uint8 [H, W, 3]. The rest is that of
+        :func:`taistore.scoring.tagging.tag_images`.
+        """
+        from taistore.scoring.tagging import tag_images
+
+        return tag_images(
+            self._scoring,
+            self.project.encoder(self.encoder.spec),
+            images,
+            labels=self.project.labels,
+            top_k=top_k,
+            threshold=threshold,
+            step=step,
+            regions=regions,
+            batch_size=batch_size,
+            on_error=on_error,
+        )
+
+    def tags(
+        self,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        step: "Step | None" = None,
+    ) -> "TagFrame":
+        """Tags of the store's images as a polars frame, a row a tag; ``.wide()`` turns it."""
+        from taistore.scoring.tag_frame import store_tags
+
+        return store_tags(
+            self.project.store,
+            self._scoring,
+            top_k=top_k,
+            threshold=threshold,
+            step=step,
+            progress=self.project.progress,
+        )
+
+    def score(
+        self,
+        photos: str | Path | None = None,
+        *,
+        out: str | Path,
+        html: str | Path | None = None,
+        layout: Literal["long", "wide"] = "long",
+        top_k: int | None = None,
+        threshold: float | None = None,
+        step: "Step | None" = None,
+        regions: int = defaults.REGIONS,
+        page_images: int = defaults.PAGE_IMAGES,
+        batch_size: int = 32,
+        workers: int = 2,
+        max_rejects: int | None = None,
+        overwrite: bool = False,
+    ) -> "ScoreSummary":
+        """Tags of a folder or manifest, or of the store's images, into a file; resumable.
+
+        ``html`` also writes a page of the first ``page_images`` images to look at. The rest is
+        that of :func:`taistore.scoring.score.score`.
+        """
+        from taistore.images.sources.open_source import open_source
+        from taistore.scoring.score import score
+
+        project = self.project
+        source = encoder = None
+        if photos is not None:
+            source = open_source(photos, project.labels)
+            encoder = project.encoder(self.encoder.spec)
+        summary = score(
+            project.store,
+            self.run_id,
+            source,
+            out,
+            encoder=encoder,
+            layout=layout,
+            top_k=top_k,
+            threshold=threshold,
+            step=step,
+            regions=regions,
+            batch_size=batch_size,
+            workers=workers,
+            max_rejects=max_rejects,
+            overwrite=overwrite,
+            device=self._device,
+            progress=project.progress,
+        )
+        if html is not None:
+            self.page(out, html, page_images=page_images)
+        return summary
+
+    @cached_property
+    def _scoring(self) -> "ScoringRun":
+        from taistore.scoring.loaded_run import open_run
+
+        return open_run(self.project.store, self.run_id, device=self._device)
+
+    @property
+    def _device(self) -> str:
+        return str(resolve_device(self.project.device))
