@@ -1,24 +1,32 @@
 """Imports point one way, and only one package talks to each heavy library."""
 
+from collections import Counter
+
 import grimp
 import pytest
+
+MOST_MODULES = 13
 
 GRAPH = grimp.build_graph("taistore", "taistore_cli", include_external_packages=True)
 
 LAYERS = (
     ("taistore_cli",),
+    ("taistore.project", "taistore.health"),
     ("taistore.reproduction",),
     ("taistore.evaluation",),
     ("taistore.scoring",),
-    ("taistore.texts", "taistore.images", "taistore.adapter"),
-    ("taistore.encoders", "taistore.geometry"),
+    ("taistore.adapter",),
+    ("taistore.texts", "taistore.images"),
+    ("taistore.geometry",),
     ("taistore.store",),
-    ("taistore.contracts", "taistore.labels", "taistore.errors", "taistore.progress"),
+    ("taistore.encoders",),
+    ("taistore.contracts", "taistore.labels", "taistore.progress", "taistore.plugins"),
+    ("taistore.defaults", "taistore.errors"),
 )
-"""Top first: a module imports from its own layer's package and from layers below."""
+"""Top first: a module imports from its own package and from rows below, never from a sibling."""
 
-BOTTOM_FOR_ALL = ("taistore.encoders.protocol",)
-"""Types that the store shares with the encoders; it imports nothing of taistore."""
+SAME = {"taistore.run": "taistore.project"}
+"""Modules that are one with another: a project makes runs, and a run belongs to its project."""
 
 ONLY_IN = {
     "lancedb": ("taistore.store",),
@@ -34,24 +42,51 @@ ONLY_IN = {
 }
 
 
-def _layer(module: str) -> int | None:
-    if module in BOTTOM_FOR_ALL:
-        return len(LAYERS) - 1
-    for number, packages in enumerate(LAYERS):
-        if any(module == package or module.startswith(package + ".") for package in packages):
-            return number
+def _place(module: str) -> tuple[int, str] | None:
+    """The row and the package of a module; None for what stands outside of the rows."""
+    module = SAME.get(module, module)
+    for row, packages in enumerate(LAYERS):
+        for package in packages:
+            if module == package or module.startswith(package + "."):
+                return row, package
     return None
 
 
 def test_imports_point_down() -> None:
     wrong = []
     for importer in GRAPH.modules:
-        upper = _layer(importer)
+        upper = _place(importer)
         for imported in GRAPH.find_modules_directly_imported_by(importer):
-            lower = _layer(imported)
-            if upper is not None and lower is not None and lower < upper:
+            lower = _place(imported)
+            if upper is None or lower is None or upper[1] == lower[1]:
+                continue
+            if lower[0] <= upper[0]:
                 wrong.append(f"{importer} imports {imported}")
     assert wrong == []
+
+
+OUTSIDE = {"taistore", "taistore._extras"}
+"""The front door itself, which loads what it opens, and a helper that imports by name."""
+
+
+def test_every_module_has_its_place() -> None:
+    ours = {m for m in GRAPH.modules if m.split(".", maxsplit=1)[0] == "taistore"}
+    assert {m for m in ours if _place(m) is None} == OUTSIDE
+
+
+def test_no_module_name_has_two_meanings() -> None:
+    names = Counter(
+        module.rsplit(".", maxsplit=1)[1]
+        for module in GRAPH.modules
+        if module.startswith("taistore.") and not GRAPH.find_children(module)
+    )
+    assert {name: count for name, count in names.items() if count > 1} == {}
+
+
+def test_no_folder_is_a_drawer() -> None:
+    packages = [m for m in GRAPH.modules if m.startswith("taistore.") and GRAPH.find_children(m)]
+    crowded = {m: len(GRAPH.find_children(m)) for m in packages}
+    assert {m: n for m, n in crowded.items() if n > MOST_MODULES} == {}
 
 
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
