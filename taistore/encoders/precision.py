@@ -25,10 +25,10 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise EncoderError(
             f"device {device!r} is not here (torch sees {torch.cuda.device_count()} CUDA devices): "
-            "use --device auto or cpu"
+            "use device=auto or device=cpu"
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
-        raise EncoderError(f"device {device!r} is not here: use --device auto or cpu")
+        raise EncoderError(f"device {device!r} is not here: use device=auto or device=cpu")
     return resolved
 
 

@@ -78,7 +78,7 @@ def test_weights_that_cannot_be_fetched_name_the_packaged_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(EncoderError, match=r"RN50/openai cannot be fetched.*--encoder packaged"):
+    with pytest.raises(EncoderError, match=r"RN50/openai cannot be fetched.*encoder=packaged"):
         load_encoder("open_clip:RN50/openai@224", weights_dir=tmp_path)
 
 

@@ -108,7 +108,7 @@ class OpenClipEncoder:
         if regions and self._regions is None:
             raise EncoderError(
                 f"open_clip:{self._info.model} has no region vectors (its image tower pools with "
-                "queries of its own): leave --regions out"
+                "queries of its own): leave regions= out"
             )
         if len(pixels) == 0:
             empty = np.empty((0, self._info.dim), dtype=np.float32)
@@ -133,7 +133,7 @@ class OpenClipEncoder:
         if not np.isfinite(values).all():
             raise EncoderError(
                 f"{self._info.encoder_id} overflows in {str(self._dtype).removeprefix('torch.')}: "
-                "use --precision bf16 or fp32"
+                "use precision=bf16 or precision=fp32"
             )
         return values
 

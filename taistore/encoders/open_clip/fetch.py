@@ -75,6 +75,6 @@ def _unreachable(url: str, *, from_hub: bool) -> str:
 def _no_weights(model: str, tag: str, reason: str) -> str:
     return (
         f"the weights of open_clip:{model}/{tag} cannot be fetched ({reason}): connect once, give "
-        f"a file as open_clip:{model}//path/to/weights.safetensors, or use --encoder packaged, "
+        f"a file as open_clip:{model}//path/to/weights.safetensors, or use encoder=packaged, "
         "which needs no download"
     )

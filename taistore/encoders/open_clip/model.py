@@ -71,7 +71,7 @@ def build_model(model: str, *, resolution: int, quick_gelu: bool, dtype: torch.d
     except OSError as error:
         raise EncoderError(
             f"open_clip:{model} needs {text.get('hf_model_name')!r} from the model hub "
-            f"({_first_line(error)}): connect once, or use --encoder packaged"
+            f"({_first_line(error)}): connect once, or use encoder=packaged"
         ) from None
     return built.eval().requires_grad_(False)
 

@@ -29,7 +29,7 @@ def load_tokenizer(model: str) -> Any:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise EncoderError(
             f"the tokenizer of open_clip:{model} cannot be fetched ({reason}): connect once, or "
-            "use --encoder packaged, which needs no download"
+            "use encoder=packaged, which needs no download"
         ) from None
 
 

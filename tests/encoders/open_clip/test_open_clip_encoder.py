@@ -239,7 +239,9 @@ def test_an_overflow_is_noticed(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "w.pt")
     spec = f"open_clip:small-vit/{tmp_path / 'w.pt'}"
     encoder = load_open_clip(spec, device="cpu", precision="fp16")
-    with pytest.raises(EncoderError, match="overflows in float16: use --precision bf16 or fp32"):
+    with pytest.raises(
+        EncoderError, match="overflows in float16: use precision=bf16 or precision=fp32"
+    ):
         encoder.encode_images(pixels(1, 64))
 
 

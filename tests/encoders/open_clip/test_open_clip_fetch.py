@@ -76,7 +76,7 @@ def test_what_is_cached_needs_no_network(tmp_path: Path, hub: str, filename: str
 
 def test_offline_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(EncoderError, match=r"HF_HUB_OFFLINE is set.*--encoder packaged") as caught:
+    with pytest.raises(EncoderError, match=r"HF_HUB_OFFLINE is set.*encoder=packaged") as caught:
         fetch_tag("RN50", "openai", {"hf_hub": "me/small/"}, tmp_path)
     assert "open_clip:RN50/openai cannot be fetched" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_no_way_to_the_hub_is_noticed_at_once(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed_port}")
     started = time.monotonic()
-    with pytest.raises(EncoderError, match=r"127\.0\.0\.1 cannot be reached: .*--encoder packaged"):
+    with pytest.raises(EncoderError, match=r"127\.0\.0\.1 cannot be reached: .*encoder=packaged"):
         fetch_tag("small", "mine", {"hf_hub": "me/small/"}, tmp_path)
     assert time.monotonic() - started < 5  # huggingface_hub alone would try for a minute
 

@@ -112,7 +112,7 @@ def test_a_tokenizer_or_tower_on_the_hub_is_named(tmp_path: Path, missing: str) 
     open_clip.add_model_config(path)
     model = open_clip.CustomTextCLIP(32, VISION, TEXT)
     torch.save(model.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(EncoderError, match=r"--encoder packaged") as caught:
+    with pytest.raises(EncoderError, match=r"encoder=packaged") as caught:
         load_open_clip(f"open_clip:{name}/{tmp_path}/w.pt", device="cpu")
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
