@@ -24,6 +24,9 @@ from taistore.errors import ImageError
 MAX_PIXELS = 100_000_000
 """Width x height above which a photo is refused; decoding one takes 3 to 4 bytes a pixel."""
 
+MAX_SIDE = 65_535
+"""Pixels along one side, the most that JPEG knows; a longer strip is no photo of anything."""
+
 MAX_FILE_BYTES = 512 * 2**20
 """A larger file is refused before it is read."""
 
@@ -104,6 +107,8 @@ def read_file(path: str | Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         raise ImageError("a directory, not an image", reason="directory") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read: {_one_line(error)}", reason="unreadable") from None
+    except MemoryError:
+        raise ImageError("not enough memory to read it", reason="too_large") from None
     if not data:
         raise ImageError("the file is empty (0 bytes)", reason="empty")
     return data
@@ -124,9 +129,10 @@ def _require_regular_file(status: os.stat_result, max_bytes: int) -> None:
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An upright RGB image: first frame, transparency on white, 16 bits scaled to 8.
 
-    Size is checked in the header, before anything is decoded; Pillow's own limit of about 179
-    million pixels stands above ``max_pixels``. Raises :class:`ImageError` with reason empty,
-    not_an_image, unsupported, too_large, truncated or corrupt. Never warns.
+    Size is checked in the header, before anything is decoded: at most ``max_pixels`` in all and
+    :data:`MAX_SIDE` along a side; Pillow's own limit is about 179 million pixels. Raises
+    :class:`ImageError` with reason empty, not_an_image, unsupported, too_large, truncated or
+    corrupt. Never warns.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)", reason="empty")
@@ -162,6 +168,11 @@ def _require_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{width} x {height} pixels: there is nothing to see", reason="corrupt")
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{width:,} x {height:,} pixels, at most {MAX_SIDE:,} along a side: cut it into pieces",
+            reason="too_large",
+        )
     if width * height > max_pixels:
         raise ImageError(
             f"{width:,} x {height:,} pixels, at most {max_pixels:,} in all: save it smaller",

@@ -1,7 +1,6 @@
 """Ingest: every image of a source into the store, with its vectors and what is known about it."""
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from taistore.encoders.protocol import Encoder
 from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
-from taistore.images.pipeline import READ_AHEAD, Task, Work, encode_source, identify
-from taistore.images.sources.source import ImageSource, Reject, SourceImage
+from taistore.images.pipeline import ReadImage, Task, Work, encode_source, read_blocks
+from taistore.images.sources.source import ImageSource, Reject
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 
@@ -64,6 +63,10 @@ def ingest_images(
     what the store knows. ``split`` is for rows that name none; None means "test" for new images
     and no change for others. An image whose stored path is gone takes the new one.
 
+    Each file is read once: its bytes stay in memory until they are decoded, or until the store
+    turns out to have the image. They take at most 3 x
+    :data:`taistore.images.pipeline.READ_BYTES`, or ``3 * workers`` files where those are larger.
+
     Killed at any instant and run again, it ends with the same rows. Raises :class:`ImageError`
     when the source has no image, when no item succeeded, or past ``max_rejects`` (what succeeded
     is kept), :class:`StoreError` when the store cannot be written or holds another grid of
@@ -77,12 +80,12 @@ def ingest_images(
         writer = stack.enter_context(
             ImageWriter(store, encoder.info, regions=regions, split=split, commit_rows=commit_rows)
         )
-        known = stack.enter_context(contextlib.closing(identify(source, workers=workers)))
+        blocks = stack.enter_context(contextlib.closing(read_blocks(source, workers=workers)))
         batches = stack.enter_context(
             contextlib.closing(
                 encode_source(
                     encoder,
-                    _plan(store, encoder.info.encoder_id, known, regions=regions),
+                    _plan(store, encoder.info.encoder_id, blocks, regions=regions),
                     regions=regions,
                     batch_size=batch_size,
                     workers=workers,
@@ -118,27 +121,33 @@ def ingest_images(
 def _plan(
     store: Store,
     encoder_id: str,
-    items: Iterable[SourceImage | Reject],
+    blocks: Iterable[list[ReadImage | Reject]],
     *,
     regions: int,
 ) -> Iterator[Task | Reject]:
     """Give every image the work that its content still needs, looking up a block at a time."""
-    items = iter(items)
-    while block := list(itertools.islice(items, READ_AHEAD)):
-        ids = list(dict.fromkeys(item.image_id for item in block if isinstance(item, SourceImage)))
+    for block in blocks:
+        ids = list(
+            dict.fromkeys(item.image.image_id for item in block if isinstance(item, ReadImage))
+        )
         encode = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
         if regions:
             encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))
         measure = set(store.missing("images", ids))
-        for item in block:
+        block.reverse()
+        while block:
+            # Taken out of the block, so that a photo's bytes live no longer than its task.
+            item = block.pop()
             if isinstance(item, Reject):
                 yield item
-            elif item.image_id in encode:
+            elif item.image.image_id in encode:
                 # A second copy need not be encoded, but decoded: it must fail if the first does.
-                encode.remove(item.image_id)
-                yield Task(item, Work.ENCODE)
+                encode.remove(item.image.image_id)
+                yield Task(item.image, Work.ENCODE, item.data)
+            elif item.image.image_id in measure:
+                yield Task(item.image, Work.MEASURE, item.data)
             else:
-                yield Task(item, Work.MEASURE if item.image_id in measure else Work.SKIP)
+                yield Task(item.image, Work.SKIP)
 
 
 def _require_grid(store: Store, encoder: Encoder, regions: int) -> None:

@@ -21,9 +21,16 @@ from taistore.encoders.imported.vector_reader import (
 )
 from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError
-from taistore.images.decoding import decode_image, read_file
+from taistore.images.decoding import decode_image
 from taistore.images.image_rows import ImageWriter
-from taistore.images.pipeline import EncodedBatch, EncodedImage, identify, ordered_map
+from taistore.images.pipeline import (
+    EncodedBatch,
+    EncodedImage,
+    ReadImage,
+    ordered_map,
+    read_blocks,
+    rejected,
+)
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
 from taistore.images.sources.source import Reject, SourceImage, printable
@@ -126,19 +133,21 @@ class _RowReader:
         """The images of a batch with their vectors, bad rows set aside."""
         require_known_columns(("image", *batch.rows))
         items = [self._item(batch, i) for i in range(len(batch.ids))]
-        with contextlib.closing(identify(items, workers=self._workers)) as identified:
-            known = list(identified)
-        ids = [item.image_id for item in known if isinstance(item, SourceImage)]
-        new = set(self._store.missing("images", ids))
+        sizes = _sizes(batch)
         images: list[EncodedImage] = []
         rejects: list[Reject] = []
         kept: list[int] = []
-        for i, item in enumerate(self._measured(known, _sizes(batch), new)):
-            if isinstance(item, Reject):
-                rejects.append(item)
-            else:
-                images.append(replace(item, row=len(kept)))
-                kept.append(i)
+        row = 0
+        blocks = read_blocks(items, workers=self._workers, size=len(items))
+        with contextlib.closing(blocks):
+            for block in blocks:
+                for item in self._measured(block, sizes[row : row + len(block)]):
+                    if isinstance(item, Reject):
+                        rejects.append(item)
+                    else:
+                        images.append(replace(item, row=len(kept)))
+                        kept.append(row)
+                    row += 1
         return EncodedBatch(
             images=images,
             vectors=ImageVectors(batch.vectors[kept].astype(np.float32), None),
@@ -176,24 +185,24 @@ class _RowReader:
         return path if os.path.isfile(path) else ""  # noqa: PTH113
 
     def _measured(
-        self,
-        known: list[SourceImage | Reject],
-        sizes: list[tuple[int, int]],
-        new: set[str],
+        self, block: list[ReadImage | Reject], sizes: list[tuple[int, int]]
     ) -> Iterator[EncodedImage | Reject]:
+        ids = [item.image.image_id for item in block if isinstance(item, ReadImage)]
+        new = set(self._store.missing("images", ids))
+
         def measure(i: int) -> EncodedImage | Reject:
-            item = known[i]
+            item = block[i]
             if isinstance(item, Reject):
                 return item
             size = sizes[i]
-            if item.image_id in new and item.image_id != uri_image_id(item.uri):
+            if item.data is not None and item.image.image_id in new:
                 try:
-                    size = decode_image(read_file(item.uri)).size
-                except ImageError as error:
-                    return Reject(uri=item.uri, reason=error.reason, detail=str(error))
-            return EncodedImage(source=item, size=size, row=None)
+                    size = decode_image(item.data).size
+                except Exception as error:
+                    return rejected(item.image.uri, error)
+            return EncodedImage(source=item.image, size=size, row=None)
 
-        return ordered_map(measure, range(len(known)), workers=self._workers, ahead=256)
+        return ordered_map(measure, range(len(block)), workers=self._workers, ahead=256)
 
 
 def _sizes(batch: VectorBatch) -> list[tuple[int, int]]:

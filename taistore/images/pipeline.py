@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -19,10 +20,17 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.sources.source import Reject, SourceImage
+from taistore.images.sources.source import Reject, SourceImage, printable
 
 READ_AHEAD = 512
-"""Files that :func:`identify` reads ahead; it keeps their digests, not their bytes."""
+"""Files read ahead by :func:`read_blocks`, and the items of a block of it."""
+
+READ_BYTES = 64 * 2**20
+"""Bytes of files held in one place: read ahead, in a block, or waiting to be decoded.
+
+Three such places make 192 MiB for a whole job, whatever the photos' size: where these bytes would
+be fewer files than there are threads, a place holds one file a thread instead.
+"""
 
 _SKIPS_PER_BATCH = 512
 
@@ -38,11 +46,19 @@ class Work(enum.Enum):
     SKIP = enum.auto()
 
 
+class ReadImage(NamedTuple):
+    """An image with the bytes of its file, None where they were not needed to identify it."""
+
+    image: SourceImage
+    data: bytes | None
+
+
 class Task(NamedTuple):
-    """An image and the work that it needs."""
+    """An image and the work that it needs; ``data`` are its file's bytes if they are at hand."""
 
     image: SourceImage
     work: Work
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,42 +94,82 @@ class _Prepared(NamedTuple):
 
 
 def ordered_map(
-    function: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    ahead: int,
+    cost: Callable[[T], int] | None = None,
 ) -> Generator[R, None, None]:
     """``map`` in ``workers`` threads, in order, never more than ``ahead`` items ahead.
 
-    ``items`` is advanced in the calling thread. Closing the generator ends the threads.
+    ``cost`` gives the bytes that an item and its result hold: of those ahead they sum to
+    :data:`READ_BYTES` at most, but one item a thread is always under way. ``items`` is advanced
+    in the calling thread. Closing the generator ends the threads.
     """
-    pending: deque[Future[R]] = deque()
+    pending: deque[tuple[Future[R], int]] = deque()
+    held = 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="taistore-images")
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
+            size = 0 if cost is None else cost(item)
+            while len(pending) >= ahead or (len(pending) >= workers and held + size > READ_BYTES):
+                future, freed = pending.popleft()
+                held -= freed
+                yield future.result()
+            pending.append((pool.submit(function, item), size))
+            held += size
+            del item  # its bytes may be let go of as soon as the thread is done with them
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def identify(
-    items: Iterable[SourceImage | Reject], *, workers: int = 2
-) -> Generator[SourceImage | Reject, None, None]:
-    """Read every file and set its ``image_id``; a file that cannot be read becomes a reject.
+def read_blocks(
+    items: Iterable[SourceImage | Reject], *, workers: int = 2, size: int = READ_AHEAD
+) -> Generator[list[ReadImage | Reject], None, None]:
+    """Read every file once and set its ``image_id``; a file that cannot be read is a reject.
 
-    Items that have an ``image_id`` pass unread.
+    Blocks, so that a store can be asked for many images at once, hold ``size`` items or
+    :data:`READ_BYTES` of files, in the order of ``items``. Items that have an ``image_id``
+    pass unread, with None for their bytes. Close the generator when leaving it early.
     """
 
-    def read(item: SourceImage | Reject) -> SourceImage | Reject:
-        if isinstance(item, Reject) or item.image_id:
+    def read(item: SourceImage | Reject) -> ReadImage | Reject:
+        if isinstance(item, Reject):
             return item
+        if item.image_id:
+            return ReadImage(item, None)
         try:
-            return replace(item, image_id=image_id(read_file(item.uri)))
-        except ImageError as error:
-            return Reject(uri=item.uri, reason=error.reason, detail=str(error))
+            data = read_file(item.uri)
+        except Exception as error:
+            return rejected(item.uri, error)
+        return ReadImage(replace(item, image_id=image_id(data)), data)
 
-    return ordered_map(read, items, workers=workers, ahead=READ_AHEAD)
+    results = ordered_map(read, items, workers=workers, ahead=READ_AHEAD, cost=_file_bytes)
+    with contextlib.closing(results):
+        block: list[ReadImage | Reject] = []
+        held = 0
+        for result in results:
+            block.append(result)
+            held += _held(result)
+            if len(block) == size or held >= READ_BYTES:
+                yield block
+                # The next block is a list of its own: this one may be emptied while it is used.
+                block, held = [], 0
+        if block:
+            yield block
+
+
+def rejected(uri: str, error: Exception) -> Reject:
+    """One photo's failure, whatever it is, as a reject: it must not end the job of all others."""
+    if isinstance(error, ImageError):
+        return Reject(uri=uri, reason=error.reason, detail=str(error))
+    if isinstance(error, MemoryError):
+        return Reject(uri=uri, reason="too_large", detail="not enough memory for it")
+    detail = printable(f"{type(error).__name__}: {error}")[:200]
+    return Reject(uri=uri, reason="failed", detail=f"cannot be prepared: {detail}")
 
 
 def encode_source(
@@ -127,10 +183,12 @@ def encode_source(
 ) -> Generator[EncodedBatch, None, None]:
     """Decode ``items`` in threads and encode them here, ``batch_size`` at a time, in their order.
 
-    ``regions`` = G > 0 adds the vectors of a G x G grid. An image that carries an ``image_id``
-    must still have that content, else it is rejected as changed. Memory holds about three batches
-    of prepared pixels, and ``workers`` photos of at most ``max_pixels``. Close the generator when
-    leaving it early. Raises what the encoder and ``items`` raise.
+    ``regions`` = G > 0 adds the vectors of a G x G grid. A file is read unless a task brings its
+    bytes; then an image that carries an ``image_id`` must still have that content, else it is
+    rejected as changed. Whatever fails with one photo, in decoding or in the encoder's
+    ``prepare``, is a reject. Memory holds about three batches of prepared pixels, ``workers``
+    photos of at most ``max_pixels``, and :data:`READ_BYTES` of files. Close the generator when
+    leaving it early. Raises what ``encode_images`` and ``items`` raise.
     """
 
     def prepare(item: SourceImage | Task | Reject) -> _Prepared | Reject:
@@ -139,31 +197,47 @@ def encode_source(
         task = item if isinstance(item, Task) else Task(item, Work.ENCODE)
         try:
             return _prepare(encoder, task, max_pixels)
-        except ImageError as error:
-            return Reject(uri=task.image.uri, reason=error.reason, detail=str(error))
+        except Exception as error:
+            return rejected(task.image.uri, error)
 
-    results = ordered_map(prepare, items, workers=workers, ahead=2 * batch_size + workers)
+    ahead = 2 * batch_size + workers
+    results = ordered_map(prepare, items, workers=workers, ahead=ahead, cost=_held)
     with contextlib.closing(results):
         for group in _grouped(results, batch_size):
             yield _encode(encoder, group, regions)
 
 
 def _prepare(encoder: Encoder, task: Task, max_pixels: int) -> _Prepared:
-    image = task.image
+    image, data = task.image, task.data
     if task.work is Work.SKIP:
         return _Prepared(image, None, None)
-    data = read_file(image.uri)
-    identity = image_id(data)
-    if image.image_id not in ("", identity):
-        raise ImageError(
-            "the file changed while it was being read: run the same command again",
-            reason="changed",
-        )
-    image = replace(image, image_id=identity)
+    if data is None:
+        data = read_file(image.uri)
+        identity = image_id(data)
+        if image.image_id not in ("", identity):
+            raise ImageError(
+                "the file changed while it was being read: run the same command again",
+                reason="changed",
+            )
+        image = replace(image, image_id=identity)
     decoded = decode_image(data, max_pixels=max_pixels)
     if task.work is Work.MEASURE:
         return _Prepared(image, decoded.size, None)
     return _Prepared(image, decoded.size, encoder.prepare(decoded))
+
+
+def _file_bytes(item: SourceImage | Reject) -> int:
+    """What reading the file will take, 0 where it will not be read or cannot be."""
+    if isinstance(item, Reject) or item.image_id:
+        return 0
+    try:
+        return Path(item.uri).stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _held(item: SourceImage | ReadImage | Task | Reject) -> int:
+    return len(item.data or b"") if isinstance(item, ReadImage | Task) else 0
 
 
 def _grouped(

@@ -18,7 +18,7 @@ from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
-from tests.images.odd_files import png
+from tests.images.odd_files import opened_files, png
 
 LABELS = LabelSet(Label(name, name) for name in COLOURS)
 RED, GREEN, BLUE = (LABELS.find(name) for name in ("red", "green", "blue"))
@@ -111,6 +111,19 @@ def test_a_second_run_does_and_writes_nothing(store: Store, photos: Path) -> Non
     assert _counts(_ingest(store, photos, encoder=encoder)) == {"already_there": 3}
     assert encoder.encoded == 0
     assert store.versions(kinds) == before
+
+
+def test_every_photo_is_opened_once(store: Store, photos: Path) -> None:
+    (photos / "copy.png").write_bytes((photos / "red.png").read_bytes())
+    with opened_files(photos) as opened:
+        assert _counts(_ingest(store, photos)) == {"added": 3, "duplicates": 1}
+    names = ["both.png", "copy.png", "green.png", "red.png"]
+    assert sorted(Path(path).name for path in opened) == names
+    with opened_files(photos) as opened:
+        # A photo that is there is read, but not decoded: its size would be refused.
+        summary = _ingest(store, photos, max_pixels=1)
+    assert _counts(summary) == {"already_there": 3, "duplicates": 1}
+    assert sorted(Path(path).name for path in opened) == names
 
 
 def test_labels_of_a_manifest(store: Store, photos: Path) -> None:

@@ -1,6 +1,7 @@
 """Streaming decode and encode: order, bounds, early ends and files that change underway."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from taistore.encoders.protocol import ImageVectors
-from taistore.images.decoding import image_id
+from taistore.images import pipeline
+from taistore.images.decoding import MAX_SIDE, image_id
 from taistore.images.pipeline import (
     EncodedBatch,
+    ReadImage,
     Task,
     Work,
     encode_source,
-    identify,
     ordered_map,
+    read_blocks,
 )
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.source import Reject, SourceImage
@@ -100,24 +104,89 @@ def test_nothing_to_encode_gives_empty_vectors(tmp_path: Path) -> None:
     assert list(encode_source(ColourEncoder(), [])) == []
 
 
-def test_a_file_that_changed_since_it_was_identified_is_rejected(tmp_path: Path) -> None:
+def test_a_file_that_is_not_what_its_image_id_says_is_rejected(tmp_path: Path) -> None:
     images = _photos(tmp_path, 2)
-    known = list(identify(images))
+    known = [replace(image, image_id=image_id(Path(image.uri).read_bytes())) for image in images]
     colour_image("red").save(images[0].uri)
     (batch,) = encode_source(ColourEncoder(), known)
     assert [reject.reason for reject in batch.rejects] == ["changed"]
     assert [Path(image.source.uri).name for image in batch.images] == ["001.png"]
 
 
-def test_identify_keeps_order_and_rejects(tmp_path: Path) -> None:
-    images = _photos(tmp_path, 3)
+def test_bytes_that_a_task_brings_are_not_read_again(tmp_path: Path) -> None:
+    (image,) = _photos(tmp_path, 1)
+    (block,) = read_blocks([image])
+    (read,) = block
+    assert isinstance(read, ReadImage)
+    Path(image.uri).unlink()
+    (batch,) = encode_source(ColourEncoder(), [Task(read.image, Work.ENCODE, read.data)])
+    assert [image.size for image in batch.images] == [(60, 40)]
+
+
+def test_blocks_keep_order_and_rejects(tmp_path: Path) -> None:
+    images = _photos(tmp_path, 4)
     Path(images[1].uri).write_bytes(b"")
-    items = [images[2], images[1], images[0]]
-    reasons = [
-        item.reason if isinstance(item, Reject) else len(item.image_id)
-        for item in identify(items, workers=3)
+    known = replace(images[3], image_id="a" * 32, uri=str(tmp_path / "never-opened"))
+    items = [images[2], images[1], known, images[0]]
+    blocks = list(read_blocks(items, workers=3, size=3))
+    assert [len(block) for block in blocks] == [3, 1]
+    found = [
+        item.reason if isinstance(item, Reject) else (item.image.image_id, item.data)
+        for block in blocks
+        for item in block
     ]
-    assert reasons == [32, "empty", 32]
+    two, zero = Path(images[2].uri).read_bytes(), Path(images[0].uri).read_bytes()
+    assert found == [(image_id(two), two), "empty", ("a" * 32, None), (image_id(zero), zero)]
+
+
+def test_blocks_hold_a_bounded_number_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "READ_BYTES", 1000)
+    images = [SourceImage(uri=str(tmp_path / f"{i:02}.jpg")) for i in range(20)]
+    for image in images:
+        Path(image.uri).write_bytes(image.uri.encode().ljust(300))
+    asked: list[SourceImage] = []
+
+    def items() -> Iterator[SourceImage]:
+        for image in images:
+            asked.append(image)
+            yield image
+
+    with closing(read_blocks(items(), workers=2)) as blocks:
+        first = next(blocks)
+        # Four files in the block, at most three read ahead, one asked for but not read.
+        assert len(first) == 4
+        assert len(asked) <= 8
+        assert [len(block) for block in blocks] == [4] * 4
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("a strip\nof nothing"), OSError(5)])
+def test_a_photo_that_the_encoder_cannot_prepare_is_a_reject(
+    tmp_path: Path, error: Exception
+) -> None:
+    class Picky(ColourEncoder):
+        def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+            if image.width == 61:
+                raise error
+            return super().prepare(image)
+
+    (batch,) = encode_source(Picky(), _photos(tmp_path, 3))
+    (reject,) = batch.rejects
+    assert (Path(reject.uri).name, len(batch.images)) == ("001.png", 2)
+    assert reject.reason == ("too_large" if isinstance(error, MemoryError) else "failed")
+    assert "\n" not in reject.detail
+
+
+def test_a_strip_of_ninety_million_pixels_is_a_reject(tmp_path: Path) -> None:
+    (image,) = _photos(tmp_path, 1)
+    for name, size in (("wide", (90_000_000, 1)), ("high", (1, MAX_SIDE + 1))):
+        Image.new("1", size).save(tmp_path / f"{name}.png")
+    strips = [SourceImage(uri=str(tmp_path / f"{name}.png")) for name in ("wide", "high")]
+    (batch,) = encode_source(ColourEncoder(), [*strips, image])
+    assert [reject.reason for reject in batch.rejects] == ["too_large", "too_large"]
+    assert "at most 65,535 along a side" in batch.rejects[0].detail
+    assert len(batch.images) == 1
 
 
 def test_ordered_map_stays_within_its_bound_and_ends_its_threads() -> None:
@@ -132,6 +201,29 @@ def test_ordered_map_stays_within_its_bound_and_ends_its_threads() -> None:
         assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
         assert len(started) <= 15
     assert threading.active_count() == running
+
+
+def test_ordered_map_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "READ_BYTES", 100)
+    started: list[int] = []
+
+    def note(item: int) -> int:
+        started.append(item)
+        return item
+
+    def taken(cost: int) -> int:
+        started.clear()
+        with closing(
+            ordered_map(note, iter(range(99)), workers=3, ahead=50, cost=lambda _: cost)
+        ) as results:
+            assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+            return len(started)
+
+    # Whatever they cost, every thread has work.
+    assert (taken(1000) <= 7, taken(20) <= 9, taken(0) <= 54) == (True, True, True)
+    assert list(ordered_map(note, range(99), workers=3, ahead=50, cost=lambda i: i * 7)) == list(
+        range(99)
+    )
 
 
 def test_an_encoder_that_fails_ends_the_stream_and_its_threads(tmp_path: Path) -> None:
