@@ -1,8 +1,9 @@
 """What other packages add: encoders, image sources and text writers, by name.
 
-A package declares an entry point in one of :data:`GROUPS`; a program calls :func:`register`. What a
-factory is called with, and what it must return, is said where it is used: ``encoders.registry``,
-``images.sources.open_source`` and ``texts.writers``.
+A package declares an entry point in one of :data:`GROUPS`, which is imported when it is asked for,
+never before; a program calls :func:`register`. What a factory is called with, and what it must
+return, is said where it is used: ``encoders.registry``, ``images.sources.open_source`` and
+``texts.writers``.
 """
 
 from collections.abc import Callable
@@ -39,11 +40,11 @@ def names(group: Group) -> list[str]:
     return sorted({*_registered[group], *installed})
 
 
-def find(group: Group, name: str) -> Factory | None:
-    """The factory of a name, None where there is none.
+def find(group: Group, name: str) -> Factory:
+    """The factory of a name.
 
-    Raises :class:`PluginError` naming the package whose plugin cannot be imported, or two packages
-    that both have one of this name.
+    Raises :class:`PluginError` where there is none, naming those that there are; where two packages
+    have one of this name; and where its package cannot be imported, or offers something else.
     """
     from importlib import metadata
 
@@ -51,7 +52,8 @@ def find(group: Group, name: str) -> Factory | None:
         return _registered[group][name]
     points = tuple(metadata.entry_points(group=group, name=name))
     if not points:
-        return None
+        there = ", ".join(names(group)) or "none"
+        raise PluginError(f"no {name!r} among {group}: there are {there}")
     packages = sorted({point.dist.name if point.dist else "unknown" for point in points})
     if len(packages) > 1:
         raise PluginError(
@@ -61,10 +63,16 @@ def find(group: Group, name: str) -> Factory | None:
     try:
         factory: Factory = points[0].load()
     except Exception as error:
+        said = " ".join(str(error).split())[:200]
         raise PluginError(
             f"{name!r} of {group}, from the package {packages[0]}, cannot be imported "
-            f"({type(error).__name__}: {error}): mend or uninstall that package"
+            f"({type(error).__name__}: {said}): mend or uninstall that package"
         ) from error
+    if not callable(factory):
+        raise PluginError(
+            f"{name!r} of {group}, from the package {packages[0]}, is no function or class: mend "
+            "or uninstall that package"
+        )
     return factory
 
 

@@ -103,7 +103,6 @@ def _kind(spec: str) -> str:
 def _load_plugin(spec: str, *, device: str, precision: str) -> Encoder:
     name, _, argument = spec.partition(":")
     factory = plugins.find(_GROUP, name)
-    assert factory is not None, name
     try:
         encoder: Encoder = plugins.call(
             factory, argument=argument, device=device, precision=precision
