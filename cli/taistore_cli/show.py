@@ -39,7 +39,7 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
         "default_encoder": store.default_encoder,
         "tables": tables,
         "encoders": encoders,
-        "runs": runs,
+        "runs": [asdict(run) for run in runs],
     }
     lines = [f"{store.uri}  (default encoder {store.default_encoder})"]
     lines += [f"  {kind:<13} {count:>12,}" for kind, count in tables.items()]
@@ -49,7 +49,7 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
             f"{row['image_vectors']:,} image, {row['region_vectors']:,} region vectors"
         )
     for run in runs:
-        lines.append(f"run {run['run_id']}: {run['task']}, {run['status']}, {run['created']:%F %R}")
+        lines.append(f"run {run.run_id}: {run.task}, {run.status}, {run.created:%F %R}")
     if rejects:
         rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
         value["rejects"] = rows
