@@ -31,6 +31,7 @@ from taistore.scoring.ladder import Ladder
 from taistore.scoring.score import score
 from taistore.scoring.selection import Choice, choose, tag_table
 from taistore.store.arrow import vector_column
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 BATCH = 1024
@@ -195,18 +196,18 @@ def make_store(
     save_prompts(run_folder, prompts_ND)
     save_adapter(run_folder, network, card)
     store.record_run(
-        {
-            "run_id": "run",
-            "task": "zsl",
-            "encoder_id": "bench",
-            "status": "finished",
-            "seed": 0,
-            "config": {},
-            "table_versions": {},
-            "metrics": {},
-            "checkpoint": "runs/run",
-            "created": now,
-        }
+        RunRow(
+            run_id="run",
+            task="zsl",
+            encoder_id="bench",
+            status="finished",
+            seed=0,
+            config={},
+            table_versions={},
+            metrics={},
+            checkpoint="runs/run",
+            created=now,
+        )
     )
     return store
 

@@ -82,7 +82,7 @@ def command(
         require_drawing(plots)
     found = evaluate(
         store,
-        store.run(run_id)["run_id"],
+        store.run(run_id).run_id,
         split=split,
         protocol=protocols.PROTOCOLS[protocol] if protocol else None,
         bootstrap=bootstrap or 0,

@@ -117,14 +117,14 @@ def command(
         if tags.is_file() and not overwrite:
             return _page_only(store, tags, html, page_images=page_images, out=out)
     run = store.run(run_id)
-    info = store.encoder(run["encoder_id"])
+    info = store.encoder(run.encoder_id)
     source = encoder = None
     if photos is not None:
         source = open_source(photos, store.labels)
         encoder = open_encoder(store, info.spec, device=device, precision=precision, out=out)
     summary = score(
         store,
-        run["run_id"],
+        run.run_id,
         source,
         tags,
         encoder=encoder,
@@ -146,7 +146,7 @@ def command(
     if summary.without_tags:
         text += f"; {_images(summary.without_tags)} without tags"
     if html is not None:
-        about = f"Tagged by taistore, run {run['run_id']}, encoder {info.spec}, {summary.step}"
+        about = f"Tagged by taistore, run {run.run_id}, encoder {info.spec}, {summary.step}"
         about += _threshold_text(threshold, summary.without_tags)
         _write(store, tags, html, about=about, page_images=page_images, out=out)
         text += f"\npage: {html}"

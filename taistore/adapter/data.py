@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
+from taistore.adapter.run_start import RunStart
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.errors import TrainingError
@@ -70,23 +70,14 @@ class Preparation:
         )
 
     @classmethod
-    def again(
-        cls,
-        store: Store,
-        encoder_id: str,
-        config: TrainConfig,
-        *,
-        start: Mapping[str, Any],
-        folder: Path,
-    ) -> "Preparation":
+    def again(cls, store: Store, start: RunStart, *, folder: Path) -> "Preparation":
         """As the run in ``folder`` began."""
-        known = read_known(folder) if config.uses_images else None
         return cls(
             store=store,
-            encoder_id=encoder_id,
-            config=config,
-            known=known,
-            versions=start["table_versions"],
+            encoder_id=start.encoder_id,
+            config=start.config,
+            known=read_known(folder) if start.config.uses_images else None,
+            versions=start.table_versions,
         )
 
     def save(self, folder: Path) -> None:
@@ -189,23 +180,25 @@ class Preparation:
         texts: VectorStream,
         images: VectorStream | None,
         shift: Shift | None,
-        start: Mapping[str, Any],
+        *,
+        radius: float,
+        image_radius: float | None,
     ) -> Source:
-        """The steps of the run; ``start`` holds the radii that its configuration came to."""
+        """The steps of the run; the radii are in the unit of the vectors."""
         text_source = TextSource(
             texts,
             labels=len(self.store.labels),
-            radius=start["radius"],
+            radius=radius,
             shift=shift,
             weights=self._weights,
         )
-        if images is None or self.known is None:
+        if images is None or self.known is None or image_radius is None:
             return text_source
         return MixedSource(
             text_source,
             images,
             self.known,
-            radius=start["image_radius"],
+            radius=image_radius,
             weight=self.config.image_weight,
             texts_too=self.config.learn_from != "images",
         )

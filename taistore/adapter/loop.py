@@ -12,11 +12,10 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,16 +23,17 @@ from numpy.typing import NDArray
 
 import taistore
 from taistore.adapter.checkpoint import AdapterCard, save_adapter
-from taistore.adapter.config import TrainConfig
 from taistore.adapter.loss import bce_value, sparse_bce
-from taistore.adapter.network import AdapterNetwork, NetworkShape, Residual
-from taistore.adapter.runs import record
+from taistore.adapter.network import AdapterNetwork, Residual
+from taistore.adapter.run_start import RunStart
+from taistore.adapter.runs import run_row
 from taistore.adapter.schedule import one_cycle
 from taistore.adapter.state import Position, save_state
 from taistore.adapter.steps import Source, Step, TrainingBatch
 from taistore.errors import TrainingError
 from taistore.geometry.perturbation import perturb
 from taistore.progress import Progress
+from taistore.store.run_rows import RunStatus
 from taistore.store.store import Store
 
 LOSS_EVERY = 20
@@ -54,13 +54,13 @@ class TrainingJob:
     run_id: str
     folder: Path
     checkpoint: str
-    start: dict[str, Any]
+    start: RunStart
     network: AdapterNetwork
     source: Source
     checkpoint_seconds: float
 
     def __post_init__(self) -> None:
-        self.config = TrainConfig.from_json(self.start["config"])
+        self.config = self.start.config
         self.total = self.config.epochs * self.source.batches_per_epoch
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -84,22 +84,22 @@ class TrainingJob:
                 "seconds": time.monotonic() - began,
             }
             save_adapter(self.folder, self.network, self._card(metrics))
-            self._record("finished", metrics)
+            self.record("finished", metrics)
         except _DivergedError:
-            self._record("failed", {})
+            self.record("failed", {})
             raise
         except BaseException as error:
             # The reader is to see what ended the training, not that it could not be saved too.
             with contextlib.suppress(Exception):
                 self.save()
             if isinstance(error, TrainingError):
-                self._record("failed", {})
+                self.record("failed", {})
             raise
         return metrics
 
     def save(self) -> None:
         """Write what the run needs to go on from the steps that are done."""
-        position = Position(step=self.done, run=self.start, loss=self.loss)
+        position = Position(step=self.done, start=self.start, loss=self.loss)
         save_state(self.folder, self.network, self.optimizer, position)
 
     def start_residual(
@@ -121,7 +121,7 @@ class TrainingJob:
         parts: list[TrainingBatch] = []
         rows = 0
         for batch in self.source.texts():
-            shift = rows * self.start["shape"]["labels"]
+            shift = rows * self.start.shape.labels
             parts.append(batch._replace(positives=batch.positives + shift))
             rows += len(batch.vectors)
             if rows >= SAMPLE_ROWS:
@@ -219,15 +219,12 @@ class TrainingJob:
             logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights
         )
 
-    def _record(self, status: str, metrics: dict[str, float]) -> None:
-        record(
-            self.store,
-            self.run_id,
-            self.start,
-            checkpoint=self.checkpoint,
-            status=status,
-            metrics=metrics,
+    def record(self, status: RunStatus, metrics: Mapping[str, float]) -> None:
+        """Write the run's row."""
+        row = run_row(
+            self.run_id, self.start, checkpoint=self.checkpoint, status=status, metrics=metrics
         )
+        self.store.record_run(row)
 
     def _card(self, metrics: dict[str, float]) -> AdapterCard:
         spread, energy = self._competition()
@@ -235,21 +232,21 @@ class TrainingJob:
         return AdapterCard(
             run_id=self.run_id,
             config=self.config,
-            encoder=self.store.encoder(self.start["encoder_id"]),
-            shape=NetworkShape(**self.start["shape"]),
+            encoder=self.store.encoder(self.start.encoder_id),
+            shape=self.start.shape,
             label_keys=tuple(self.store.labels.keys),
             label_names=tuple(label.name for label in self.store.labels),
-            mean_text_norm=self.start["mean_text_norm"],
-            radius=self.start["radius"],
-            image_radius=self.start.get("image_radius"),
-            table_versions=self.start["table_versions"],
+            mean_text_norm=self.start.mean_text_norm,
+            radius=self.start.radius,
+            image_radius=self.start.image_radius,
+            table_versions=self.start.table_versions,
             library_versions={
                 "python": platform.python_version(),
                 "taistore": taistore.__version__,
                 **versions,
             },
             metrics=metrics,
-            created=self.start["created"],
+            created=self.start.created,
             logit_spread=spread,
             logit_energy=energy,
             weights_digest="",

@@ -1,76 +1,80 @@
 """Where a run lives: its folder, and its row in the table ``runs``."""
 
-import hashlib
-import json
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from taistore.adapter.checkpoint import CARD, WEIGHTS
+from taistore.adapter.run_start import RunStart
 from taistore.adapter.state import STATE
 from taistore.errors import TrainingError
+from taistore.store.run_rows import RunRow, RunStatus
 from taistore.store.store import Store
 
 RUNS = "runs"
 """Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
 
 
+class NewRun(NamedTuple):
+    """A run that has a folder and no row yet; ``checkpoint`` is how ``runs`` names the folder."""
+
+    run_id: str
+    folder: Path
+    checkpoint: str
+
+
 def run_folder(store: Store, run_id: str) -> Path:
     """Folder of a recorded run; :class:`StoreError` names the latest runs if it is unknown."""
-    checkpoint = Path(store.run(run_id)["checkpoint"])
+    checkpoint = Path(store.run(run_id).checkpoint)
     return checkpoint if checkpoint.is_absolute() else Path(store.uri) / checkpoint
 
 
-def new_folder(store: Store, start: Mapping[str, Any], out: Path | None) -> tuple[str, Path, str]:
-    """Make the folder of a new run: its id, the folder, and how ``runs.checkpoint`` names it.
+def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
+    """Make the folder of a new run.
 
     Without ``out`` it lies in the store, named relative to it, so that the store can be moved.
     """
-    now = datetime.now(UTC)
-    digest = hashlib.sha256(json.dumps([start, now.isoformat()], sort_keys=True).encode())
-    run_id = f"{start['config']['task']}-{now:%Y%m%d-%H%M%S}-{digest.hexdigest()[:6]}"
+    run_id = f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     if out is None:
         if "://" in store.uri:
             raise TrainingError(
-                f"{store.uri} is not on this machine's disk: name a folder for the run with --out"
+                f"{store.uri} is not on this machine's disk: name a folder for the run with out"
             )
         folder, name = Path(store.uri) / RUNS / run_id, f"{RUNS}/{run_id}"
     else:
         folder = out.absolute()
         name = str(folder)
         if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
-            raise TrainingError(f"{folder}: a run is here already: choose another --out")
+            raise TrainingError(f"{folder}: a run is here already: choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
-            f"{folder}: cannot be made ({error.strerror}): choose another --out"
+            f"{folder}: cannot be made ({error.strerror}): choose another folder"
         ) from error
-    return run_id, folder, name
+    return NewRun(run_id, folder, name)
 
 
-def record(
-    store: Store,
+def run_row(
     run_id: str,
-    start: Mapping[str, Any],
+    start: RunStart,
     *,
     checkpoint: str,
-    status: str,
+    status: RunStatus,
     metrics: Mapping[str, float],
-) -> None:
-    """Insert or replace the row of a run; ``status`` is running, finished or failed."""
-    store.record_run(
-        {
-            "run_id": run_id,
-            "task": start["config"]["task"],
-            "encoder_id": start["encoder_id"],
-            "status": status,
-            "seed": start["config"]["seed"],
-            "config": dict(start["config"]),
-            "table_versions": dict(start["table_versions"]),
-            "metrics": dict(metrics),
-            "checkpoint": checkpoint,
-            "created": datetime.fromisoformat(start["created"]),
-        }
+) -> RunRow:
+    """The row of a training that began so."""
+    return RunRow(
+        run_id=run_id,
+        task=start.config.task,
+        encoder_id=start.encoder_id,
+        status=status,
+        seed=start.config.seed,
+        config=start.config.to_json(),
+        table_versions=start.table_versions,
+        metrics=metrics,
+        checkpoint=checkpoint,
+        created=datetime.fromisoformat(start.created),
     )

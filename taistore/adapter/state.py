@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from taistore.adapter.checkpoint import write_tensors
+from taistore.adapter.run_start import RunStart
 from taistore.errors import TrainingError
 
 STATE = "training-state.safetensors"
@@ -19,11 +20,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """How far a training is: steps done, what the run was started with, as plain JSON, and its
-    last computed loss, which is nan before the first."""
+    """How far a training is: steps done, what the run was started with, and its last computed
+    loss, which is nan before the first."""
 
     step: int
-    run: dict[str, Any]
+    start: RunStart
     loss: float = math.nan
 
 
@@ -38,7 +39,7 @@ def save_state(
                 values[f"{moment}.{name}"] = optimizer.state[weight][moment]
     metadata = {
         "step": str(position.step),
-        "run": json.dumps(position.run, sort_keys=True),
+        "run": json.dumps(position.start.to_json(), sort_keys=True),
         "loss": repr(position.loss),
     }
     write_tensors(folder / STATE, values, metadata)
@@ -51,10 +52,10 @@ def read_position(folder: Path) -> Position:
         try:
             return Position(
                 step=int(metadata["step"]),
-                run=json.loads(metadata["run"]),
+                start=RunStart.from_json(json.loads(metadata["run"])),
                 loss=float(metadata.get("loss", "nan")),
             )
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise TrainingError(
                 f"{folder / STATE}: not a training state of taistore: train again"
             ) from None

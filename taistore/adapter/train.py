@@ -3,12 +3,10 @@
 N labels, D embedding dimension.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +16,14 @@ from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
-from taistore.adapter.runs import new_folder, record, run_folder
+from taistore.adapter.run_start import RunStart
+from taistore.adapter.runs import new_folder, run_folder
 from taistore.adapter.state import load_state, read_position
 from taistore.adapter.steps import Source
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.progress import Progress, no_progress
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 CHECKPOINT_SECONDS = 30.0
@@ -84,7 +84,7 @@ def train(
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
-    run_id, folder, name = new_folder(store, start, out)
+    run_id, folder, name = new_folder(store, config.task, out)
     data.save(folder)
     save_prompts(folder, prompts_ND)
     job = TrainingJob(
@@ -100,7 +100,7 @@ def train(
     if isinstance(network, Residual):
         job.start_residual(network, prompts_ND, mean_unit_D)
     job.save()
-    record(store, run_id, start, checkpoint=name, status="running", metrics={})
+    job.record("running", {})
     if on_start is not None:
         on_start(run_id)
     return _result(job, config, job.run(0, progress))
@@ -123,24 +123,24 @@ def resume(
     to resume or the texts of the run are gone.
     """
     row = _unfinished(store) if run_id == "latest" else store.run(run_id)
-    run_id = row["run_id"]
-    if row["task"] not in TASKS:
-        raise TrainingError(f"run {run_id} is of the kind {row['task']!r}: it is never trained")
-    config = TrainConfig.from_json(row["config"])
+    run_id = row.run_id
+    if row.task not in TASKS:
+        raise TrainingError(f"run {run_id} is of the kind {row.task!r}: it is never trained")
+    config = TrainConfig.from_json(row.config)
     folder = run_folder(store, run_id)
-    if row["status"] == "finished":
-        metrics = {k: float(v) for k, v in row["metrics"].items() if isinstance(v, int | float)}
+    if row.status == "finished":
+        metrics = {k: float(v) for k, v in row.metrics.items() if isinstance(v, int | float)}
         return RunResult(
             run_id=run_id, checkpoint=folder, config=config, metrics=metrics, finished_before=True
         )
     position = read_position(folder)
-    start = position.run
-    network = build_network(NetworkShape(**start["shape"]))
+    start = position.start
+    network = build_network(start.shape)
     job = TrainingJob(
         store=store,
         run_id=run_id,
         folder=folder,
-        checkpoint=row["checkpoint"],
+        checkpoint=row.checkpoint,
         start=start,
         network=network.to(resolve_device(device or config.device)),
         source=_source_again(store, start, folder, progress),
@@ -159,13 +159,13 @@ def _result(job: TrainingJob, config: TrainConfig, metrics: dict[str, float]) ->
         checkpoint=job.folder,
         config=config,
         metrics=metrics,
-        known=job.start.get("known") or {},
-        shift=job.start.get("shift") or {},
+        known=job.start.known,
+        shift=job.start.shift,
     )
 
 
-def _unfinished(store: Store) -> dict[str, Any]:
-    unfinished = [row for row in store.runs() if row["status"] != "finished"]
+def _unfinished(store: Store) -> RunRow:
+    unfinished = [row for row in store.runs() if row.status != "finished"]
     if unfinished:
         return unfinished[-1]
     raise TrainingError(f"{store.uri}: has no unfinished run to resume: train a new run")
@@ -173,30 +173,36 @@ def _unfinished(store: Store) -> dict[str, Any]:
 
 def _begin(
     data: Preparation, shape: NetworkShape, progress: Progress
-) -> tuple[dict[str, Any], Source, NDArray[np.float32]]:
-    """What a run needs to begin again at any step, as plain JSON; its data; its mean text [D]."""
+) -> tuple[RunStart, Source, NDArray[np.float32]]:
+    """What a run needs to begin again at any step; its data; its mean text [D]."""
     texts, images = data.texts(), data.images()
     mean_norm, mean_unit_D = summary(texts)
     image_norm = summary(images).mean_norm if images is not None else None
     shift = data.shift(progress)
     config = data.config
-    start = {
-        "encoder_id": data.encoder_id,
-        "config": config.to_json(),
-        "shape": dataclasses.asdict(shape),
-        "mean_text_norm": mean_norm,
-        "radius": config.text_radius(mean_norm),
-        "mean_image_norm": image_norm,
-        "image_radius": None if image_norm is None else config.image_radius_at(image_norm),
-        "known": data.counts(),
-        "shift": None if shift is None else shift.report(),
-        "table_versions": dict(data.versions),
-        "created": datetime.now(UTC).isoformat(),
-    }
-    return start, data.source(texts, images, shift, start), mean_unit_D
+    start = RunStart(
+        encoder_id=data.encoder_id,
+        config=config,
+        shape=shape,
+        mean_text_norm=mean_norm,
+        radius=config.text_radius(mean_norm),
+        mean_image_norm=image_norm,
+        image_radius=None if image_norm is None else config.image_radius_at(image_norm),
+        known=data.counts(),
+        shift={} if shift is None else shift.report(),
+        table_versions=data.versions,
+        created=datetime.now(UTC).isoformat(),
+    )
+    source = data.source(texts, images, shift, radius=start.radius, image_radius=start.image_radius)
+    return start, source, mean_unit_D
 
 
-def _source_again(store: Store, start: dict[str, Any], folder: Path, progress: Progress) -> Source:
-    config = TrainConfig.from_json(start["config"])
-    data = Preparation.again(store, start["encoder_id"], config, start=start, folder=folder)
-    return data.source(data.texts(), data.images(), data.shift(progress), start)
+def _source_again(store: Store, start: RunStart, folder: Path, progress: Progress) -> Source:
+    data = Preparation.again(store, start, folder=folder)
+    return data.source(
+        data.texts(),
+        data.images(),
+        data.shift(progress),
+        radius=start.radius,
+        image_radius=start.image_radius,
+    )

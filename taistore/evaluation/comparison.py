@@ -166,7 +166,7 @@ def compare(
     :class:`ScoringError` where the runs are one or share no image, and what
     :func:`~taistore.evaluation.evaluate.evaluate` raises.
     """
-    ids = (store.run(runs[0])["run_id"], store.run(runs[1])["run_id"])
+    ids = (store.run(runs[0]).run_id, store.run(runs[1]).run_id)
     if ids[0] == ids[1]:
         raise ScoringError(f"{ids[0]} is compared with itself: name two different runs")
     scope = chosen_scope(store, split, protocol)

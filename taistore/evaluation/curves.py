@@ -24,6 +24,7 @@ from taistore.evaluation.drawing import (
     shown,
 )
 from taistore.evaluation.report import Evaluation
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 MOST_LABELS = 100
@@ -221,12 +222,12 @@ def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str
     if config is None or curve.task not in (None, config["task"]):
         return {}
     lines: dict[str, Points] = {}
-    for row in _evaluated(store.runs(), own["encoder_id"], evaluation.key):
+    for row in _evaluated(store.runs(), own.encoder_id, evaluation.key):
         other = _config(row)
         place = None if other is None else _place(store, row, config, other, curve)
         if other is None or place is None:
             continue
-        ladder = row["metrics"]["evaluation"][evaluation.key]["ladder"]
+        ladder = row.metrics["evaluation"][evaluation.key]["ladder"]
         for step in ("adapter", "ensemble"):
             value = ladder.get(step, {}).get("mAP")
             if value is not None:
@@ -235,29 +236,27 @@ def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str
     return dict(sorted(lines.items()))
 
 
-def _evaluated(
-    rows: Iterable[Mapping[str, Any]], encoder_id: str, key: str
-) -> Iterable[Mapping[str, Any]]:
+def _evaluated(rows: Iterable[RunRow], encoder_id: str, key: str) -> Iterable[RunRow]:
     return (
         row
         for row in rows
-        if row["status"] == "finished"
-        and row["encoder_id"] == encoder_id
-        and key in row["metrics"].get("evaluation", {})
+        if row.status == "finished"
+        and row.encoder_id == encoder_id
+        and key in row.metrics.get("evaluation", {})
     )
 
 
-def _config(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _config(row: RunRow) -> dict[str, Any] | None:
     """A run's settings with today's defaults for those it does not name; None of an ensemble."""
     try:
-        return TrainConfig.from_json(row["config"]).to_json()
+        return TrainConfig.from_json(row.config).to_json()
     except (TrainingError, TypeError):
         return None
 
 
 def _place(
     store: Store,
-    row: Mapping[str, Any],
+    row: RunRow,
     config: Mapping[str, Any],
     other: Mapping[str, Any],
     curve: Curve,
@@ -274,27 +273,27 @@ def _place(
     return None
 
 
-def _plain(store: Store, row: Mapping[str, Any], value: Any) -> float | None:
+def _plain(store: Store, row: RunRow, value: Any) -> float | None:
     del store, row
     return float(value) if isinstance(value, int | float) else None
 
 
-def _percent(store: Store, row: Mapping[str, Any], value: Any) -> float | None:
+def _percent(store: Store, row: RunRow, value: Any) -> float | None:
     plain = _plain(store, row, value)
     return None if plain is None else round(100 * plain, 6)
 
 
-def _norms(store: Store, row: Mapping[str, Any], value: Any) -> float | None:
+def _norms(store: Store, row: RunRow, value: Any) -> float | None:
     """A radius in mean text norms: what "auto" or a number came to stands in the run's card."""
     del value
     try:
-        card = load_adapter(run_folder(store, row["run_id"])).card
+        card = load_adapter(run_folder(store, row.run_id)).card
     except TrainingError:
         return None
     return round(card.radius / card.mean_text_norm, 4) if card.mean_text_norm > 0 else None
 
 
-_VALUES: Mapping[str, Callable[[Store, Mapping[str, Any], Any], float | None]] = {
+_VALUES: Mapping[str, Callable[[Store, RunRow, Any], float | None]] = {
     "radius": _norms,
     "known": _percent,
 }

@@ -3,6 +3,7 @@
 Shapes: N labels, D embedding dimension, S resamples.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -170,5 +171,5 @@ def _record(store: Store, run: ScoringRun, evaluation: Evaluation) -> None:
     names = ("images", "regions_used", "ladder", "bootstrap", "warnings")
     kept = {name: found[name] for name in names if name in found}
     row = store.run(run.run_id)
-    splits = {**row["metrics"].get("evaluation", {}), evaluation.key: kept}
-    store.record_run({**row, "metrics": {**row["metrics"], "evaluation": splits}})
+    splits = {**row.metrics.get("evaluation", {}), evaluation.key: kept}
+    store.record_run(replace(row, metrics={**row.metrics, "evaluation": splits}))

@@ -3,7 +3,7 @@
 Everything is kept in a work folder: stores and runs that are there are used again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from taistore.adapter.config import TrainConfig
@@ -199,10 +199,10 @@ class _Cells:
         wanted = _settings(config)
         unfinished = None
         for row in store.runs():
-            if row["encoder_id"] == encoder_id and _recorded(row["config"]) == wanted:
-                if row["status"] == "finished":
-                    return str(row["run_id"])
-                unfinished = row["run_id"] if row["status"] == "running" else None
+            if row.encoder_id == encoder_id and _recorded(row.config) == wanted:
+                if row.status == "finished":
+                    return row.run_id
+                unfinished = row.run_id if row.status == "running" else None
         self._trained += 1
         if unfinished is not None:
             try:
@@ -244,7 +244,7 @@ def _settings(config: TrainConfig) -> dict[str, object]:
     return values
 
 
-def _recorded(config: dict[str, object]) -> dict[str, object] | None:
+def _recorded(config: Mapping[str, object]) -> dict[str, object] | None:
     try:
         return _settings(TrainConfig.from_json(config))
     except (TrainingError, TypeError):

@@ -3,9 +3,7 @@
 Shapes: D embedding dimension, N labels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -17,6 +15,7 @@ from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.scoring.ensemble import TASK, EnsembleLadder, load_ensemble
 from taistore.scoring.fusion import DEFAULT_FUSION, Competition
 from taistore.scoring.ladder import Ladder
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from taistore.texts.label_prompts import cached_prompt_vectors
 
@@ -59,17 +58,17 @@ class _Opening:
     device: torch.device
     fusion: str
 
-    def run(self, row: Mapping[str, Any], *, above: tuple[str, ...]) -> ScoringRun:
+    def run(self, row: RunRow, *, above: tuple[str, ...]) -> ScoringRun:
         """The run of a row; ``above`` are the ensembles that it is opened for."""
-        encoder = self.store.encoder(row["encoder_id"])
-        if row["status"] != "finished":
+        encoder = self.store.encoder(row.encoder_id)
+        if row.status != "finished":
             raise TrainingError(
-                f"run {row['run_id']} is not finished ({row['status']}): finish it with "
-                f"'taistore train --resume {row['run_id']}'"
+                f"run {row.run_id} is not finished ({row.status}): finish it with "
+                f"'taistore train --resume {row.run_id}'"
             )
-        if row["task"] == TASK:
+        if row.task == TASK:
             return self._ensemble(row, above)
-        adapter = load_adapter(run_folder(self.store, row["run_id"]))
+        adapter = load_adapter(run_folder(self.store, row.run_id))
         adapter.check_fits(self.store, encoder.encoder_id)
         adapter.to(self.device)
         card = adapter.card
@@ -81,7 +80,7 @@ class _Opening:
             device=self.device,
         )
         return ScoringRun(
-            run_id=row["run_id"],
+            run_id=row.run_id,
             encoder_id=encoder.encoder_id,
             weights_digest=card.weights_digest,
             ladder=ladder,
@@ -100,13 +99,13 @@ class _Opening:
             )
         return cached_ND
 
-    def _ensemble(self, row: Mapping[str, Any], above: tuple[str, ...]) -> ScoringRun:
-        run_id = row["run_id"]
+    def _ensemble(self, row: RunRow, above: tuple[str, ...]) -> ScoringRun:
+        run_id = row.run_id
         card = load_ensemble(run_folder(self.store, run_id))
         again = "make the ensemble again with 'taistore ensemble'"
         if run_id in above or card.run_id != run_id:
             raise ScoringError(f"run {run_id}: its {CARD} is that of {card.run_id}: {again}")
-        if list(card.label_keys) != self.store.labels.keys or card.encoder_id != row["encoder_id"]:
+        if list(card.label_keys) != self.store.labels.keys or card.encoder_id != row.encoder_id:
             raise ScoringError(
                 f"run {run_id} was made for other labels or another encoder than {self.store.uri} "
                 f"says: use the store that it came from, or {again}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.runs import new_folder, record
+from taistore.adapter.runs import new_folder
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensemble import (
@@ -25,6 +25,7 @@ from taistore.scoring.ensemble import (
 )
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import all_have_regions, stored_batches
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 
@@ -68,7 +69,7 @@ def make_ensemble(
     :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
     shares = _shares(run_ids, weights)
-    ids = [store.run(run_id)["run_id"] for run_id in run_ids]
+    ids = [store.run(run_id).run_id for run_id in run_ids]
     _require_different(ids)
     _require_one_encoder(store, ids)
     runs = [open_run(store, i, device=device) for i in ids]
@@ -84,8 +85,8 @@ def make_ensemble(
         )
         for run, share, found in zip(runs, shares, ranges, strict=True)
     )
-    start = _start(store, encoder_id, ids, shares, split)
-    run_id, folder, name = new_folder(store, start, out)
+    created = datetime.now(UTC)
+    run_id, folder, name = new_folder(store, TASK, out)
     card = EnsembleCard(
         run_id=run_id,
         encoder_id=encoder_id,
@@ -93,10 +94,24 @@ def make_ensemble(
         members=members,
         split=split,
         images=images,
-        created=start["created"],
+        created=created.isoformat(),
     )
     save_ensemble(folder, card)
-    record(store, run_id, start, checkpoint=name, status="finished", metrics={})
+    read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
+    read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
+    row = RunRow(
+        run_id=run_id,
+        task=TASK,
+        encoder_id=encoder_id,
+        status="finished",
+        seed=0,
+        config={"task": TASK, "seed": 0, "members": ids, "weights": shares, "split": split},
+        table_versions=store.versions(read),
+        metrics={},
+        checkpoint=name,
+        created=created,
+    )
+    store.record_run(row)
     return EnsembleSummary(
         run_id=run_id,
         checkpoint=folder,
@@ -130,32 +145,12 @@ def _require_different(ids: Sequence[str]) -> None:
 def _require_one_encoder(store: Store, ids: Sequence[str]) -> None:
     rows = [store.run(run_id) for run_id in ids]
     for row in rows[1:]:
-        if row["encoder_id"] != rows[0]["encoder_id"]:
-            specs = [store.encoder(r["encoder_id"]).spec for r in (rows[0], row)]
+        if row.encoder_id != rows[0].encoder_id:
+            specs = [store.encoder(r.encoder_id).spec for r in (rows[0], row)]
             raise ScoringError(
-                f"run {ids[0]} is for the encoder {specs[0]}, {row['run_id']} for {specs[1]}: an "
+                f"run {ids[0]} is for the encoder {specs[0]}, {row.run_id} for {specs[1]}: an "
                 "ensemble has one encoder, so name runs of the same one"
             )
-
-
-def _start(
-    store: Store, encoder_id: str, ids: Sequence[str], shares: Sequence[float], split: str | None
-) -> dict[str, Any]:
-    config = {
-        "task": TASK,
-        "seed": 0,
-        "members": list(ids),
-        "weights": list(shares),
-        "split": split,
-    }
-    read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
-    read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
-    return {
-        "encoder_id": encoder_id,
-        "config": config,
-        "table_versions": store.versions(read),
-        "created": datetime.now(UTC).isoformat(),
-    }
 
 
 class _Extremes:

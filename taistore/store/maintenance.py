@@ -68,8 +68,8 @@ def _due(store: Store, name: str) -> bool:
 
 def _pinned(store: Store) -> set[str]:
     """Tables of which an unfinished run reads a certain version."""
-    unfinished = [run for run in store.runs() if run["status"] != "finished"]
-    return {table for run in unfinished for table in run["table_versions"]}
+    unfinished = [run for run in store.runs() if run.status != "finished"]
+    return {table for run in unfinished for table in run.table_versions}
 
 
 def _optimize_table(

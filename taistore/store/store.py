@@ -1,7 +1,6 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
 from taistore.store.combination_rows import CombinationIndex
+from taistore.store.run_rows import RunRow
 
 READ_AHEAD_BYTES = 32 * 2**20
 """Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
@@ -150,9 +150,12 @@ class Store:
         )
 
     def register_encoder(self, info: EncoderInfo) -> None:
-        """Record an encoder before its first vectors are written."""
+        """Record an encoder before its first vectors are written; one that is there stays."""
         if not _ENCODER_ID.fullmatch(info.encoder_id):
             raise StoreError(f"encoder id {info.encoder_id!r} may only hold a-z, 0-9 and _")
+        # A commit that inserts nothing would still make a new version of the table.
+        if any(info.encoder_id == known.encoder_id for known in self.encoders()):
+            return
         row = {name: getattr(info, name) for name in TABLES["encoders"].schema().names}
         self.append("encoders", [row])
 
@@ -367,37 +370,30 @@ class Store:
 
     # --- runs ------------------------------------------------------------------------------
 
-    def record_run(self, run: Mapping[str, Any]) -> None:
-        """Insert or replace a row of ``runs``; dict values are stored as JSON."""
-        row = {
-            name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-            for name, value in run.items()
-        }
-        self.upsert("runs", [row])
+    def record_run(self, run: RunRow) -> None:
+        """Insert or replace a row of ``runs``."""
+        self.upsert("runs", [run.to_table()])
 
-    def run(self, run_id: str) -> dict[str, Any]:
-        """A recorded run with its JSON columns decoded; ``latest`` is the last finished one.
+    def run(self, run_id: str) -> RunRow:
+        """A recorded run; ``latest`` is the last finished one.
 
         Raises :class:`StoreError` naming the latest runs where there is no such run.
         """
         known = self.runs()
-        finished = [run["run_id"] for run in known if run["status"] == "finished"]
+        finished = [run.run_id for run in known if run.status == "finished"]
         wanted = finished[-1] if run_id == "latest" and finished else run_id
         for run in known:
-            if run["run_id"] == wanted:
+            if run.run_id == wanted:
                 return run
         recent = (
-            ", ".join(run["run_id"] for run in known[-3:]) or "none yet: 'taistore train' makes one"
+            ", ".join(run.run_id for run in known[-3:]) or "none yet: 'taistore train' makes one"
         )
         raise StoreError(f"{self.uri}: no run {run_id!r} (latest: {recent})")
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
         rows = [row for batch in self.scan("runs") for row in batch.to_pylist()]
-        for row in rows:
-            for name in ("config", "table_versions", "metrics"):
-                row[name] = json.loads(row[name])
-        return sorted(rows, key=lambda row: (row["created"], row["run_id"]))
+        return sorted(map(RunRow.from_table, rows), key=lambda run: (run.created, run.run_id))
 
 
 def _as_table(batch: pa.RecordBatch) -> pa.Table:

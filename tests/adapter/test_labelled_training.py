@@ -21,6 +21,7 @@ from tests.geometry.stores import add_vectors
 
 N = 6
 PLL = TrainConfig(task="pll", epochs=3, batch=16, image_batch=8)
+RADII: dict[str, float] = {"radius": 1.0, "image_radius": 0.5}
 FSL = TrainConfig(task="fsl", shots=2, epochs=3, batch=16, image_batch=8)
 
 
@@ -40,7 +41,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(store: Store, config: TrainCo
     undisturbed = run(store, config)
     with pytest.raises(InterruptedTrainingError):
         run(store, config, progress=showing(Bar(20)), checkpoint_seconds=0)
-    stopped = store.runs()[-1]["run_id"]
+    stopped = store.runs()[-1].run_id
     # What is learnt about the images afterwards must not reach a run that has begun.
     add_images(store, count=10, first=500)
     assert weights(resume(store, stopped)) == weights(undisturbed)
@@ -48,10 +49,9 @@ def test_a_stopped_run_resumes_to_the_same_weights(store: Store, config: TrainCo
 
 def test_a_step_holds_texts_and_images(store: Store) -> None:
     data = Preparation.fresh(store, ENCODER_ID, PLL)
-    start = {"radius": 1.0, "image_radius": 0.5}
     texts, images = data.texts(), data.images()
     assert images is not None
-    source = data.source(texts, images, data.shift(), start)
+    source = data.source(texts, images, data.shift(), **RADII)
     steps = list(source.batches(epoch=0, start=0))
     assert len(steps) == source.batches_per_epoch == 7
     assert [len(text.vectors) for text, _ in steps] == [16] * 6 + [4]
@@ -64,7 +64,8 @@ def test_a_step_holds_texts_and_images(store: Store) -> None:
     alone = dataclasses.replace(PLL, learn_from="images")
     data.config = alone
     assert all(
-        len(step) == 1 for step in data.source(texts, images, None, start).batches(epoch=1, start=0)
+        len(step) == 1
+        for step in data.source(texts, images, None, **RADII).batches(epoch=1, start=0)
     )
 
 
@@ -75,7 +76,7 @@ def test_images_carry_their_known_cells_and_no_others(store: Store) -> None:
     data = Preparation.fresh(store, ENCODER_ID, config)
     images = data.images()
     assert images is not None
-    source = data.source(data.texts(), images, None, {"radius": 1.0, "image_radius": 0.5})
+    source = data.source(data.texts(), images, None, **RADII)
     (_, batch) = next(source.batches(epoch=0, start=0))
     assert len(batch.vectors) == 80
     assert batch.negatives is not None
@@ -89,16 +90,17 @@ def test_complete_images_alone_list_no_negatives(store: Store) -> None:
     data = Preparation.fresh(store, ENCODER_ID, PLL)
     images = data.images()
     assert images is not None
-    source = data.source(data.texts(), images, None, {"radius": 1.0, "image_radius": 0.5})
+    source = data.source(data.texts(), images, None, **RADII)
     assert next(source.batches(epoch=0, start=0))[1].negatives is None
 
 
 def test_shifted_texts_lie_where_the_images_are(store: Store) -> None:
     data = Preparation.fresh(store, ENCODER_ID, PLL)
     texts = data.texts()
-    start = {"radius": 0.0, "image_radius": 0.0}
-    plain = torch.cat([b.vectors for b in data.source(texts, None, None, start).texts()])
-    shifted = torch.cat([b.vectors for b in data.source(texts, None, data.shift(), start).texts()])
+    plain = torch.cat([b.vectors for b in data.source(texts, None, None, **RADII).texts()])
+    shifted = torch.cat(
+        [b.vectors for b in data.source(texts, None, data.shift(), **RADII).texts()]
+    )
     images = data.images()
     assert images is not None
     there = torch.cat([torch.from_numpy(b.vectors).float() for b in images.batches(epoch=0)])

@@ -1,5 +1,6 @@
 """``taistore train --resume`` at the command line, on runs that were made without an encoder."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_a_finished_and_evaluated_run_is_named_as_finished(store: Store) -> None:
     run_id = make(store).run_id
     row = store.run(run_id)
-    store.record_run({**row, "metrics": {**row["metrics"], "evaluation": {"test": {}}}})
+    store.record_run(dataclasses.replace(row, metrics={**row.metrics, "evaluation": {"test": {}}}))
     result = resumed(store, run_id)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith(f"run {run_id} is finished already (loss ")
@@ -58,7 +59,7 @@ def test_an_interrupt_names_the_command_to_go_on(
             make(store)
         interrupt_at(patched, 5)
         result = resumed(store, "latest")
-    run_id = store.runs()[-1]["run_id"]
+    run_id = store.runs()[-1].run_id
     assert result.exit_code == 130
     lines = result.stderr.splitlines()
     assert lines[0] == f"run {run_id}"

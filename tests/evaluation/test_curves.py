@@ -127,7 +127,7 @@ def test_an_ensemble_has_no_curves(store: Store, encoder: ColourEncoder) -> None
     found = run(store, encoder, "a")
     run(store, encoder, "b", radius=5.0)
     row = store.run("a")
-    store.record_run({**row, "task": "ensemble", "config": {"members": ["b", "c"]}})
+    store.record_run(dataclasses.replace(row, task="ensemble", config={"members": ["b", "c"]}))
     assert curve_points(store, found, RADIUS) == {}
     other = evaluate(store, "b")
     assert list(curve_points(store, other, RADIUS)["adapter, surface"]) == [0.5]

@@ -1,5 +1,6 @@
 """Evaluating a run on a real store of colour pictures."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_figures_are_written_into_the_run(
     run_id = add_run(store, encoder)
     found = evaluate(store, run_id).to_json()
     evaluate(store, run_id, split="val")
-    recorded = store.run(run_id)["metrics"]
+    recorded = store.run(run_id).metrics
     assert recorded["loss"] == 0.1
     assert sorted(recorded["evaluation"]) == ["test", "val"]
     assert recorded["evaluation"]["test"]["ladder"] == found["ladder"]
@@ -197,7 +198,7 @@ def test_runs_of_another_encoder_or_without_checkpoint_are_refused(
     add_run(store, other, run_id="other")
     assert "holds no vectors of encoder 'other_32_32'" in refused(store, encoder, run_id="other")
     run_id = add_run(store, encoder)
-    store.record_run({**store.run(run_id), "checkpoint": str(tmp_path / "gone")})
+    store.record_run(dataclasses.replace(store.run(run_id), checkpoint=str(tmp_path / "gone")))
     assert "no trained adapter here" in refused(store, encoder)
-    store.record_run({**store.run(run_id), "status": "running"})
+    store.record_run(dataclasses.replace(store.run(run_id), status="running"))
     assert "run run-1 is not finished (running)" in refused(store, encoder)

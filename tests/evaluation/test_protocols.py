@@ -113,7 +113,7 @@ def test_only_its_labels_count_whatever_else_the_store_has(tmp_path: Path) -> No
     assert found["ladder"]["zero_shot"]["mAP"] != plain["ladder"]["zero_shot"]["mAP"]
     assert found["protocol"]["labels"] == 20
     assert "has 4,952 images, here are 30" in " ".join(found["warnings"])
-    assert sorted(store.run("run")["metrics"]["evaluation"]) == ["test", "voc2007:test"]
+    assert sorted(store.run("run").metrics["evaluation"]) == ["test", "voc2007:test"]
 
 
 def test_missing_labels_are_one_line(tmp_path: Path) -> None:

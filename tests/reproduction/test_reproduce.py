@@ -116,7 +116,7 @@ def test_tables_with_images_train_on_the_other_half(
     (result,) = found.sets
     assert result.trained == 2
     assert [len(row.values) for row in result.rows] == [2, 2]
-    configs = [row["config"] for row in Store.open(result.store).runs()]
+    configs = [row.config for row in Store.open(result.store).runs()]
     if name == "table1":
         assert [(c["task"], c["known"], c["split"]) for c in configs] == [
             ("pll", 0.1, "train"),
@@ -177,7 +177,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, encoder: ColourEncoder) -> N
     assert found.sets[0].trained == 1
     store = Store.open(found.sets[0].store)
     row = store.runs()[-1]
-    store.record_run({**row, "status": "running"})
+    store.record_run(dataclasses.replace(row, status="running"))
     again = run(small("table2"), tmp_path, note=notes.append)
     assert again.sets[0].trained == 1
     assert again.sets[0].rows == found.sets[0].rows

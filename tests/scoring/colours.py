@@ -15,6 +15,7 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
@@ -144,18 +145,18 @@ def add_run(
     save_prompts(run_path(store, run_id), prompts(encoder))
     save_adapter(run_path(store, run_id), adapter, card)
     store.record_run(
-        {
-            "run_id": run_id,
-            "task": "zsl",
-            "encoder_id": encoder.info.encoder_id,
-            "status": "finished",
-            "seed": 0,
-            "config": {},
-            "table_versions": {},
-            "metrics": {"loss": 0.1},
-            "checkpoint": f"runs/{run_id}",
-            "created": datetime.now(UTC),
-        }
+        RunRow(
+            run_id=run_id,
+            task="zsl",
+            encoder_id=encoder.info.encoder_id,
+            status="finished",
+            seed=0,
+            config={},
+            table_versions={},
+            metrics={"loss": 0.1},
+            checkpoint=f"runs/{run_id}",
+            created=datetime.now(UTC),
+        )
     )
     return run_id
 

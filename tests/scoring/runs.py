@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, build_network
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 MEAN_TEXT_NORM = 10.0
@@ -55,17 +56,17 @@ def add_random_run(
     save_prompts(folder, prompts_ND)
     save_adapter(folder, build_network(shape, seed=settings.seed), card)
     store.record_run(
-        {
-            "run_id": run_id,
-            "task": settings.task,
-            "encoder_id": encoder.encoder_id,
-            "status": "finished",
-            "seed": settings.seed,
-            "config": settings.to_json(),
-            "table_versions": {},
-            "metrics": {},
-            "checkpoint": f"runs/{run_id}",
-            "created": created,
-        }
+        RunRow(
+            run_id=run_id,
+            task=settings.task,
+            encoder_id=encoder.encoder_id,
+            status="finished",
+            seed=settings.seed,
+            config=settings.to_json(),
+            table_versions={},
+            metrics={},
+            checkpoint=f"runs/{run_id}",
+            created=created,
+        )
     )
     return run_id

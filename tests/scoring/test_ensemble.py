@@ -1,5 +1,6 @@
 """Ensembles: the average of scaled score matrices, as a run like any other."""
 
+import dataclasses
 import json
 import shutil
 from datetime import UTC, datetime
@@ -110,8 +111,8 @@ def test_it_is_evaluated_scored_and_shown_like_any_run(
 ) -> None:
     made = ensemble(store, encoder, "first", "second")
     row = store.run("latest")
-    assert (row["run_id"], row["task"], row["status"]) == (made.run_id, "ensemble", "finished")
-    assert row["config"]["members"] == ["first", "second"]
+    assert (row.run_id, row.task, row.status) == (made.run_id, "ensemble", "finished")
+    assert row.config["members"] == ["first", "second"]
     assert made.run_id.startswith("ensemble-")
     found = evaluate(store, made.run_id)
     single = evaluate(store, "first")
@@ -120,7 +121,7 @@ def test_it_is_evaluated_scored_and_shown_like_any_run(
         assert (
             found.ladder[step].mean_average_precision == single.ladder[step].mean_average_precision
         )
-    assert "evaluation" in store.run(made.run_id)["metrics"]
+    assert "evaluation" in store.run(made.run_id).metrics
     out = tmp_path / "tags.jsonl"
     assert score(store, made.run_id, None, out).images == 12
     values = [json.loads(line)["score"] for line in out.read_text().splitlines()]
@@ -201,7 +202,7 @@ def test_members_of_another_encoder_are_refused(store: Store, encoder: ColourEnc
 
 
 def test_unfinished_members_are_refused(store: Store, encoder: ColourEncoder) -> None:
-    store.record_run({**store.run("second"), "status": "running"})
+    store.record_run(dataclasses.replace(store.run("second"), status="running"))
     with pytest.raises(Exception, match="second is not finished"):
         ensemble(store, encoder, "first", "second")
 
@@ -220,7 +221,7 @@ def test_what_was_damaged_later_is_one_line(
         shutil.rmtree(run_path(store, "second"))
         shutil.copytree(run_path(store, "first"), run_path(store, "second"))
     elif damage == "row":
-        store.record_run({**store.run("second"), "status": "failed"})
+        store.record_run(dataclasses.replace(store.run("second"), status="failed"))
     elif damage == "card":
         (made.checkpoint / CARD).write_text("{}")
         expected = "not a card of an ensemble"
@@ -247,4 +248,4 @@ def test_another_weight_is_another_digest(store: Store, encoder: ColourEncoder) 
         for weight in (1.0, 2.0)
     }
     assert len(digests) == 2
-    assert datetime.now(UTC) > store.run("latest")["created"]
+    assert datetime.now(UTC) > store.run("latest").created

@@ -120,6 +120,22 @@ def test_the_store_gets_the_same_tags_without_an_encoder(
         np.testing.assert_allclose([value for _, value in entry], values[best], atol=0.01)
 
 
+def test_scoring_writes_nothing_to_the_store(
+    store: Store, encoder: ColourEncoder, photos: Path, tmp_path: Path
+) -> None:
+    add_pictures(store, encoder)
+
+    def versions() -> dict[str, int]:
+        named = [name.partition("__")[::2] for name in store.table_names() if name != "runs"]
+        return store.versions([(kind, encoder_id or None) for kind, encoder_id in named])
+
+    before = versions()
+    for name, source in (("store", None), ("photos", open_source(photos, store.labels))):
+        store.register_encoder(encoder.info)
+        score(store, "run-1", source, tmp_path / f"{name}.csv", encoder=encoder, regions=0)
+    assert versions() == before
+
+
 def test_a_threshold_leaves_some_images_without_tags(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A real store on disk: contracts, appends without duplicates, lookups, clear refusals."""
 
+import dataclasses
 import json
 import multiprocessing
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
+from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from tests.images.odd_files import without_rights
 
@@ -145,21 +147,28 @@ def test_combination_index_round_trip(store: Store) -> None:
         index.rows(np.array([123]))
 
 
+def test_registering_an_encoder_again_commits_nothing(store: Store) -> None:
+    (info,) = store.encoders()
+    before = store.versions([("encoders", None)])
+    store.register_encoder(info)
+    assert store.versions([("encoders", None)]) == before
+
+
 def test_runs_decode_their_json(store: Store) -> None:
-    run = {
-        "run_id": "r1",
-        "task": "zsl",
-        "encoder_id": "colour_16",
-        "status": "finished",
-        "seed": 0,
-        "config": {"epochs": 2},
-        "table_versions": {"texts": 3},
-        "metrics": {},
-        "checkpoint": "runs/r1",
-        "created": datetime.now(UTC),
-    }
+    run = RunRow(
+        run_id="r1",
+        task="zsl",
+        encoder_id="colour_16",
+        status="finished",
+        seed=0,
+        config={"epochs": 2},
+        table_versions={"texts": 3},
+        metrics={},
+        checkpoint="runs/r1",
+        created=datetime.now(UTC),
+    )
     store.record_run(run)
-    assert store.run("r1")["config"] == {"epochs": 2}
+    assert store.run("r1").config == {"epochs": 2}
     with pytest.raises(StoreError, match=r"no run 'r2' \(latest: r1\)"):
         store.run("r2")
 
@@ -240,23 +249,23 @@ def test_optimize_keeps_the_versions_that_an_unfinished_run_reads(store: Store) 
     store.append("text_vectors", text_rows([1]), encoder_id="colour_16")
     name = store.table_name("text_vectors", "colour_16")
     read = store.versions([("text_vectors", "colour_16")])
-    run = {
-        "run_id": "r1",
-        "task": "zsl",
-        "encoder_id": "colour_16",
-        "status": "running",
-        "seed": 0,
-        "config": {},
-        "table_versions": read,
-        "metrics": {},
-        "checkpoint": "runs/r1",
-        "created": datetime.now(UTC),
-    }
+    run = RunRow(
+        run_id="r1",
+        task="zsl",
+        encoder_id="colour_16",
+        status="running",
+        seed=0,
+        config={},
+        table_versions=read,
+        metrics={},
+        checkpoint="runs/r1",
+        created=datetime.now(UTC),
+    )
     store.record_run(run)
     store.append("text_vectors", text_rows([2]), encoder_id="colour_16")
     optimize(store, keep_days=0)
     pinned = store.dataset("text_vectors", "colour_16", version=read[name])
     assert pinned.count_rows() == 1
-    store.record_run({**run, "status": "finished"})
+    store.record_run(dataclasses.replace(run, status="finished"))
     optimize(store, keep_days=0)
     assert len(store.dataset("text_vectors", "colour_16").versions()) == 1

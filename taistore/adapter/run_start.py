@@ -1,0 +1,55 @@
+"""What a training began with: all that it needs to begin again at any step."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.network import NetworkShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStart:
+    """A run's settings and what they came to on its data.
+
+    ``radius`` and ``image_radius`` are in the unit of the vectors, like the mean norms; those of
+    images are None where the loss takes none. ``known`` counts the labelled images that it uses,
+    ``shift`` says what its offsets rest on; both are empty where a task has none. ``created`` is a
+    time in ISO 8601.
+    """
+
+    encoder_id: str
+    config: TrainConfig
+    shape: NetworkShape
+    mean_text_norm: float
+    radius: float
+    mean_image_norm: float | None = None
+    image_radius: float | None = None
+    known: Mapping[str, int] = field(default_factory=dict)
+    shift: Mapping[str, float] = field(default_factory=dict)
+    table_versions: Mapping[str, int]
+    created: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **values,
+            "config": self.config.to_json(),
+            "shape": dataclasses.asdict(self.shape),
+            "known": dict(self.known),
+            "shift": dict(self.shift),
+            "table_versions": dict(self.table_versions),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From :meth:`to_json`; raises TypeError, KeyError or TrainingError on anything else."""
+        changed = {
+            "config": TrainConfig.from_json(values["config"]),
+            "shape": NetworkShape(**values["shape"]),
+            "known": values.get("known") or {},
+            "shift": values.get("shift") or {},
+        }
+        return cls(**{**values, **changed})
