@@ -13,7 +13,13 @@ LAYERS = (
     ("taistore.texts", "taistore.images", "taistore.adapter"),
     ("taistore.encoders", "taistore.geometry"),
     ("taistore.store",),
-    ("taistore.contracts", "taistore.labels", "taistore.errors", "taistore.progress"),
+    (
+        "taistore.contracts",
+        "taistore.labels",
+        "taistore.errors",
+        "taistore.plugins",
+        "taistore.progress",
+    ),
 )
 """Top first: a module imports from its own layer's package and from layers below."""
 

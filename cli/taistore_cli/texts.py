@@ -18,7 +18,7 @@ from taistore_cli.options import (
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
-    from taistore.texts.audit.caption_figures import AuditReport, Figures
+    from taistore.texts.audit.audit_report import AuditReport, Figures
 
 LABELS_SHOWN = 10
 
@@ -75,7 +75,7 @@ def audit(
     if captions is None and encoder_spec is not None:
         raise click.UsageError("--encoder measures a file's captions: name the file, or leave it")
     from taistore.encoders.registry import load_encoder
-    from taistore.texts.audit.caption_figures import audit_file, audit_store
+    from taistore.texts.audit.audit_captions import audit_file, audit_store
 
     store = open_store(store_uri)
     if captions is None:
