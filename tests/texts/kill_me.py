@@ -16,8 +16,8 @@ LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
 CONFIG = GenerateConfig(
     count=180, texts_per_combination=3, concurrent=8, commit_rows=8, lost_labels="reduce"
 )
-TEMPLATES = GenerateConfig(count=900, commit_rows=30)
-"""So many that some repeat another and are rejected."""
+TEMPLATES = GenerateConfig(count=900, sizes={1: 2.0, 2: 1.0}, commit_rows=30)
+"""So many that some repeat another, and are rejected."""
 
 
 def write(store: Store, *, seconds: float = 0.0, lanes: int = 1) -> None:
@@ -36,7 +36,7 @@ def write(store: Store, *, seconds: float = 0.0, lanes: int = 1) -> None:
 
 def write_templates(store: Store) -> None:
     """The same for templates, with an encoder that some texts are too long for."""
-    generate_texts(store, ColourEncoder(context_length=12), TEMPLATES)
+    generate_texts(store, ColourEncoder(context_length=8), TEMPLATES)
 
 
 if __name__ == "__main__":
