@@ -11,7 +11,8 @@ class Reject:
     ``uri`` names it in the job and is the row's key with it: an image's address, a place in a
     file (:func:`line_of`, :func:`row_of`), a text's id, the key of a request. ``reason`` is a code
     that can be counted, ``detail`` a line for people that says what to do. ``writer`` is what
-    wrote the text, as in the column of ``texts``; None where it is not about a text.
+    wrote a text that did not come into the store, as in the column of ``texts``; None where it is
+    about anything else.
     """
 
     uri: str

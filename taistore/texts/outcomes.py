@@ -69,7 +69,7 @@ class Outcomes:
         self._rejected: list[Reject] = []
         self._encoded: dict[str, Vector] = {}
         self._reduced: set[str] = set()
-        self._seen: int | None = pending.texts_version
+        self._version, self._alone = pending.texts_version, True
         self._first = self._seconds = 0.0
         self.present = pending.present
         self.written = self.repeated = 0
@@ -147,8 +147,9 @@ class Outcomes:
     def _unanswered(
         self, accepted: list[_Accepted], rejected: list[Reject]
     ) -> tuple[list[_Accepted], list[Reject]]:
-        """Only what no other job has answered since this one last looked."""
-        if self._seen is not None and texts_version(self._store) == self._seen:
+        """Only what no other job has answered since this one has started."""
+        self._alone = self._alone and texts_version(self._store) == self._version
+        if self._alone:
             return accepted, rejected
         keys = [*(a.key for a in accepted), *(r.uri for r in rejected)]
         ids = (request_id(k, n) for k in keys for n in range(self._config.attempts))
@@ -171,11 +172,14 @@ class Outcomes:
         self._encoded = {}
         if settled.better:
             self._store.upsert("texts", text_columns(self._store, settled.better))
+        # Every commit is a version, the making of the table too; more are those of another job.
         commits = bool(settled.new) + bool(settled.better)
+        commits += bool(commits and not before)
         after = texts_version(self._store)
-        # Unless all commits since are our own, somebody's answers have not been looked at.
-        self._seen = after if before == self._seen and after == before + commits else None
-        back = [key for key in map(_key, settled.kept) if self._pending.was_set_aside(key)]
+        self._alone = self._alone and before == self._version and after == before + commits
+        self._version = after
+        kept = map(_key, settled.kept)
+        back = [k for k in kept if self._pending.was_set_aside(k) or not self._alone]
         if back:
             self._store.clear_rejects(JOB, back)
 
@@ -227,7 +231,7 @@ def _is_reduced(row: TextRow) -> bool:
     return is_reduced(row.request_id, row.combination_id)
 
 
-def _wins(row: TextRow, other: TextRow) -> bool:
+def wins(row: TextRow, other: TextRow) -> bool:
     """Whether ``row`` takes the place of ``other``, which has the same text and labels."""
     if not _is_reduced(other):
         return False
@@ -259,7 +263,7 @@ def _settle(store: Store, rows: Iterable[TextRow]) -> _Settled:
         other = unique.setdefault(row.text_id, row)
         if other is row:
             continue
-        if _wins(row, other):
+        if wins(row, other):
             unique[row.text_id] = row
         settled.repeated.append(other if unique[row.text_id] is row else row)
     stored = _stored(store, list(unique))
@@ -267,7 +271,7 @@ def _settle(store: Store, rows: Iterable[TextRow]) -> _Settled:
         there = stored.get(row.text_id)
         if there is None:
             settled.new.append(row)
-        elif _wins(row, there):
+        elif wins(row, there):
             settled.better.append(row)
             settled.displaced.append(there)
         elif _key(there) != _key(row):

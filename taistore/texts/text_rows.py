@@ -55,7 +55,6 @@ class _Unencoded(NamedTuple):
     text_id: str
     combination_id: int
     text: str
-    writer: str
 
 
 def text_id(text: str, combination_id: int) -> str:
@@ -133,9 +132,7 @@ def _encode_block(
     lengths = text_lengths(encoder, [text.text for text in waiting])
     paired = list(zip(waiting, lengths, strict=True))
     long = [
-        Reject(text.text_id, TOO_LONG, length.detail, text.writer)
-        for text, length in paired
-        if not length.fits
+        Reject(text.text_id, TOO_LONG, length.detail) for text, length in paired if not length.fits
     ]
     if long:
         store.reject(f"{ENCODE_JOB}:{encoder.info.encoder_id}", long)

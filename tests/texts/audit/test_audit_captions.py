@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars
 import pytest
 from click.testing import CliRunner
 
@@ -72,6 +73,17 @@ def test_figures_of_a_store(store: Store) -> None:
     assert figures["kite"].texts == 0
     assert report.rejects == {"refusal": 2}
     assert len(report.examples["refusal"]) == 1
+
+
+def test_a_report_as_a_frame_has_one_row_a_label(store: Store) -> None:
+    report = audit_store(store)
+    frame = report.frame()
+    assert frame["name"].to_list() == ["person", "dog", "sofa", "kite"]
+    assert frame["texts"].to_list() == [figures.texts for _, _, figures in report.labels]
+    assert frame.row(SOFA, named=True)["coverage"] == pytest.approx(1 / 2)
+    assert frame.row(KITE, named=True)["tokens_p95"] is None
+    assert frame.schema["tokens_mean"] == polars.Float64
+    assert "hidden" not in frame.columns
 
 
 def test_one_writer_alone(store: Store) -> None:

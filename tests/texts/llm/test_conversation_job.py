@@ -21,8 +21,8 @@ from taistore.texts.llm.instructions import load_instructions
 from taistore.texts.llm.sampling import Sampling
 from taistore.texts.request_ids import combination_of, key_of
 from tests.fakes import COLOURS, ColourEncoder
-from tests.texts.llm.test_conversation_kill import content
 from tests.texts.talking import TalkingEngine
+from tests.texts.test_generate_kill import content
 
 LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
 CONFIG = GenerateConfig(count=120, texts_per_combination=3)
