@@ -157,6 +157,14 @@ def trickle(exchange: Exchange) -> None:
         exchange.wait(0.02)
 
 
+def trickle_head(exchange: Exchange) -> None:
+    """Never done with its headers."""
+    exchange.write(b"HTTP/1.1 200 OK\r\nX-Wait: ")
+    for _ in range(2_000):
+        exchange.write(b"z")
+        exchange.wait(0.02)
+
+
 def first(times: int, bad: Behaviour, good: Behaviour) -> Behaviour:
     """``bad`` for the first ``times`` requests, then ``good``."""
     return lambda exchange: (bad if exchange.number < times else good)(exchange)

@@ -35,6 +35,7 @@ from tests.faults.server import (
     says,
     stall,
     trickle,
+    trickle_head,
 )
 
 KEY = "sk-test/0123456789abcdef"
@@ -157,7 +158,7 @@ def test_what_stays_bad_costs_its_own_request(bad: Behaviour, reason: str, attem
     assert all(reply.text for reply in replies.values())
 
 
-@pytest.mark.parametrize("slow", [stall, trickle])
+@pytest.mark.parametrize("slow", [stall, trickle, trickle_head])
 def test_a_request_ends_on_time_whatever_the_server_does(slow: Behaviour) -> None:
     started = time.monotonic()
     reply = one(slow, timeout=0.3, retries=1)
@@ -530,6 +531,15 @@ def test_redirects_do_not_carry_the_key_away(monkeypatch: pytest.MonkeyPatch) ->
         away = raw(b"", status=307, headers={"Location": f"{thief.url}/chat/completions"})
         with FaultServer(away) as server, pytest.raises(TextError, match="redirects"):
             ask(server, requests(1))
+        assert thief.connections == 0
+
+
+def test_no_proxy_of_the_environment_gets_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with FaultServer(echo()) as thief, FaultServer(echo()) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, thief.url.removesuffix("/v1"))
+        assert ask(server, requests(1))["r0"].text
         assert thief.connections == 0
 
 

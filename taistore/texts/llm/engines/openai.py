@@ -154,10 +154,11 @@ class OpenAIEngine:
         /,
     ) -> None:
         self._gate.shut()
-        self._transport.close()
+        self._transport.abort()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+        self._transport.close()
 
     def chat(self, requests: Sequence[ChatRequest]) -> Iterator[ChatReply]:
         """One reply per request as they become ready; requests are taken when there is room.
