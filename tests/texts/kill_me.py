@@ -1,6 +1,7 @@
 """Run by test_conversation_kill.py in a process of its own: write captions until it is killed."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from taistore.labels import Label, LabelSet
@@ -10,6 +11,7 @@ from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
 from taistore.texts.llm.requests import Sampling
 from tests.fakes import COLOURS, ColourEncoder
+from tests.killing import step
 from tests.texts.talking import TalkingEngine
 
 LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
@@ -18,9 +20,12 @@ CONFIG = GenerateConfig(
 )
 
 
-def write(store: Store, *, seconds: float = 0.0, lanes: int = 1) -> None:
-    """The job of this test: small commits, so that a kill falls into one of them."""
-    with TalkingEngine(seconds=seconds) as engine:
+def write(store: Store, *, before: Callable[[], None] = lambda: None, lanes: int = 1) -> int:
+    """The job of this test: small commits, so that a kill falls into one of them.
+
+    Returns how many answers it asked for; ``before`` is called ahead of each.
+    """
+    with TalkingEngine(before=before) as engine:
         writer = ConversationWriter(
             engine,
             LABELS,
@@ -30,9 +35,8 @@ def write(store: Store, *, seconds: float = 0.0, lanes: int = 1) -> None:
             lanes=lanes,
         )
         generate_texts(store, ColourEncoder(), CONFIG, writer=writer)
+    return len(engine.asked)
 
 
 if __name__ == "__main__":
-    opened = Store.open(Path(sys.argv[1]))
-    print("ready", flush=True)  # noqa: T201
-    write(opened, seconds=0.004, lanes=2)
+    write(Store.open(Path(sys.argv[1])), before=step, lanes=2)
