@@ -47,7 +47,3 @@ class PluginError(TaistoreError):
 
 class MissingExtraError(TaistoreError):
     """An optional dependency is not installed; the message holds the command that installs it."""
-
-
-class PluginError(TaistoreError):
-    """A plugin of another package cannot be used; the message names the package."""
