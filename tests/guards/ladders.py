@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.train import train
 from taistore.evaluation.evaluate import evaluate
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent
 RECORDED = FOLDER / "recorded.json"
 
 MOST = 0.3
-"""mAP in percent that a rung may lie away from its recorded figure."""
+"""How far a figure may lie from the recorded one: mAP in percent, or percent of a length."""
 
 SETTINGS = {
     "zsl": TrainConfig(task="zsl", shift="neighbours"),
@@ -31,7 +32,12 @@ SETTINGS = {
 }
 
 Figures = dict[str, dict[str, float]]
-"""mAP in percent, by setting and rung."""
+"""In percent, by setting and name: the mAP of every rung, and how far vectors were moved.
+
+``offsets`` is the mean length of the shift, ``radius`` and ``image_radius`` those of the noise, all
+of the mean length of the texts: constants may move them by a third before any rung of so few photos
+moves.
+"""
 
 
 def figures(store: Store, encoder_id: str, prompts_ND: NDArray[Any]) -> Figures:
@@ -41,7 +47,15 @@ def figures(store: Store, encoder_id: str, prompts_ND: NDArray[Any]) -> Figures:
         run = train(store, encoder_id, config, prompts_ND=prompts_ND)
         done = evaluate(store, run.run_id, split=SPLIT, prompts_ND=prompts_ND)
         ladder = done.to_json()["ladder"]
-        found[name] = {step: round(float(of["mAP"]), 2) for step, of in ladder.items()}
+        rungs = {step: float(of["mAP"]) for step, of in ladder.items()}
+        card = load_adapter(run.checkpoint).card
+        lengths = {
+            "offsets": run.shift.get("mean_offset_norm", 0.0),
+            "radius": card.radius,
+            "image_radius": card.image_radius or 0.0,
+        }
+        moves = {part: 100 * length / card.mean_text_norm for part, length in lengths.items()}
+        found[name] = {part: round(figure, 2) for part, figure in (rungs | moves).items()}
     return found
 
 
@@ -57,7 +71,7 @@ def record(name: str, found: Figures) -> None:
 
 
 def moved(before: Mapping[str, Mapping[str, float]], now: Figures) -> list[str]:
-    """One line for each rung that is new, gone or more than :data:`MOST` away, worst first."""
+    """One line for each figure that is new, gone or more than :data:`MOST` away, worst first."""
     lines: list[tuple[float, str]] = []
     rungs = {(s, r) for part in (before, now) for s, ladder in part.items() for r in ladder}
     for setting, rung in sorted(rungs):

@@ -8,7 +8,7 @@ from tests.guards.ladders import figures, moved, recorded
 from tests.guards.sets import PACKAGED, VOC, packaged_set, voc_set
 
 ADVICE = (
-    "rungs moved. Where the change was meant to move them, say so in CHANGELOG.md and write them "
+    "figures moved. Where the change was meant to move them, say so in CHANGELOG.md and write them "
     "down with 'python -m tests.guards.make_fixture --record --keep'"
 )
 
