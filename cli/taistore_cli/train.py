@@ -46,7 +46,7 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 )
 @click.option(
     "--shift",
-    type=click.Choice(["none", "plain", "shrunk", "neighbours"]),
+    type=click.Choice(["none", "plain", "neighbours"]),
     help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl with under 200 "
     "images and paper's zsl and fsl none, paper's pll plain]",
 )
@@ -66,11 +66,6 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     "--image-radius", metavar="R", help="Noise on images: auto, a multiple (0.1x) or absolute."
 )
 @click.option("--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
-@click.option(
-    "--image-weight",
-    type=click.FloatRange(min=0, min_open=True),
-    help="What the images' loss counts beside the texts'.  [default: 1]",
-)
 @click.option(
     "--text-weights",
     metavar="W",
@@ -155,7 +150,6 @@ def command(
             "settings; leave it out, or train a new run"
         )
     from taistore.adapter.config import TrainConfig
-    from taistore.adapter.data import default_shift
     from taistore.adapter.train import resume, train
 
     store = open_store(store_uri)
@@ -179,8 +173,6 @@ def command(
             make = TrainConfig.paper if network == "paper" else TrainConfig
             config = make(**{**chosen, "task": task, "device": device})
             info = registered_encoder(store, encoder_spec)
-            if "--shift" not in given and network != "paper":
-                config = default_shift(store, info.encoder_id, config)
             prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
             result = train(
                 store,
