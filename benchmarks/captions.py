@@ -48,7 +48,7 @@ TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
 ALONE, PAPER = "texts alone", "texts alone, paper's network"
 SETTINGS = {
-    ALONE: TrainConfig(),
+    ALONE: TrainConfig(shift="none"),
     "with the unlabelled photos": UNLABELLED,
     PAPER: TrainConfig.paper(),
 }
