@@ -300,7 +300,7 @@ def test_killed_and_run_again_gives_the_same_rows(
 
     score(store, "run-1", source(), whole, **options)
     arguments = (str(tmp_path / "store"), "" if from_store else str(photos), str(out), 7)
-    code = f"import tests.scoring.test_job as t; t.run_and_die(*{arguments!r})"
+    code = f"import tests.scoring.test_score as t; t.run_and_die(*{arguments!r})"
     # The store's images come in one batch: the parts are then written, but not merged.
     died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
     assert died.returncode == -signal.SIGKILL
