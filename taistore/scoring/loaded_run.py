@@ -15,8 +15,8 @@ from taistore.adapter.runs import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import ScoringError, StoreError, TrainingError
+from taistore.scoring.competition import Competition
 from taistore.scoring.ensemble import TASK, EnsembleLadder, load_ensemble
-from taistore.scoring.fusion import DEFAULT_FUSION, Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 
@@ -37,7 +37,6 @@ def open_run(
     *,
     prompts_ND: NDArray[Any],
     device: str | torch.device = "cpu",
-    fusion: str = DEFAULT_FUSION,
 ) -> ScoringRun:
     """Load the adapter of a run and set up its ladder with the labels' prompt vectors [N, D].
 
@@ -48,7 +47,7 @@ def open_run(
     ensemble or a member of it is no longer what it was.
     """
     place = resolve_device(str(device))
-    opening = _Opening(store, prompts_ND, place, fusion)
+    opening = _Opening(store, prompts_ND, place)
     return opening.run(store.run(run_id), above=())
 
 
@@ -59,7 +58,6 @@ class _Opening:
     store: Store
     prompts_ND: NDArray[Any]
     device: torch.device
-    fusion: str
 
     def run(self, row: Mapping[str, Any], *, above: tuple[str, ...]) -> ScoringRun:
         """The run of a row; ``above`` are the ensembles that it is opened for."""
@@ -80,7 +78,6 @@ class _Opening:
             self.prompts_ND,
             adapter.logits,
             competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
-            fusion=self.fusion,
             device=self.device,
         )
         return ScoringRun(

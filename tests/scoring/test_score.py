@@ -15,7 +15,7 @@ from taistore.errors import ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.progress import ProgressBar, no_progress
 from taistore.scoring import tag_parts as parts_module
-from taistore.scoring.fusion import Competition
+from taistore.scoring.competition import Competition
 from taistore.scoring.ladder import Ladder, confidence
 from taistore.scoring.score import score
 from taistore.scoring.tag_file import read_tags
