@@ -51,7 +51,7 @@ def command(
       taistore ensemble zsl-20260101-120000-abc123 latest --weights 1,2
     """
     from taistore.encoders.precision import resolve_device
-    from taistore.scoring.make_ensemble import make_ensemble
+    from taistore.scoring.ensembles.make_ensemble import make_ensemble
 
     store = open_store(store_uri)
     info = store.encoder(store.run(run_ids[0])["encoder_id"])

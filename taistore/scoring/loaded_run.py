@@ -16,7 +16,7 @@ from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.scoring.competition import Competition
-from taistore.scoring.ensemble import TASK, EnsembleLadder, load_ensemble
+from taistore.scoring.ensembles.ensemble import TASK, EnsembleLadder, load_ensemble
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 

@@ -24,8 +24,8 @@ from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.selection import Choice, tag_table
 from taistore.scoring.stored_images import all_have_regions
-from taistore.scoring.tag_file import require_suffix
-from taistore.scoring.tag_parts import TagFile
+from taistore.scoring.tags.tag_file import require_suffix
+from taistore.scoring.tags.tag_parts import TagFile
 from taistore.store.store import Store
 
 JOB = "score"

@@ -14,11 +14,11 @@ from taistore.adapter.checkpoint import load_adapter
 from taistore.errors import ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.progress import ProgressBar, no_progress
-from taistore.scoring import tag_parts as parts_module
 from taistore.scoring.competition import Competition
 from taistore.scoring.ladder import Ladder, confidence
 from taistore.scoring.score import score
-from taistore.scoring.tag_file import read_tags
+from taistore.scoring.tags import tag_parts as parts_module
+from taistore.scoring.tags.tag_file import read_tags
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (

@@ -20,7 +20,7 @@ from taistore.errors import ImageError, ScoringError
 from taistore.images.decoding import decode_image, read_file
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
-from taistore.scoring.tag_file import count_images, read_tags
+from taistore.scoring.tags.tag_file import count_images, read_tags
 from taistore.store.store import Store
 
 MAX_IMAGES = 500

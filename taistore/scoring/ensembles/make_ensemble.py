@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from taistore.adapter.runs import new_folder, record
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ensemble import (
+from taistore.scoring.ensembles.ensemble import (
     MEMBER_STEPS,
     TASK,
     EnsembleCard,

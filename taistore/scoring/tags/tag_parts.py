@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
 from taistore.scoring.string_set import Seen
-from taistore.scoring.tag_file import require_suffix, tag_writer
+from taistore.scoring.tags.tag_file import require_suffix, tag_writer
 
 PART_IMAGES = 4096
 PART_SECONDS = 60.0
