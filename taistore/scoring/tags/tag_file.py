@@ -1,7 +1,7 @@
-"""Files of tags: Parquet, JSON Lines and CSV with the columns of ``contracts.SCORES``.
+"""Files of tags in the making: Parquet, JSON Lines and CSV.
 
 CSV is made to be opened in a spreadsheet: a text cell that begins with ``=``, ``+``, ``-``, ``@``,
-tab or carriage return would run as a formula there and gets a leading apostrophe. ``read_tags``
+tab or carriage return would run as a formula there and gets a leading apostrophe. Reading
 takes it off again.
 """
 
@@ -23,12 +23,12 @@ SUFFIXES = (".parquet", ".jsonl", ".csv")
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
-_READ_ROWS = 8192
-_TEXT_COLUMNS = tuple(field.name for field in SCORES if pa.types.is_string(field.type))
+TEXT_COLUMNS = tuple(field.name for field in SCORES if pa.types.is_string(field.type))
+"""All other columns are numbers, in either layout."""
 
 
 class TagWriter(Protocol):
-    """Writes tables of ``contracts.SCORES`` one after another; a context manager."""
+    """Writes tables of one schema one after another; a context manager."""
 
     def __enter__(self) -> Self:
         """Open the file."""
@@ -60,16 +60,20 @@ def require_suffix(path: Path) -> str:
     return suffix
 
 
-def tag_writer(path: Path, suffix: str) -> TagWriter:
-    """A writer of a format of :data:`SUFFIXES`, whatever ``path`` itself is called."""
+def tag_writer(path: Path, suffix: str, *, schema: pa.Schema = SCORES) -> TagWriter:
+    """A writer of a format of :data:`SUFFIXES`, whatever ``path`` itself is called.
+
+    ``schema`` holds :data:`TEXT_COLUMNS` or some of them, and numbers.
+    """
     if suffix == ".parquet":
-        return _ParquetTags(path)
-    return _CsvTags(path) if suffix == ".csv" else _JsonTags(path)
+        return _ParquetTags(path, schema)
+    return _CsvTags(path, schema) if suffix == ".csv" else _JsonTags(path, schema)
 
 
 class _ParquetTags:
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, SCORES, compression="zstd")
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
 
     def __enter__(self) -> Self:
         return self
@@ -84,11 +88,13 @@ class _ParquetTags:
         self._writer.close()
 
     def write(self, tags: pa.Table) -> None:
-        self._writer.write_table(tags.select(SCORES.names).cast(SCORES))
+        self._writer.write_table(tags.select(self._schema.names).cast(self._schema))
 
 
 class _TextTags:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._names = schema.names
+        self._numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
         self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
 
     def __enter__(self) -> Self:
@@ -103,24 +109,29 @@ class _TextTags:
     ) -> None:
         self._file.close()
 
+    def _rows(self, tags: pa.Table) -> Iterator[dict[str, Any]]:
+        for row in tags.select(self._names).to_pylist():
+            for name in self._numbers:
+                row[name] = _short(row[name])
+            yield row
+
 
 class _JsonTags(_TextTags):
     def write(self, tags: pa.Table) -> None:
-        for row in tags.select(SCORES.names).to_pylist():
-            row["score"] = _short(row["score"])
+        for row in self._rows(tags):
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 class _CsvTags(_TextTags):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path, schema)
+        self._texts = [name for name in TEXT_COLUMNS if name in self._names]
         self._writer = csv.writer(self._file)
-        self._writer.writerow(SCORES.names)
+        self._writer.writerow(map(harmless, self._names))
 
     def write(self, tags: pa.Table) -> None:
-        for row in tags.select(SCORES.names).to_pylist():
-            row["score"] = _short(row["score"])
-            for name in _TEXT_COLUMNS:
+        for row in self._rows(tags):
+            for name in self._texts:
                 row[name] = harmless(row[name])
             self._writer.writerow(row.values())
 
@@ -135,39 +146,6 @@ def harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith((*FORMULA_STARTS, "'")) else cell
 
 
-def _short(score: float) -> float:
+def _short(score: float | None) -> float | None:
     """A float32 with the few digits that identify it: 0.9 and not 0.8999999761581421."""
-    return float(f"{score:.9g}") if score else 0.0
-
-
-def read_tags(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a finished file of any of the formats, one at a time in the file's order.
-
-    Raises :class:`ScoringError` where the file is missing or is no file of tags.
-    """
-    suffix = require_suffix(path)
-    again = "score again, or name the file that 'taistore score' wrote"
-    try:
-        if suffix == ".parquet":
-            for batch in pq.ParquetFile(path).iter_batches(_READ_ROWS, columns=SCORES.names):
-                yield from batch.to_pylist()
-            return
-        with path.open(encoding="utf-8", newline="") as file:
-            if suffix == ".jsonl":
-                for line in file:
-                    row = json.loads(line)
-                    yield {name: row[name] for name in SCORES.names}
-                return
-            for row in csv.DictReader(file, strict=True):
-                texts = {name: row[name].removeprefix("'") for name in _TEXT_COLUMNS}
-                yield {**texts, "rank": int(row["rank"]), "score": float(row["score"])}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
-        raise ScoringError(f"{path}: not a readable file of tags ({error}): {again}") from error
-
-
-def count_images(path: Path) -> int:
-    """How many images a file of tags holds: its tags of rank 1."""
-    if require_suffix(path) == ".parquet":
-        batches = pq.ParquetFile(path).iter_batches(65_536, columns=["rank"])
-        return sum(int((batch.column(0).to_numpy() == 1).sum()) for batch in batches)
-    return sum(row["rank"] == 1 for row in read_tags(path))
+    return float(f"{score:.9g}") if score else score
