@@ -57,7 +57,7 @@ class Bench:
             for seed, store in enumerate(self.stores):
                 own = TrainConfig.from_json({**config.to_json(), "seed": seed})
                 run = train(store, self.encoder_id, own, prompts_ND=self.prompts_ND)
-                ladder = evaluate(store, run.run_id, prompts_ND=self.prompts_ND).to_json()["ladder"]
+                ladder = evaluate(store, run.run_id).to_json()["ladder"]
                 found.setdefault(name, []).append({s: f["mAP"] for s, f in ladder.items()})
             print(f"{self.name} {name}: {_line(found[name])}", flush=True)
         return found

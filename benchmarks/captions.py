@@ -225,7 +225,7 @@ class Bench:
         config = replace(SETTINGS[trial.setting], seed=trial.seed, text_weights=trial.weights)
         prompts_ND = prompt_vectors(store, self.encoder)
         run = train(store, self.encoder.info.encoder_id, config, prompts_ND=prompts_ND)
-        ladder = evaluate(store, run.run_id, prompts_ND=prompts_ND).to_json()["ladder"]
+        ladder = evaluate(store, run.run_id).to_json()["ladder"]
         shutil.rmtree(folder)
         return {"texts": len(pool.rows)} | {step: ladder[step]["mAP"] for step in STEPS}
 

@@ -54,7 +54,7 @@ def trial(base: Path, encoder: Encoder, way: str, *, texts: int, seed: int) -> d
         halve(store, seed)
     prompts_ND = prompt_vectors(store, encoder)
     run = train(store, encoder.info.encoder_id, TrainConfig(seed=seed), prompts_ND=prompts_ND)
-    found = evaluate(store, run.run_id, split="test", prompts_ND=prompts_ND)
+    found = evaluate(store, run.run_id, split="test")
     ladder = found.to_json()["ladder"]
     seen = pairs_seen(store)
     shutil.rmtree(folder)

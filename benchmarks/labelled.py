@@ -104,7 +104,7 @@ def run_trial(bench: Bench, trial: Trial) -> dict[str, float]:
     if trial.method == PROBE:
         return {"adapter": linear_probe(store, bench.encoder_id, config(trial))}
     run = train(store, bench.encoder_id, config(trial), prompts_ND=bench.prompts_ND)
-    found = evaluate(store, run.run_id, split="test", prompts_ND=bench.prompts_ND)
+    found = evaluate(store, run.run_id, split="test")
     ladder = found.to_json()["ladder"]
     return {step: ladder[step]["mAP"] for step in STEPS}
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, load_adapter, save_adapter
+from taistore.adapter.checkpoint import AdapterCard, load_adapter, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.encoders.protocol import EncoderInfo
@@ -81,9 +81,7 @@ def main() -> None:
 
         def job() -> None:
             out = Path(folder) / "tags.parquet"
-            score(
-                store, "run", None, out, prompts_ND=prompts_ND, top_k=options.top_k, overwrite=True
-            )
+            score(store, "run", None, out, top_k=options.top_k, overwrite=True)
 
         found = measure(
             {"forward": forward, "ladder": climb, "choice": select, "table": tables, "job": job},
@@ -194,6 +192,7 @@ def make_store(
         network.start_from(unit_ND, unit_ND.mean(0), 10 * unit_ND[:2048], 1 / labels)
     run_folder = folder / "store" / "runs" / "run"
     run_folder.mkdir(parents=True)
+    save_prompts(run_folder, prompts_ND)
     save_adapter(run_folder, network, card)
     store.record_run(
         {

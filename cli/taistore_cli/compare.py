@@ -5,11 +5,10 @@ from typing import Any
 import click
 
 from taistore_cli.evaluate import protocol_option
-from taistore_cli.opening import label_prompts, open_store
+from taistore_cli.opening import open_store
 from taistore_cli.options import (
     common_options,
     device_option,
-    precision_option,
     store_option,
 )
 from taistore_cli.output import Output
@@ -32,7 +31,6 @@ from taistore_cli.output import Output
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @store_option
 @device_option
-@precision_option
 @common_options
 def command(
     *,
@@ -44,7 +42,6 @@ def command(
     seed: int,
     store_uri: str,
     device: str,
-    precision: str,
     out: Output,
 ) -> dict[str, Any]:
     """Compare two runs: mAP of each step and AP of each label, the second minus the first.
@@ -61,10 +58,6 @@ def command(
     from taistore.evaluation.protocols import PROTOCOLS
 
     store = open_store(store_uri)
-    encoders = [store.encoder(store.run(run)["encoder_id"]) for run in (first, second)]
-    prompts = [
-        label_prompts(store, info, device=device, precision=precision, out=out) for info in encoders
-    ]
     found = compare(
         store,
         (first, second),
@@ -72,7 +65,6 @@ def command(
         protocol=PROTOCOLS[protocol] if protocol else None,
         samples=samples,
         seed=seed,
-        prompts_ND=(prompts[0], prompts[1]),
         device=resolve_device(device),
         progress=out.progress,
     )

@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_store
+from taistore_cli.opening import open_store
 from taistore_cli.options import (
     common_options,
     device_option,
-    precision_option,
     store_option,
 )
 from taistore_cli.output import Output
@@ -27,7 +26,6 @@ from taistore_cli.output import Output
 )
 @store_option
 @device_option
-@precision_option
 @common_options
 def command(
     *,
@@ -37,7 +35,6 @@ def command(
     folder: Path | None,
     store_uri: str,
     device: str,
-    precision: str,
     out: Output,
 ) -> dict[str, Any]:
     """Average the scores of several RUNs; prints the id of the new run.
@@ -54,13 +51,11 @@ def command(
     from taistore.scoring.ensembles.make_ensemble import make_ensemble
 
     store = open_store(store_uri)
-    info = store.encoder(store.run(run_ids[0])["encoder_id"])
     made = make_ensemble(
         store,
         run_ids,
         weights=None if weights is None else _numbers(weights),
         split=split,
-        prompts_ND=label_prompts(store, info, device=device, precision=precision, out=out),
         device=resolve_device(device),
         out=folder,
         progress=out.progress,

@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_store
+from taistore_cli.opening import open_store
 from taistore_cli.options import (
     common_options,
     device_option,
-    precision_option,
     store_option,
 )
 from taistore_cli.output import Output
@@ -49,7 +48,6 @@ protocol_option = click.option(
 )
 @store_option
 @device_option
-@precision_option
 @common_options
 def command(
     *,
@@ -61,7 +59,6 @@ def command(
     plots: Path | None,
     store_uri: str,
     device: str,
-    precision: str,
     out: Output,
 ) -> dict[str, Any]:
     """Print every step of the ladder for RUN (an id, or latest): mAP and per-label AP.
@@ -79,20 +76,17 @@ def command(
     from taistore.evaluation.evaluate import evaluate
 
     store = open_store(store_uri)
-    run = store.run(run_id)
-    info = store.encoder(run["encoder_id"])
     if plots is not None:
         from taistore.evaluation.drawing import require_drawing
 
         require_drawing(plots)
     found = evaluate(
         store,
-        run["run_id"],
+        store.run(run_id)["run_id"],
         split=split,
         protocol=protocols.PROTOCOLS[protocol] if protocol else None,
         bootstrap=bootstrap or 0,
         seed=seed,
-        prompts_ND=label_prompts(store, info, device=device, precision=precision, out=out),
         device=resolve_device(device),
         progress=out.progress,
     )

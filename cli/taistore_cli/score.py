@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_encoder, open_store
+from taistore_cli.opening import open_encoder, open_store
 from taistore_cli.options import (
     batch_size_option,
     common_options,
@@ -127,9 +127,6 @@ def command(
         run["run_id"],
         source,
         tags,
-        prompts_ND=label_prompts(
-            store, info, device=device, precision=precision, out=out, encoder=encoder
-        ),
         encoder=encoder,
         top_k=TOP_K if top_k is None and threshold is None else top_k,
         threshold=threshold,

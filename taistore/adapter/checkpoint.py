@@ -1,6 +1,6 @@
-"""Adapters on disk: ``adapter.safetensors`` and ``card.json``, nothing that unpickles.
+"""Adapters on disk: ``adapter.safetensors``, ``prompts.safetensors`` and ``card.json``.
 
-B batch, D embedding dimension, N labels.
+Nothing that unpickles. B batch, D embedding dimension, N labels.
 """
 
 import dataclasses
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -24,6 +26,7 @@ from taistore.errors import TrainingError
 from taistore.store.store import Store
 
 WEIGHTS = "adapter.safetensors"
+PROMPTS = "prompts.safetensors"
 CARD = "card.json"
 CARD_VERSION = 1
 
@@ -36,7 +39,8 @@ class AdapterCard:
     ``image_radius`` that of images, None where the loss took none.
     ``logit_spread`` is the deviation of the logits over a sample of the texts, ``logit_energy``
     the mean over those texts of ``spread * logsumexp(logits / spread)``: with both, scoring lets
-    the labels of an image compete. ``weights_digest`` is the SHA-256 of the weights file.
+    the labels of an image compete. ``weights_digest`` and ``prompts_digest`` are the SHA-256 of
+    the files; the latter is empty where a run is from before prompts were kept.
     """
 
     run_id: str
@@ -55,6 +59,7 @@ class AdapterCard:
     created: str
     weights_digest: str
     image_radius: float | None = None
+    prompts_digest: str = ""
     card_version: int = CARD_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -82,12 +87,22 @@ class AdapterCard:
 
 
 class Adapter(nn.Module):
-    """A trained network in evaluation mode with the card that it was saved with."""
+    """A trained network in evaluation mode with the card that it was saved with.
 
-    def __init__(self, network: AdapterNetwork, card: AdapterCard) -> None:
+    ``prompts_ND``: the label prompts that it was trained beside, unit vectors float32 [N, D]; None
+    where the run is from before they were kept.
+    """
+
+    def __init__(
+        self,
+        network: AdapterNetwork,
+        card: AdapterCard,
+        prompts_ND: NDArray[np.float32] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.card = card
+        self.prompts_ND = prompts_ND
         self.eval().requires_grad_(False)
 
     def logits(self, vectors_BD: torch.Tensor) -> torch.Tensor:
@@ -112,10 +127,23 @@ class Adapter(nn.Module):
             )
 
 
+def save_prompts(folder: Path, prompts_ND: NDArray[np.float32]) -> None:
+    """Keep the label prompts [N, D] of a run: texts that come later may change the store's."""
+    write_tensors(folder / PROMPTS, {"prompts": torch.from_numpy(prompts_ND)})
+
+
 def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> AdapterCard:
-    """Write weights and card into ``folder``; returns the card with the weights' digest."""
+    """Write weights and card into ``folder``; returns the card with the files' digests.
+
+    The prompts are those that :func:`save_prompts` put there.
+    """
     write_tensors(folder / WEIGHTS, network.state_dict())
-    card = dataclasses.replace(card, weights_digest=_digest(folder / WEIGHTS))
+    has_prompts = (folder / PROMPTS).is_file()
+    card = dataclasses.replace(
+        card,
+        weights_digest=_digest(folder / WEIGHTS),
+        prompts_digest=_digest(folder / PROMPTS) if has_prompts else "",
+    )
     text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
     return card
@@ -137,15 +165,27 @@ def load_adapter(path: str | Path) -> Adapter:
     except (ValueError, TypeError, KeyError, TrainingError) as error:
         raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
     network = build_network(card.shape)
+    weights = _checked_tensors(folder / WEIGHTS, card.weights_digest, again)
     try:
-        if _digest(folder / WEIGHTS) != card.weights_digest:
-            raise TrainingError(
-                f"{folder / WEIGHTS}: damaged, or of another run than {CARD}: {again}"
-            )
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError, OSError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         raise TrainingError(f"{folder / WEIGHTS}: cannot be read: {again}") from error
-    return Adapter(network, card)
+    if not card.prompts_digest:
+        return Adapter(network, card)
+    found = _checked_tensors(folder / PROMPTS, card.prompts_digest, again).get("prompts")
+    if found is None or found.shape != (card.shape.labels, card.shape.dim):
+        raise TrainingError(f"{folder / PROMPTS}: not the prompts of these labels: {again}")
+    return Adapter(network, card, found.numpy())
+
+
+def _checked_tensors(path: Path, digest: str, again: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file, which must be the one that the card names."""
+    try:
+        if _digest(path) != digest:
+            raise TrainingError(f"{path}: damaged, or of another run than {CARD}: {again}")
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path}: cannot be read: {again}") from error
 
 
 def _digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taistore.adapter.checkpoint import save_prompts
 from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, summary
 from taistore.adapter.loop import TrainingJob
@@ -61,11 +62,12 @@ def train(
 ) -> RunResult:
     """Train on the texts of ``store``, and on its labelled images where the task uses them.
 
-    ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from.
-    The run goes to ``out``, else into the store. ``on_start`` is called with its id before the
-    first step: from then on :func:`resume` continues the run, however it was stopped, to the same
-    weights that it would have reached undisturbed. Raises :class:`TrainingError` without texts, on
-    vectors or a loss that are not finite, and where nothing can be written.
+    ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from and
+    which are kept with the run for its zero-shot scores. The run goes to ``out``, else into the
+    store. ``on_start`` is called with its id before the first step: from then on :func:`resume`
+    continues the run, however it was stopped, to the same weights that it would have reached
+    undisturbed. Raises :class:`TrainingError` without texts, on vectors or a loss that are not
+    finite, and where nothing can be written.
     """
     shape = NetworkShape(
         network=config.network,
@@ -84,6 +86,7 @@ def train(
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
     run_id, folder, name = new_folder(store, start, out)
     data.save(folder)
+    save_prompts(folder, prompts_ND)
     job = TrainingJob(
         store=store,
         run_id=run_id,

@@ -157,27 +157,22 @@ def compare(
     protocol: Protocol | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    prompts_ND: tuple[NDArray[Any], NDArray[Any]],
     device: str | torch.device = "cpu",
     progress: Progress = no_progress,
 ) -> Comparison:
     """mAP of every step that both ``runs`` have, and each label's AP, with paired intervals.
 
-    ``prompts_ND`` are the label prompts for each run: they may be of different encoders, in which
-    case images that have vectors of both take part. Raises :class:`ScoringError` where the runs
-    are one or share no image, and what :func:`~taistore.evaluation.evaluate.evaluate` raises.
+    The runs may be of different encoders: then images that have vectors of both take part. Raises
+    :class:`ScoringError` where the runs are one or share no image, and what
+    :func:`~taistore.evaluation.evaluate.evaluate` raises.
     """
     ids = (store.run(runs[0])["run_id"], store.run(runs[1])["run_id"])
     if ids[0] == ids[1]:
         raise ScoringError(f"{ids[0]} is compared with itself: name two different runs")
     scope = chosen_scope(store, split, protocol)
     with (
-        scored_split(
-            store, ids[0], scope, prompts_ND=prompts_ND[0], device=device, progress=progress
-        ) as first,
-        scored_split(
-            store, ids[1], scope, prompts_ND=prompts_ND[1], device=device, progress=progress
-        ) as second,
+        scored_split(store, ids[0], scope, device=device, progress=progress) as first,
+        scored_split(store, ids[1], scope, device=device, progress=progress) as second,
     ):
         for scored in (first, second):
             leave_out_labels(scored, protocol)

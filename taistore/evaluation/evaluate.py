@@ -37,7 +37,6 @@ def evaluate(
     protocol: Protocol | None = None,
     bootstrap: int = 0,
     seed: int = 0,
-    prompts_ND: NDArray[Any],
     device: str | torch.device = "cpu",
     progress: Progress = no_progress,
 ) -> Evaluation:
@@ -46,18 +45,16 @@ def evaluate(
     An image takes part when its labels are complete or some of them are known; unknown cells are
     ignored. ``split`` is "test" unless named; a ``protocol`` chooses it, and the labels, itself.
     With ``bootstrap``, mAP gets percentile intervals over that many resamples of the images, drawn
-    with ``seed``. ``prompts_ND`` are the labels' prompt vectors in the encoder of the run. Region
-    vectors are used where all images have them. The score matrices lie on disk where they are
-    large (:class:`~taistore.evaluation.score_matrices.ScoreBoard`).
+    with ``seed``. Zero-shot goes by the label prompts kept with the run. Region vectors are used
+    where all images have them. The score matrices lie on disk where they are large
+    (:class:`~taistore.evaluation.score_matrices.ScoreBoard`).
 
     Raises :class:`StoreError` on an unknown run or encoder, :class:`TrainingError` on a lost or
     unfit checkpoint, and :class:`ScoringError` where the split holds nothing to evaluate on or
     the store is not what the protocol is about.
     """
     scope = chosen_scope(store, split, protocol)
-    with scored_split(
-        store, run_id, scope, prompts_ND=prompts_ND, device=device, progress=progress
-    ) as scored:
+    with scored_split(store, run_id, scope, device=device, progress=progress) as scored:
         leave_out_labels(scored, protocol)
         board = scored.board
         positives_N = (board.truth == 1).sum(axis=0)

@@ -97,7 +97,6 @@ def scored_split(
     run_id: str,
     scope: Scope,
     *,
-    prompts_ND: NDArray[Any],
     device: str | torch.device = "cpu",
     progress: Progress = no_progress,
 ) -> Iterator[ScoredSplit]:
@@ -108,7 +107,7 @@ def scored_split(
     Raises :class:`ScoringError` where the split holds nothing to score, and what
     :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
-    run = open_run(store, run_id, prompts_ND=prompts_ND, device=device)
+    run = open_run(store, run_id, device=device)
     labelled = labelled_images(store, scope.split)
     where = {"split": scope.split}
     regions = all_have_regions(store, run.encoder_id, where=where)

@@ -187,7 +187,6 @@ class _Cells:
             run_id,
             split=self._ready.test_split,
             protocol=self._found.protocol,
-            prompts_ND=self._ready.prompts_ND,
             device=self._device,
             progress=self._progress,
         )

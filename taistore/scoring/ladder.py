@@ -71,7 +71,8 @@ class Ladder:
 
     ``prompts_ND`` are the labels' prompt vectors of any norm; ``adapter`` maps raw vectors [B, D]
     to logits [B, N]. Its steps score an image's log shares in ``competition``, once the logits of
-    its regions are in. Scores of an image never depend on the other images of a batch.
+    its regions are in. Scores of an image never depend on the other images of a batch. The
+    attribute ``prompts_ND`` holds the prompts as unit vectors.
     """
 
     def __init__(
@@ -83,19 +84,19 @@ class Ladder:
         device: str | torch.device = "cpu",
     ) -> None:
         self._device = torch.device(device)
-        self._prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
+        self.prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
         self._adapter = adapter
         self._competition = competition
 
     @property
     def dim(self) -> int:
         """D, the dimension of the vectors that the ladder takes."""
-        return int(self._prompts_ND.shape[1])
+        return int(self.prompts_ND.shape[1])
 
     @property
     def labels(self) -> int:
         """N, the number of labels that it scores."""
-        return int(self._prompts_ND.shape[0])
+        return int(self.prompts_ND.shape[0])
 
     @property
     def has_adapter(self) -> bool:
@@ -161,7 +162,7 @@ class Ladder:
         self, whole_BD: Tensor, regions_BRD: Tensor | None, steps: tuple[Step, ...]
     ) -> dict[Step, Tensor]:
         """Scores of these steps, which there are, from raw vectors on this ladder's device."""
-        climb = _Climb(self._prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
+        climb = _Climb(self.prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
         return {step: climb.step(step) for step in steps}
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import CARD, load_adapter
+from taistore.adapter.checkpoint import CARD, Adapter, load_adapter
 from taistore.adapter.runs import run_folder
 from taistore.encoders.precision import resolve_device
-from taistore.encoders.protocol import EncoderInfo
+from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.scoring.competition import Competition
 from taistore.scoring.ensembles.ensemble import TASK, EnsembleLadder, load_ensemble
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
+from taistore.texts.label_prompts import cached_prompt_vectors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,19 +35,18 @@ def open_run(
     store: Store,
     run_id: str,
     *,
-    prompts_ND: NDArray[Any],
     device: str | torch.device = "cpu",
 ) -> ScoringRun:
-    """Load the adapter of a run and set up its ladder with the labels' prompt vectors [N, D].
+    """Load the adapter of a run and set up its ladder with the label prompts kept with it.
 
-    Of an ensemble, those of its members, which must be as they were when it was made. ``device``
-    may be ``auto``. Raises :class:`StoreError` on an unknown run or encoder,
-    :class:`TrainingError` where the checkpoint is gone, damaged or of other labels, and
-    :class:`ScoringError` where the prompts are not those of this encoder and label set, or an
+    Of an ensemble, those of its members, which must be as they were when it was made. A run from
+    before prompts were kept takes the store's. ``device`` may be ``auto``. Raises
+    :class:`StoreError` on an unknown run or encoder, :class:`TrainingError` where the checkpoint is
+    gone, damaged or of other labels, and :class:`ScoringError` where there are no prompts, or an
     ensemble or a member of it is no longer what it was.
     """
     place = resolve_device(str(device))
-    opening = _Opening(store, prompts_ND, place)
+    opening = _Opening(store, place)
     return opening.run(store.run(run_id), above=())
 
 
@@ -56,7 +55,6 @@ class _Opening:
     """What opening a run takes, for its members as for itself."""
 
     store: Store
-    prompts_ND: NDArray[Any]
     device: torch.device
 
     def run(self, row: Mapping[str, Any], *, above: tuple[str, ...]) -> ScoringRun:
@@ -71,11 +69,10 @@ class _Opening:
             return self._ensemble(row, above)
         adapter = load_adapter(run_folder(self.store, row["run_id"]))
         adapter.check_fits(self.store, encoder.encoder_id)
-        self._check_prompts(row["run_id"], encoder)
         adapter.to(self.device)
         card = adapter.card
         ladder = Ladder(
-            self.prompts_ND,
+            self._prompts(adapter, encoder),
             adapter.logits,
             competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
             device=self.device,
@@ -87,14 +84,18 @@ class _Opening:
             ladder=ladder,
         )
 
-    def _check_prompts(self, run_id: str, encoder: EncoderInfo) -> None:
-        labels = len(self.store.labels)
-        if self.prompts_ND.shape != (labels, encoder.dim):
+    def _prompts(self, adapter: Adapter, encoder: EncoderInfo) -> Float32:
+        """The label prompts kept with the run, else those of the store."""
+        if adapter.prompts_ND is not None:
+            return adapter.prompts_ND
+        cached_ND = cached_prompt_vectors(self.store, encoder)
+        if cached_ND is None:
             raise ScoringError(
-                f"the label prompts are {self.prompts_ND.shape[0]} x {self.prompts_ND.shape[1]}, "
-                f"run {run_id} needs {labels} labels x {encoder.dim} dimensions: encode them with "
-                f"{encoder.spec}"
+                f"run {adapter.card.run_id} is from before runs kept their label prompts, and "
+                f"{self.store.uri} has none of {encoder.spec}: make them with "
+                "'taistore generate-texts', or train a new run"
             )
+        return cached_ND
 
     def _ensemble(self, row: Mapping[str, Any], above: tuple[str, ...]) -> ScoringRun:
         run_id = row["run_id"]
@@ -107,7 +108,6 @@ class _Opening:
                 f"run {run_id} was made for other labels or another encoder than {self.store.uri} "
                 f"says: use the store that it came from, or {again}"
             )
-        self._check_prompts(run_id, self.store.encoder(card.encoder_id))
         ladders = []
         for member in card.members:
             try:
@@ -130,5 +130,5 @@ class _Opening:
             run_id=run_id,
             encoder_id=card.encoder_id,
             weights_digest=card.digest,
-            ladder=EnsembleLadder(self.prompts_ND, card.members, ladders, device=self.device),
+            ladder=EnsembleLadder(card.members, ladders, device=self.device),
         )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ScoringError
@@ -63,7 +62,6 @@ def score(
     source: ImageSource | None,
     out: str | Path,
     *,
-    prompts_ND: NDArray[Any],
     encoder: Encoder | None = None,
     top_k: int | None = 5,
     threshold: float | None = None,
@@ -98,7 +96,7 @@ def score(
     """
     started = time.monotonic()
     require_suffix(Path(out))
-    run = open_run(store, run_id, prompts_ND=prompts_ND, device=device)
+    run = open_run(store, run_id, device=device)
     if source is None:
         name, total = store.uri, store.count("images")
         grid: int | str = "stored" if all_have_regions(store, run.encoder_id) else 0

@@ -9,6 +9,7 @@ import torch
 
 from taistore.adapter.checkpoint import (
     CARD,
+    PROMPTS,
     WEIGHTS,
     Adapter,
     AdapterCard,
@@ -108,6 +109,19 @@ def test_damaged_weights_are_named(run: Path) -> None:
         load_adapter(run)
     (run / WEIGHTS).write_bytes(whole[:50])
     with pytest.raises(TrainingError, match=r"adapter\.safetensors: damaged"):
+        load_adapter(run)
+
+
+def test_the_label_prompts_are_kept_and_checked(run: Path) -> None:
+    kept_ND = load_adapter(run).prompts_ND
+    assert kept_ND is not None
+    np.testing.assert_array_equal(kept_ND, prompt_vectors(6))
+    whole = (run / PROMPTS).read_bytes()
+    (run / PROMPTS).write_bytes(whole[:-4] + b"\0\0\0\1")
+    with pytest.raises(TrainingError, match=r"prompts\.safetensors: damaged"):
+        load_adapter(run)
+    (run / PROMPTS).unlink()
+    with pytest.raises(TrainingError, match=r"prompts\.safetensors: cannot be read"):
         load_adapter(run)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.texts.label_prompts import prompt_vectors
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, add_run, new_store
@@ -14,13 +13,12 @@ from tests.scoring.colours import add_pictures, add_run, new_store
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with pictures, two runs and prompts, so that no encoder needs to be loaded."""
+    """A store with pictures and two runs."""
     encoder = ColourEncoder()
     store = new_store(tmp_path / "store", encoder)
     add_pictures(store, encoder)
     add_run(store, encoder, run_id="one")
     add_run(store, encoder, run_id="two", network="paper")
-    prompt_vectors(store, encoder)
     return tmp_path / "store"
 
 

@@ -6,22 +6,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.texts.label_prompts import prompt_vectors
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
-from tests.scoring.colours import add_pictures, new_store
+from tests.scoring.colours import add_pictures, new_store, prompts
 from tests.scoring.runs import add_random_run
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with pictures, runs of three radii and prompts."""
+    """A store with pictures, and runs of three radii."""
     encoder = ColourEncoder()
     store = new_store(tmp_path / "store", encoder)
     add_pictures(store, encoder)
     for number, radius in enumerate((0.0, 10.0, 25.0)):
-        add_random_run(store, f"r{number}", radius=radius, minute=number)
-    prompt_vectors(store, encoder)
+        add_random_run(store, f"r{number}", prompts(encoder), radius=radius, minute=number)
     return tmp_path / "store"
 
 

@@ -23,7 +23,6 @@ from tests.scoring.colours import (
     add_run,
     image_row,
     new_store,
-    prompts,
 )
 
 
@@ -41,16 +40,15 @@ def with_runs(path: Path, encoder: ColourEncoder, *, grid: int = 2) -> Store:
 
 
 def compared(store: Store, encoder: ColourEncoder, **options: Any) -> Comparison:
-    given = prompts(encoder)
     runs = options.pop("runs", ("good", "blind"))
-    return compare(store, runs, prompts_ND=(given, given), **{"samples": 100, **options})
+    return compare(store, runs, **{"samples": 100, **options})
 
 
 def scores_and_truth(
     store: Store, encoder: ColourEncoder, run_id: str, step: Step
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     scope = Scope(split="test")
-    with scored_split(store, run_id, scope, prompts_ND=prompts(encoder)) as scored:
+    with scored_split(store, run_id, scope) as scored:
         return scored.scores(step).copy(), scored.board.truth.copy()
 
 
@@ -59,7 +57,7 @@ def test_differences_are_those_of_the_evaluations_and_of_a_plain_loop(
 ) -> None:
     store = with_runs(tmp_path / "s", encoder)
     found = compared(store, encoder, seed=3)
-    ladders = [evaluate(store, r, prompts_ND=prompts(encoder)).ladder for r in ("good", "blind")]
+    ladders = [evaluate(store, r).ladder for r in ("good", "blind")]
     assert list(found.steps) == list(ladders[0])
     for step, difference in found.steps.items():
         assert difference.first == ladders[0][step].mean_average_precision
@@ -119,9 +117,7 @@ def test_runs_of_two_encoders_are_compared_on_the_images_of_both(
     new = image_row(50, ["red"])
     add_images(store, other, [*rows[4:], new], [*PICTURES[4:], ("red",)])
     add_run(store, other, run_id="other")
-    found = compare(
-        store, ("good", "other"), prompts_ND=(prompts(encoder), prompts(other)), samples=100
-    )
+    found = compare(store, ("good", "other"), samples=100)
     assert (found.images, found.left_out) == (8, 5)
     # Both encoders are alike, and so are then the figures.
     assert found.steps["ensemble"].value == pytest.approx(0, abs=1e-6)

@@ -31,8 +31,8 @@ def store(tmp_path: Path, encoder: ColourEncoder) -> Store:
 
 
 def run(store: Store, encoder: ColourEncoder, run_id: str, **config: Any) -> Evaluation:
-    add_random_run(store, run_id, **config)
-    return evaluate(store, run_id, prompts_ND=prompts(encoder))
+    add_random_run(store, run_id, prompts(encoder), **config)
+    return evaluate(store, run_id)
 
 
 def test_one_run_gives_its_ladder_and_labels(
@@ -44,15 +44,15 @@ def test_one_run_gives_its_ladder_and_labels(
     text = (tmp_path / "p" / "labels.svg").read_text()
     assert "yellow (3)" in text
     first = (tmp_path / "p" / "ladder.svg").read_bytes()
-    draw_evaluation(store, evaluate(store, "a", prompts_ND=prompts(encoder)), folder=tmp_path / "q")
+    draw_evaluation(store, evaluate(store, "a"), folder=tmp_path / "q")
     assert (tmp_path / "q" / "ladder.svg").read_bytes() == first
 
 
 def test_intervals_are_drawn_where_there_are_any(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
-    add_random_run(store, "a")
-    found = evaluate(store, "a", bootstrap=100, prompts_ND=prompts(encoder))
+    add_random_run(store, "a", prompts(encoder))
+    found = evaluate(store, "a", bootstrap=100)
     curves.draw_ladder(found, folder=tmp_path)
     assert found.intervals is not None
     low, _ = found.intervals.mean_average_precision["zero_shot"]
@@ -99,7 +99,7 @@ def test_shots_and_known_parts_start_from_texts_alone(
                 seed=seed,
                 shot_seed=seed,
             )
-    found = evaluate(store, "fsl-4-0", prompts_ND=prompts(encoder))
+    found = evaluate(store, "fsl-4-0")
     lines = curve_points(store, found, SHOTS)
     assert sorted(lines) == ["adapter", "ensemble"]
     assert {x: len(values) for x, values in sorted(lines["adapter"].items())} == {
@@ -111,14 +111,14 @@ def test_shots_and_known_parts_start_from_texts_alone(
     for known in (0.1, 0.3, 1.0):
         found = run(store, encoder, f"pll-{known}", task="pll", known=known)
     assert sorted(curve_points(store, found, KNOWN)["adapter"]) == [0.0, 10.0, 30.0, 100.0]
-    texts = evaluate(store, "texts", prompts_ND=prompts(encoder))
+    texts = evaluate(store, "texts")
     assert curve_points(store, texts, SHOTS) == curve_points(store, texts, KNOWN) == {}
 
 
 def test_runs_without_an_evaluation_of_the_split_do_not_count(
     store: Store, encoder: ColourEncoder
 ) -> None:
-    add_random_run(store, "not evaluated", radius=5.0)
+    add_random_run(store, "not evaluated", prompts(encoder), radius=5.0)
     found = run(store, encoder, "a")
     assert list(curve_points(store, found, RADIUS)["adapter, surface"]) == [2.5]
 
@@ -129,7 +129,7 @@ def test_an_ensemble_has_no_curves(store: Store, encoder: ColourEncoder) -> None
     row = store.run("a")
     store.record_run({**row, "task": "ensemble", "config": {"members": ["b", "c"]}})
     assert curve_points(store, found, RADIUS) == {}
-    other = evaluate(store, "b", prompts_ND=prompts(encoder))
+    other = evaluate(store, "b")
     assert list(curve_points(store, other, RADIUS)["adapter, surface"]) == [0.5]
 
 

@@ -65,7 +65,7 @@ def test_the_ladder_equals_the_one_by_hand(
 ) -> None:
     add_pictures(store, encoder, grid=grid)
     run_id = add_run(store, encoder)
-    found = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
+    found = evaluate(store, run_id).to_json()
     expected = by_hand(store, encoder, regions=bool(grid))
     assert list(found["ladder"]) == list(expected)
     for step, value in expected.items():
@@ -82,7 +82,7 @@ def test_labels_are_reported_with_positives_and_ap(
     pictures = [colours for colours in PICTURES if "white" not in colours]
     rows = [image_row(n, colours) for n, colours in enumerate(pictures)]
     add_images(store, encoder, rows, pictures, grid=2)
-    found = evaluate(store, add_run(store, encoder), prompts_ND=prompts(encoder))
+    found = evaluate(store, add_run(store, encoder))
     by_key = {label["key"]: label for label in found.to_json()["labels"]}
     assert list(by_key) == store.labels.keys
     assert by_key["RED"] == {
@@ -102,7 +102,7 @@ def test_unknown_cells_and_unlabelled_images_are_left_out(
 ) -> None:
     add_pictures(store, encoder)
     run_id = add_run(store, encoder)
-    before = evaluate(store, run_id, prompts_ND=prompts(encoder))
+    before = evaluate(store, run_id)
     red = {"complete": False, "positives": [0], "negatives": [1]}
     extra = [
         image_row(100, ["red"], **red),
@@ -110,7 +110,7 @@ def test_unknown_cells_and_unlabelled_images_are_left_out(
         image_row(102, ["blue"], split="train"),
     ]
     add_images(store, encoder, extra, [["red"], ["blue"], ["blue"]])
-    after = evaluate(store, run_id, prompts_ND=prompts(encoder))
+    after = evaluate(store, run_id)
     assert after.images == before.images + 1
     positives = {label.key: label.positives for label in after.labels}
     assert positives["RED"] == 1 + next(x.positives for x in before.labels if x.key == "RED")
@@ -123,8 +123,8 @@ def test_figures_are_written_into_the_run(
     add_pictures(store, encoder)
     add_pictures(store, encoder, first=100, split="val")
     run_id = add_run(store, encoder)
-    found = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
-    evaluate(store, run_id, split="val", prompts_ND=prompts(encoder))
+    found = evaluate(store, run_id).to_json()
+    evaluate(store, run_id, split="val")
     recorded = store.run(run_id)["metrics"]
     assert recorded["loss"] == 0.1
     assert sorted(recorded["evaluation"]) == ["test", "val"]
@@ -136,7 +136,7 @@ def test_an_adapter_that_loses_is_announced(
 ) -> None:
     add_pictures(store, encoder)
     run_id = add_run(store, encoder, network="paper")  # random weights
-    found = evaluate(store, run_id, prompts_ND=prompts(encoder))
+    found = evaluate(store, run_id)
     assert found.warnings[0].startswith("the adapter loses to standardised zero-shot")
     assert "WARNING: the adapter loses" in found.table()
 
@@ -146,16 +146,16 @@ def test_matrices_on_disk_give_the_same(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     run_id = add_run(store, encoder)
-    in_memory = evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json()
+    in_memory = evaluate(store, run_id).to_json()
     monkeypatch.setattr(board_module, "MEMORY_BYTES", 0)
-    assert evaluate(store, run_id, prompts_ND=prompts(encoder)).to_json() == in_memory
+    assert evaluate(store, run_id).to_json() == in_memory
 
 
 def test_the_table_shows_every_step_with_its_gain(
     store: Store, encoder: ColourEncoder, tmp_path: Path
 ) -> None:
     add_pictures(store, encoder, grid=2)
-    table = evaluate(store, add_run(store, encoder), prompts_ND=prompts(encoder)).table()
+    table = evaluate(store, add_run(store, encoder)).table()
     assert "12 images of split 'test', 6 of 6 labels with positives, with regions" in table
     for step in ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"):
         assert any(line.startswith(step) for line in table.splitlines())
@@ -165,7 +165,7 @@ def test_the_table_shows_every_step_with_its_gain(
 
 def refused(store: Store, encoder: ColourEncoder, **changes: Any) -> str:
     """The message of the error that evaluating raises."""
-    options = {"run_id": "run-1", "prompts_ND": prompts(encoder)} | changes
+    options = {"run_id": "run-1"} | changes
     with pytest.raises((ScoringError, StoreError, TrainingError)) as caught:
         evaluate(store, options.pop("run_id"), **options)
     assert "\n" not in str(caught.value)
@@ -187,9 +187,6 @@ def test_every_refusal_names_its_remedy(
     blind = image_row(3, ["red"], split="no", complete=False, positives=[], negatives=[2])
     add_images(store, encoder, [blind], [["red"]])
     assert "is known to show any label" in refused(store, encoder, split="no")
-    assert "6 x 5, run run-1 needs 6 labels x 32" in refused(
-        store, encoder, prompts_ND=prompts(encoder)[:, :5]
-    )
 
 
 def test_runs_of_another_encoder_or_without_checkpoint_are_refused(

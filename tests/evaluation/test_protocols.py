@@ -50,7 +50,7 @@ def store_of(path: Path, names: list[str], rows: list[dict[str, Any]]) -> Store:
         {"image_id": ids, "vector": vector_column(vectors(len(rows)))},
         encoder_id=ENCODER_ID,
     )
-    add_random_run(store, "run")
+    add_random_run(store, "run", prompts(store))
     return store
 
 
@@ -65,9 +65,7 @@ def prompts(store: Store) -> NDArray[np.float32]:
 
 
 def figures(store: Store, protocol: str, split: str | None = None) -> dict[str, Any]:
-    found = evaluate(
-        store, "run", protocol=PROTOCOLS[protocol], split=split, prompts_ND=prompts(store)
-    )
+    found = evaluate(store, "run", protocol=PROTOCOLS[protocol], split=split)
     value = found.to_json()
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     return value
@@ -107,7 +105,7 @@ def test_only_its_labels_count_whatever_else_the_store_has(tmp_path: Path) -> No
     store = store_of(tmp_path / "s", names, random_rows(30, 22))
     found = figures(store, "voc2007")
     assert [label["name"] for label in found["labels"]] == names[-2:0:-1]
-    plain = evaluate(store, "run", prompts_ND=prompts(store)).to_json()
+    plain = evaluate(store, "run").to_json()
     by_key = {label["key"]: label["AP"] for label in plain["labels"]}
     assert all(label["AP"] == by_key[label["key"]] for label in found["labels"])
     assert found["ladder"]["zero_shot"]["mAP"] != plain["ladder"]["zero_shot"]["mAP"]
@@ -183,7 +181,7 @@ def test_openimages_counts_verified_cells_of_labels_with_both_kinds(tmp_path: Pa
     found = figures(store, "openimages")
     precision = [label["AP"] for label in found["labels"]]
     assert precision[2:] == [None, None]
-    with scored_split(store, "run", Scope(split="test"), prompts_ND=prompts(store)) as scored:
+    with scored_split(store, "run", Scope(split="test")) as scored:
         known = scored.board.truth[:, :2]
         expected = average_precision(scored.scores("ensemble")[:, :2], known)
     np.testing.assert_allclose(precision[:2], 100 * expected, atol=0.01)

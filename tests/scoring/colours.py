@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, save_adapter
+from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.labels import Label, LabelSet
@@ -141,6 +141,7 @@ def add_run(
         weights_digest="",
     )
     run_path(store, run_id).mkdir(parents=True)
+    save_prompts(run_path(store, run_id), prompts(encoder))
     save_adapter(run_path(store, run_id), adapter, card)
     store.record_run(
         {

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, save_adapter
+from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, build_network
 from taistore.store.store import Store
@@ -15,7 +17,13 @@ MEAN_TEXT_NORM = 10.0
 
 
 def add_random_run(
-    store: Store, run_id: str, *, radius: float = 25.0, minute: int = 0, **config: Any
+    store: Store,
+    run_id: str,
+    prompts_ND: NDArray[np.float32],
+    *,
+    radius: float = 25.0,
+    minute: int = 0,
+    **config: Any,
 ) -> str:
     """A finished run of the store's only encoder; ``config`` are settings of its training."""
     (encoder,) = store.encoders()
@@ -44,6 +52,7 @@ def add_random_run(
         created=created.isoformat(),
         weights_digest="",
     )
+    save_prompts(folder, prompts_ND)
     save_adapter(folder, build_network(shape, seed=settings.seed), card)
     store.record_run(
         {

@@ -8,7 +8,6 @@ from click.testing import CliRunner, Result
 
 from taistore.scoring import ladder
 from taistore.scoring.tags.read_tags import read_tags
-from taistore.texts.label_prompts import prompt_vectors
 from taistore_cli import score as module
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
@@ -17,12 +16,11 @@ from tests.scoring.colours import NAMES, PICTURES, add_pictures, add_run, new_st
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with pictures, a run and prompts, so that no encoder needs to be loaded."""
+    """A store with pictures and a run."""
     encoder = ColourEncoder()
     store = new_store(tmp_path / "store", encoder)
     add_pictures(store, encoder)
     add_run(store, encoder)
-    prompt_vectors(store, encoder)
     return tmp_path / "store"
 
 

@@ -22,7 +22,7 @@ from taistore.scoring.score import score
 from taistore.scoring.stored_images import stored_batches
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
-from tests.scoring.colours import add_pictures, add_run, new_store, prompts, run_path
+from tests.scoring.colours import add_pictures, add_run, new_store, run_path
 
 STEPS = (*ZERO_SHOT_STEPS, *MEMBER_STEPS)
 Vectors = tuple[NDArray[Any], NDArray[Any] | None]
@@ -55,7 +55,7 @@ def ensemble(
     weights: list[float] | None = None,
     split: str | None = None,
 ) -> EnsembleSummary:
-    return make_ensemble(store, runs, weights=weights, split=split, prompts_ND=prompts(encoder))
+    return make_ensemble(store, runs, weights=weights, split=split)
 
 
 def vectors(store: Store, encoder: ColourEncoder, *, regions: bool) -> Vectors:
@@ -67,7 +67,7 @@ def vectors(store: Store, encoder: ColourEncoder, *, regions: bool) -> Vectors:
 def scores_of(
     store: Store, encoder: ColourEncoder, run_id: str, *, regions: bool
 ) -> dict[str, NDArray[Any]]:
-    run = open_run(store, run_id, prompts_ND=prompts(encoder))
+    run = open_run(store, run_id)
     found = run.ladder.scores(*vectors(store, encoder, regions=regions))
     return {step: scores.numpy() for step, scores in found.items()}
 
@@ -94,7 +94,7 @@ def test_scores_do_not_depend_on_the_batch_and_are_not_clipped(
 ) -> None:
     store = with_runs(tmp_path / "store", encoder, grid=0)
     made = ensemble(store, encoder, "first", "second")
-    run = open_run(store, made.run_id, prompts_ND=prompts(encoder))
+    run = open_run(store, made.run_id)
     whole, _ = vectors(store, encoder, regions=False)
     at_once = run.ladder.scores(whole, steps=["ensemble"])["ensemble"]
     alone = run.ladder.scores(whole[3:4], steps=["ensemble"])["ensemble"]
@@ -113,8 +113,8 @@ def test_it_is_evaluated_scored_and_shown_like_any_run(
     assert (row["run_id"], row["task"], row["status"]) == (made.run_id, "ensemble", "finished")
     assert row["config"]["members"] == ["first", "second"]
     assert made.run_id.startswith("ensemble-")
-    found = evaluate(store, made.run_id, prompts_ND=prompts(encoder))
-    single = evaluate(store, "first", prompts_ND=prompts(encoder))
+    found = evaluate(store, made.run_id)
+    single = evaluate(store, "first")
     assert list(found.ladder) == list(STEPS)
     for step in ZERO_SHOT_STEPS:
         assert (
@@ -122,7 +122,7 @@ def test_it_is_evaluated_scored_and_shown_like_any_run(
         )
     assert "evaluation" in store.run(made.run_id)["metrics"]
     out = tmp_path / "tags.jsonl"
-    assert score(store, made.run_id, None, out, prompts_ND=prompts(encoder)).images == 12
+    assert score(store, made.run_id, None, out).images == 12
     values = [json.loads(line)["score"] for line in out.read_text().splitlines()]
     assert 0 < min(values) < max(values) < 1
 
@@ -133,9 +133,9 @@ def test_confidence_is_that_of_a_member_where_all_are_alike(
     add_run(store, encoder, run_id="again")
     made = ensemble(store, encoder, "first", "again")
     nested = ensemble(store, encoder, "first", made.run_id)
-    expected = open_run(store, "first", prompts_ND=prompts(encoder)).ladder
+    expected = open_run(store, "first").ladder
     for run_id in (made.run_id, nested.run_id):
-        ladder = open_run(store, run_id, prompts_ND=prompts(encoder)).ladder
+        ladder = open_run(store, run_id).ladder
         for regions in (True, False):
             given = vectors(store, encoder, regions=regions)
             for step in MEMBER_STEPS:
@@ -165,14 +165,14 @@ def test_ranges_without_regions_serve_photos_scored_with_them(
     bare = with_runs(tmp_path / "bare", encoder, grid=0)
     made = ensemble(bare, encoder, "first", "second")
     assert made.members[0].regions is None
-    run = open_run(bare, made.run_id, prompts_ND=prompts(encoder))
+    run = open_run(bare, made.run_id)
     whole, _ = vectors(bare, encoder, regions=False)
     assert run.ladder.scores(whole, whole[:, None])["adapter"].isfinite().all()
 
 
 def refusal(store: Store, encoder: ColourEncoder, *runs: str, **options: Any) -> str:
     with pytest.raises((ScoringError, StoreError)) as caught:
-        make_ensemble(store, runs, prompts_ND=prompts(encoder), **options)
+        make_ensemble(store, runs, **options)
     assert "\n" not in str(caught.value)
     assert len(store.runs()) == 2
     return str(caught.value)
@@ -232,7 +232,7 @@ def test_what_was_damaged_later_is_one_line(
         (made.checkpoint / CARD).write_text(text.replace('"second"', f'"{made.run_id}"'))
         expected = "its card.json is that of"
     with pytest.raises(ScoringError) as caught:
-        open_run(store, made.run_id, prompts_ND=prompts(encoder))
+        open_run(store, made.run_id)
     assert expected in str(caught.value)
     assert "taistore ensemble" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -243,7 +243,6 @@ def test_another_weight_is_another_digest(store: Store, encoder: ColourEncoder) 
         open_run(
             store,
             ensemble(store, encoder, "first", "second", weights=[1, weight]).run_id,
-            prompts_ND=prompts(encoder),
         ).weights_digest
         for weight in (1.0, 2.0)
     }

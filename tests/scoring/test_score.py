@@ -91,7 +91,6 @@ def test_a_folder_gets_the_tags_of_the_ladders_top(
         open_source(photos, store.labels),
         out,
         encoder=encoder,
-        prompts_ND=prompts(encoder),
         top_k=3,
         regions=2,
         batch_size=5,
@@ -112,7 +111,7 @@ def test_the_store_gets_the_same_tags_without_an_encoder(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     out = tmp_path / "tags.parquet"
-    summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder), top_k=2)
+    summary = score(store, "run-1", None, out, top_k=2)
     expected = expected_ensemble(store, encoder, 2)
     assert summary.regions_used
     for values, (_, entry) in zip(expected, sorted(tags(out).items()), strict=True):
@@ -126,7 +125,7 @@ def test_a_threshold_leaves_some_images_without_tags(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     every = tmp_path / "every.csv"
-    score(store, "run-1", None, every, prompts_ND=prompts(encoder), top_k=None, step="regions")
+    score(store, "run-1", None, every, top_k=None, step="regions")
     values = sorted(value for entry in tags(every).values() for _, value in entry)
     assert len(values) == len(PICTURES) * len(NAMES)
     unlike = sorted(set(values))
@@ -137,7 +136,6 @@ def test_a_threshold_leaves_some_images_without_tags(
         "run-1",
         None,
         some,
-        prompts_ND=prompts(encoder),
         top_k=None,
         threshold=threshold,
         step="regions",
@@ -158,9 +156,7 @@ def test_bad_images_are_set_aside_and_the_rest_is_scored(
 
     def run(**options: Any) -> Any:
         source = open_source(photos, store.labels)
-        return score(
-            store, "run-1", source, out, encoder=encoder, prompts_ND=prompts(encoder), **options
-        )
+        return score(store, "run-1", source, out, encoder=encoder, **options)
 
     with pytest.raises(ScoringError, match="stopped at 2 rejected images, at most 1 are allowed"):
         run(max_rejects=1, batch_size=3)
@@ -188,8 +184,7 @@ def test_what_succeeds_later_is_no_reject_any_more(
 
     def run() -> None:
         source = open_source(photos, store.labels)
-        out, vectors = tmp_path / "tags.csv", prompts(encoder)
-        score(store, "run-1", source, out, encoder=encoder, prompts_ND=vectors, overwrite=True)
+        score(store, "run-1", source, tmp_path / "tags.csv", encoder=encoder, overwrite=True)
 
     run()
     other = ("ingest-images", mended.name)
@@ -208,13 +203,13 @@ def test_two_jobs_at_the_same_file_do_not_mix(
     class Second(_Killer):
         def advance(self, amount: int = 1, **figures: float) -> None:
             with pytest.raises(ScoringError, match="another job is writing it") as caught:
-                score(store, "run-1", None, out, prompts_ND=prompts(encoder))
+                score(store, "run-1", None, out)
             refusals.append(str(caught.value))
 
     def second(description: str, *, total: int | None, unit: str) -> ProgressBar:
         return Second(0)
 
-    summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder), progress=second)
+    summary = score(store, "run-1", None, out, progress=second)
     assert len(refusals) == 1
     assert "\n" not in refusals[0]
     assert summary.images == len(tags(out)) == len(PICTURES)
@@ -230,7 +225,7 @@ def test_the_same_content_under_two_paths_is_tagged_under_both(
     manifest.write_text(line + line + f'{{"image": "photos/{first.name}", "labels": []}}\n')
     out = tmp_path / "tags.csv"
     source = open_source(manifest, store.labels)
-    score(store, "run-1", source, out, encoder=encoder, prompts_ND=prompts(encoder), top_k=1)
+    score(store, "run-1", source, out, encoder=encoder, top_k=1)
     assert [Path(row["uri"]).name for row in read_tags(out)] == ["copy.png", first.name]
 
 
@@ -268,7 +263,6 @@ def run_and_die(store_path: str, photos: str, out: str, after: int) -> None:
         source,
         out,
         encoder=encoder,
-        prompts_ND=prompts(encoder),
         batch_size=2,
         regions=0,
         progress=killer,
@@ -286,7 +280,6 @@ def test_killed_and_run_again_gives_the_same_rows(
     if from_store:
         add_pictures(store, encoder)
     options: dict[str, Any] = {
-        "prompts_ND": prompts(encoder),
         "batch_size": 2,
         "regions": 0,
         "progress": no_progress,
@@ -319,7 +312,7 @@ def test_store_images_without_a_vector_are_set_aside(
     add_pictures(store, encoder)
     store.append("images", [image_row(77, ["red"])])
     out = tmp_path / "tags.csv"
-    summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder))
+    summary = score(store, "run-1", None, out)
     assert (summary.images, summary.rejected) == (12, 1)
     (reject,) = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
     assert (reject["uri"], reject["reason"]) == ("/photos/0077 red.png", "no_vector")
@@ -329,9 +322,8 @@ def test_every_refusal_is_one_line_with_a_remedy(
     store: Store, encoder: ColourEncoder, photos: Path, tmp_path: Path
 ) -> None:
     def refusal(source: Any = None, out: str = "t.csv", **options: Any) -> str:
-        given = {"prompts_ND": prompts(encoder)} | options
         with pytest.raises(ScoringError) as caught:
-            score(store, "run-1", source, tmp_path / out, **given)
+            score(store, "run-1", source, tmp_path / out, **options)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / f"{out}.parts").exists()
         return str(caught.value)
@@ -361,5 +353,5 @@ def test_memory_of_a_batch_does_not_depend_on_how_many_images_there_are(
         rows = [image_row(first + n, colours) for n, colours in enumerate(PICTURES)]
         add_images(store, encoder, rows, PICTURES)
     out = tmp_path / "tags.parquet"
-    summary = score(store, "run-1", None, out, prompts_ND=prompts(encoder), top_k=1)
+    summary = score(store, "run-1", None, out, top_k=1)
     assert summary.images == summary.tags == 2 * len(PICTURES)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from taistore.adapter.checkpoint import CARD, write_whole
@@ -136,19 +135,18 @@ def load_ensemble(folder: Path) -> EnsembleCard:
 class EnsembleLadder(Ladder):
     """The ladder of an ensemble: its adapter's steps are averages of the members' same steps.
 
-    ``ladders`` are the members' own, in the order of ``members``. The zero-shot steps are those of
-    every run of the encoder.
+    ``ladders`` are the members' own, in the order of ``members``. Each climbs from the prompts of
+    its run; the zero-shot steps are the first member's.
     """
 
     def __init__(
         self,
-        prompts_ND: NDArray[Any] | Tensor,
         members: Sequence[Member],
         ladders: Sequence[Ladder],
         *,
         device: str | torch.device = "cpu",
     ) -> None:
-        super().__init__(prompts_ND, device=device)
+        super().__init__(ladders[0].prompts_ND, device=device)
         self._parts = tuple(zip(members, ladders, strict=True))
 
     @property
@@ -172,7 +170,7 @@ class EnsembleLadder(Ladder):
     ) -> dict[Step, Tensor]:
         shared = tuple(step for step in steps if step in ZERO_SHOT_STEPS)
         averaged = tuple(step for step in steps if step not in ZERO_SHOT_STEPS)
-        made = super()._climb(whole_BD, regions_BRD, shared)
+        made = dict(self._parts[0][1].scores(whole_BD, regions_BRD, steps=shared)) if shared else {}
         if averaged:
             for member, ladder in self._parts:
                 scores = ladder.scores(whole_BD, regions_BRD, steps=averaged)

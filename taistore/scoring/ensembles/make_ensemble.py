@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from taistore.adapter.runs import new_folder, record
 from taistore.errors import ScoringError
@@ -52,7 +51,6 @@ def make_ensemble(
     *,
     weights: Sequence[float] | None = None,
     split: str | None = None,
-    prompts_ND: NDArray[Any],
     device: str | torch.device = "cpu",
     out: Path | None = None,
     progress: Progress = no_progress,
@@ -73,7 +71,7 @@ def make_ensemble(
     ids = [store.run(run_id)["run_id"] for run_id in run_ids]
     _require_different(ids)
     _require_one_encoder(store, ids)
-    runs = [open_run(store, i, prompts_ND=prompts_ND, device=device) for i in ids]
+    runs = [open_run(store, i, device=device) for i in ids]
     encoder_id = runs[0].encoder_id
     ranges, images, regions = _measure(store, runs, encoder_id, split=split, progress=progress)
     members = tuple(
