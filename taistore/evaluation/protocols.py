@@ -266,10 +266,3 @@ PROTOCOLS = {
     )
 }
 """All protocols by name."""
-
-
-def protocol_named(name: str) -> Protocol:
-    """The protocol of a name; raises :class:`ScoringError` naming those that there are."""
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    raise ScoringError(f"unknown protocol {name!r}: use {', '.join(PROTOCOLS)}")

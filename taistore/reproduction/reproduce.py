@@ -28,8 +28,6 @@ from taistore.reproduction.tables import DEFAULT, PAPER, ZERO_SHOT, Column, Tabl
 
 Note = Callable[[str], None]
 
-PAPERS_ENCODER = "RN50/openai"
-
 
 def reproduce(
     table: Table,

@@ -18,13 +18,13 @@ from taistore.errors import ScoringError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
-from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store
+from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store, require_encoder
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.selection import Choice, tag_table
 from taistore.scoring.stored_images import all_have_regions
-from taistore.scoring.tag_file import require_suffix
-from taistore.scoring.tag_parts import TagFile
+from taistore.scoring.tags.tag_file import require_suffix
+from taistore.scoring.tags.tag_parts import TagFile
 from taistore.store.store import Store
 
 JOB = "score"
@@ -101,7 +101,12 @@ def score(
         name, total = store.uri, store.count("images")
         grid: int | str = "stored" if all_have_regions(store, run.encoder_id) else 0
     else:
-        encoder = _require_encoder(store, run, encoder)
+        if encoder is None:
+            raise ScoringError(
+                f"photos need the encoder of run {run.run_id}: give "
+                f"{store.encoder(run.encoder_id).spec} as `encoder`"
+            )
+        encoder = require_encoder(run, encoder)
         name, total, grid = source.name, source.count() or 0, regions
     steps = run.ladder.steps(regions=bool(grid))
     choice = Choice(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
@@ -144,18 +149,6 @@ def score(
         rejected=job.rejected,
         seconds=time.monotonic() - started,
     )
-
-
-def _require_encoder(store: Store, run: ScoringRun, encoder: Encoder | None) -> Encoder:
-    wanted = store.encoder(run.encoder_id).spec
-    if encoder is None:
-        raise ScoringError(f"photos need the encoder of run {run.run_id}: give {wanted}")
-    if encoder.info.encoder_id != run.encoder_id:
-        raise ScoringError(
-            f"run {run.run_id} was trained for the encoder {wanted!r}, not for "
-            f"{encoder.info.spec!r}: use --encoder {wanted}"
-        )
-    return encoder
 
 
 def _fingerprint(

@@ -13,7 +13,7 @@ from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.evaluation import score_matrices as board_module
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.metrics import metrics
-from taistore.scoring.fusion import Competition
+from taistore.scoring.competition import Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image

@@ -14,8 +14,8 @@ from taistore.encoders.imported.vector_reader import imported_info
 from taistore.errors import ScoringError
 from taistore.evaluation.evaluate import evaluate
 from taistore.labels import Label, LabelSet
+from taistore.scoring.ensembles.make_ensemble import make_ensemble
 from taistore.scoring.loaded_run import open_run
-from taistore.scoring.make_ensemble import make_ensemble
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
 from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors

@@ -23,7 +23,7 @@ from taistore.errors import ScoringError
 from taistore.labels import Label, LabelSet
 from taistore.scoring.page.html import inline_json, render, visible
 from taistore.scoring.page.write_page import require_page, write_page
-from taistore.scoring.tag_file import tag_writer
+from taistore.scoring.tags.tag_file import tag_writer
 from taistore.store.store import Store
 from tests.fakes import colour_image
 from tests.scoring.colours import image_row

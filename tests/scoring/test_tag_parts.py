@@ -14,9 +14,9 @@ import pytest
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
-from taistore.scoring import tag_parts as module
-from taistore.scoring.tag_file import read_tags
-from taistore.scoring.tag_parts import TagFile
+from taistore.scoring.tags import tag_parts as module
+from taistore.scoring.tags.read_tags import read_tags
+from taistore.scoring.tags.tag_parts import TagFile
 
 JOB = {"run": "r", "top-k": 2}
 

@@ -15,7 +15,7 @@ import torch
 from taistore.adapter.runs import new_folder
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ensemble import (
+from taistore.scoring.ensembles.ensemble import (
     MEMBER_STEPS,
     TASK,
     EnsembleCard,
