@@ -65,10 +65,6 @@ def command(
     Example:
       taistore centroids --split train --known 0.1 --plots plots/
     """
-    if plots is not None:
-        from taistore.evaluation.drawing import require_drawing
-
-        require_drawing(plots)
     project = open_project(store_uri, out)
     found = project.centroids(
         split=split,
@@ -77,12 +73,12 @@ def command(
         neighbours=k,
         known=known,
         mask_seed=mask_seed,
+        plots=plots,
     )
     value = {"encoder": project.encoder_info(encoder_spec).spec, **found.to_json()}
     lines = [_table(found)]
     if plots is not None:
-        drawn = project.draw_centroids(found, plots, encoder=encoder_spec)
-        value["plots"] = [str(path) for path in drawn]
+        value["plots"] = [str(path) for path in found.pictures]
         lines += value["plots"]
     return out.result(value, "\n".join(lines))
 

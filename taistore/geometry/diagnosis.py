@@ -4,6 +4,7 @@ D embedding dimension, I images, N labels, P pictured images.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class LabelLine:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All labels, what was read for it, and what a picture of it needs."""
+    """All labels, what was read for it, what a picture of it needs, and what was drawn of it."""
 
     split: str
     images: int
@@ -62,6 +63,7 @@ class Survey:
     estimates_ND: Float32
     true_ND: Float32
     known: PartialLabels
+    pictures: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; vectors are left out."""
