@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from taistore import defaults
+from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
-from taistore.encoders.registry import canonical_spec, load_encoder
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, terminal_progress
@@ -106,7 +106,7 @@ class Project:
         loaded and :class:`StoreError` where another store is in the way.
         """
         label_set = _label_set(labels)
-        spec = canonical_spec(encoder)
+        spec = registry.canonical_spec(encoder)
         told = note or _log.info
         if shared := label_set.shared_names():
             example = next(iter(shared))
@@ -117,7 +117,7 @@ class Project:
         loaded = None
         if not spec.startswith("vectors:"):
             told(f"loading encoder {spec}")
-            loaded = load_encoder(spec, device=device, precision=precision)
+            loaded = registry.load_encoder(spec, device=device, precision=precision)
         store = Store.create(path, label_set, default_encoder=spec)
         project = cls(store, device=device, precision=precision, progress=progress, note=note)
         if loaded is not None:
@@ -179,10 +179,10 @@ class Project:
 
     def encoder(self, spec: str | None = None) -> "Encoder":
         """The encoder of a spec, else the store's default: loaded, and registered in the store."""
-        wanted = canonical_spec(spec or self.store.default_encoder)
+        wanted = registry.canonical_spec(spec or self.store.default_encoder)
         if wanted not in self._encoders:
             self.note(f"loading encoder {wanted}")
-            loaded = load_encoder(wanted, device=self.device, precision=self.precision)
+            loaded = registry.load_encoder(wanted, device=self.device, precision=self.precision)
             self._encoders[wanted] = loaded
         encoder = self._encoders[wanted]
         self.store.register_encoder(encoder.info)
@@ -193,7 +193,7 @@ class Project:
 
         Raises :class:`StoreError` where the store has none of it, or of several weights.
         """
-        wanted = canonical_spec(spec or self.store.default_encoder)
+        wanted = registry.canonical_spec(spec or self.store.default_encoder)
         known = self.store.encoders()
         found = [info for info in known if info.spec == wanted]
         if not found:

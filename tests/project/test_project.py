@@ -159,4 +159,9 @@ def test_commands_only_parse_call_and_print() -> None:
         over = {m for m in imported if m.startswith("taistore.") and m not in allowed}
         if over:
             past[path.name] = over
-    assert past == {"demo_photos.py": {"taistore._extras"}}
+    assert past == {
+        "demo_photos.py": {"taistore._extras"},
+        # An option that the writer does not take is wrong usage, known before a store is opened.
+        "model_options.py": {"taistore.texts.writers"},
+        "reproduce.py": {"taistore.reproduction.tables"},
+    }
