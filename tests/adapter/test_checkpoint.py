@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from taistore.adapter.checkpoint import (
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import (
     CARD,
     PROMPTS,
     WEIGHTS,
@@ -17,8 +18,7 @@ from taistore.adapter.checkpoint import (
     load_adapter,
     save_adapter,
 )
-from taistore.adapter.config import TrainConfig
-from taistore.adapter.state import STATE, read_position
+from taistore.adapter.run_files.training_state import STATE, read_position
 from taistore.adapter.train import train
 from taistore.errors import TrainingError
 from taistore.store.arrow import vector_array

@@ -16,8 +16,8 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
-from taistore.adapter.checkpoint import CARD, write_whole
-from taistore.adapter.plain_json import STRICT, from_plain, read_object
+from taistore.adapter.run_files.checkpoint import CARD, write_whole
+from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.errors import ScoringError
 from taistore.scoring.ladder import ZERO_SHOT_STEPS, Ladder, Step
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
-from taistore.adapter.plain_json import STRICT, from_plain, read_object
+from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
 from taistore.store.store import Store
