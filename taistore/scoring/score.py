@@ -240,7 +240,7 @@ class _Job:
             raise ScoringError(
                 f"{self._source}: stopped at {self.rejected} rejected images, at most "
                 f"{self._max_rejects} are allowed ({self._why()}): mend them or raise "
-                "--max-rejects, and run it again; what was scored is kept"
+                "max_rejects=, and run it again; what was scored is kept"
             )
 
     def _require_success(self) -> None:
