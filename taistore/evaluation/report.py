@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from taistore.evaluation.bootstrap import LEVEL
@@ -49,6 +50,7 @@ class Evaluation:
     """The ladder of one run on one split; ``ladder`` and ``labels`` hold fractions.
 
     ``top`` is the highest step. ``images_without_vectors`` were labelled, but are not part of it.
+    ``pictures`` are files that were drawn of it.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class Evaluation:
     protocol: Protocol | None = None
     intervals: Intervals | None = None
     warnings: tuple[str, ...] = ()
+    pictures: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:

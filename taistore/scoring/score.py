@@ -25,6 +25,7 @@ from taistore.scoring.selection import Choice, tag_table
 from taistore.scoring.stored_images import all_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.wide import Layout
 from taistore.store.store import Store
 
 JOB = "score"
@@ -63,7 +64,8 @@ def score(
     out: str | Path,
     *,
     encoder: Encoder | None = None,
-    top_k: int | None = 5,
+    layout: Layout = "long",
+    top_k: int | None = None,
     threshold: float | None = None,
     step: Step | None = None,
     regions: int = 7,
@@ -78,10 +80,11 @@ def score(
 ) -> ScoreSummary:
     """Tag every image of ``source`` (None: every image of the store) into ``out``.
 
-    ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``. Labels
-    are ranked by the scores of ``step`` (None: the top of the ladder); the column ``score`` is
-    their :func:`~taistore.scoring.ladder.confidence`. Each image gets its ``top_k`` best labels
-    (None: no bound), of these only those with a score of at least ``threshold``.
+    ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
+    tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
+    scores of ``step`` (None: the top of the ladder); the column ``score`` is their
+    :func:`~taistore.scoring.ladder.confidence`. ``top_k`` and ``threshold`` choose among them as in
+    :meth:`~taistore.scoring.selection.Choice.asked`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
     The store's images need no encoder; their region vectors are used where all have them.
@@ -108,8 +111,9 @@ def score(
             )
         encoder = require_encoder(run, encoder)
         name, total, grid = source.name, source.count() or 0, regions
-    steps = run.ladder.steps(regions=bool(grid))
-    choice = Choice(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
+    choice = Choice.asked(
+        run.ladder, regions=bool(grid), step=step, top_k=top_k, threshold=threshold
+    )
     file = TagFile(
         Path(out),
         job=_fingerprint(run, choice, source=name, grid=grid),
@@ -135,7 +139,7 @@ def score(
         with contextlib.closing(batches), bars as bar:
             for done in job.run(batches):
                 bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
-        tags, without_tags = file.finish()
+        tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
     return ScoreSummary(
         run_id=run_id,
         source=name,

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taistore.contracts import SCORES
+from taistore.defaults import TOP_K
 from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
-
-TOP_K = 5
-"""Tags of an image where neither a number nor a threshold is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +55,8 @@ class Choice:
     ) -> Self:
         """What a caller's options mean: ``step`` None is the top of the ladder.
 
-        Without ``top_k`` and ``threshold`` an image gets :data:`TOP_K` tags; with a threshold
-        alone there is no bound (0: every label).
+        Without ``top_k`` and ``threshold`` an image gets :data:`taistore.defaults.TOP_K` tags;
+        with a threshold alone there is no bound (0: every label).
         """
         steps = ladder.steps(regions=regions)
         if top_k is None and threshold is None:
