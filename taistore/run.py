@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.store.run_rows import RunRow

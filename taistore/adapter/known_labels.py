@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import write_whole
 from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.run_files.checkpoint import write_whole
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import (
     IMAGE_ID,

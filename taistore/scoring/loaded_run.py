@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from taistore.adapter.checkpoint import CARD, Adapter, load_adapter
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.checkpoint import CARD, Adapter, load_adapter
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.evaluation import score_matrices as board_module
 from taistore.evaluation.evaluate import evaluate

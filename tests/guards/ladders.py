@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import train
 from taistore.evaluation.evaluate import evaluate
 from taistore.store.store import Store

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.progress import ProgressBar, no_progress
@@ -141,7 +141,7 @@ def test_a_threshold_leaves_some_images_without_tags(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     every = tmp_path / "every.csv"
-    score(store, "run-1", None, every, threshold=0, step="regions")
+    score(store, "run-1", None, every, threshold=0.0, step="regions")
     values = sorted(value for entry in tags(every).values() for _, value in entry)
     assert len(values) == len(PICTURES) * len(NAMES)
     unlike = sorted(set(values))

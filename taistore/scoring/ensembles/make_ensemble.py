@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.runs import new_folder
+from taistore.adapter.run_files.run_folder import new_folder
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import (
