@@ -19,7 +19,7 @@ from taistore.contracts import SCORES
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ImageError, ScoringError
 from taistore.images.decoding import MAX_PIXELS
-from taistore.images.pipeline import ordered_map
+from taistore.images.pipeline import ordered_map, rejected
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import require_encoder
@@ -58,8 +58,8 @@ def tag_images(
     batches are read ahead. ``top_k``, ``threshold`` and ``step`` are as in
     :meth:`~taistore.scoring.selection.Choice.asked`; ``regions`` = G > 0 scores a G x G grid too.
 
-    A photo that cannot be read raises :class:`ImageError` with its name, once those before it were
-    given out; with ``on_error="skip"`` it is left out and the rest goes on. Raises
+    A photo that cannot be read or prepared raises :class:`ImageError` with its name, once those
+    before it were given out; with ``on_error="skip"`` it is left out and the rest goes on. Raises
     :class:`ScoringError` where the encoder is not the run's or an option is out of range.
     """
     if isinstance(photos, str | Path | bytes | Image.Image):
@@ -136,11 +136,12 @@ def _prepared(numbered: tuple[int, Photo], *, encoder: Encoder, max_pixels: int)
     number, photo = numbered
     try:
         return _Prepared(photo, encoder.prepare(open_photo(photo, max_pixels=max_pixels)))
-    except ImageError as error:
+    except Exception as error:
         name = photo_name(photo)
-        place = "" if isinstance(photo, str | Path) else f" (photo {number + 1})"
-        named = ImageError(f"{name}{place}: {error}", reason=error.reason)
-        return _Prepared(photo, None, named)
+        if not isinstance(photo, str | Path):
+            name += f" (photo {number + 1})"
+        reject = rejected(name, error)
+        return _Prepared(photo, None, ImageError(f"{name}: {reject.detail}", reason=reject.reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,13 @@ def test_labels_are_reported_with_positives_and_ap(
     assert by_key["WHITE"]["positives"] == 0
     assert by_key["WHITE"]["AP"] is None
     assert found.labels_without_positives == 1
+    frame = found.frame()
+    assert frame.columns == ["label_key", "label_name", "positives", *found.ladder]
+    assert frame.row(0) == ("RED", "red", 2, *(1.0 for _ in found.ladder))
+    assert frame.filter(label_key="WHITE").select(*found.ladder).row(0) == (None,) * len(
+        found.ladder
+    )
+    assert frame["adapter"].mean() == pytest.approx(found.ladder["adapter"].mean_average_precision)
 
 
 def test_unknown_cells_and_unlabelled_images_are_left_out(
