@@ -7,9 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Final, overload
 
 from taistore.errors import LabelError
+
+PRESENT: Final = 1
+ABSENT: Final = 0
+UNKNOWN: Final = -1
+"""What is known of a label in an image (section 3.3 of arXiv:2312.04160). Unknown is not absent."""
 
 SYNONYM_SEPARATOR = "|"
 

@@ -33,13 +33,11 @@ from taistore_cli.output import Output
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(
-        ["auto", "folder", "manifest", "coco", "voc", "nuswide", "openimages"],
-        case_sensitive=False,
-    ),
+    metavar="NAME",
     default="auto",
     show_default=True,
-    help="What PATH is; auto tells from its structure.",
+    help="What PATH is: folder, manifest, coco, voc, nuswide, openimages, or a kind that another "
+    "package adds; auto tells from its structure.",
 )
 @click.option(
     "--images",

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from taistore.labels import PRESENT, UNKNOWN
+
 BLOCK_CELLS = 2**22
 """Cells of drawn counts, and of sorted labels, held at once: some 16 MB and 50 MB."""
 
@@ -80,9 +82,9 @@ class _Ranking:
     @classmethod
     def of(cls, scores_I: Scores, truth_I: Truth) -> "_Ranking":
         scores_I, truth_I = np.ascontiguousarray(scores_I), np.ascontiguousarray(truth_I)
-        levels_G = np.unique(scores_I[truth_I == 1])
+        levels_G = np.unique(scores_I[truth_I == PRESENT])
         marks = []
-        for images in (np.flatnonzero(truth_I >= 0), np.flatnonzero(truth_I == 1)):
+        for images in (np.flatnonzero(truth_I != UNKNOWN), np.flatnonzero(truth_I == PRESENT)):
             rank = len(levels_G) - np.searchsorted(levels_G, scores_I[images], side="right")
             # Below the last positive nothing counts any more.
             counts = rank < len(levels_G)

@@ -27,6 +27,7 @@ from taistore.evaluation.labelled_scores import ScoredSplit, scored_split
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import SHOWN_LABELS, percent
+from taistore.labels import PRESENT
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ladder import Step
 from taistore.store.store import Store
@@ -205,7 +206,7 @@ def compare(
             for step in paired.steps:
                 steps[step], labels = paired.differences(step)
                 bar.advance()
-        positives_N = (paired.truth_IN == 1).sum(axis=0).tolist()
+        positives_N = (paired.truth_IN == PRESENT).sum(axis=0).tolist()
     return Comparison(
         runs=ids,
         split=scope.split,

@@ -21,6 +21,7 @@ from taistore.evaluation.labelled_scores import Scope, ScoredSplit, scored_split
 from taistore.evaluation.metrics import Metrics, metrics
 from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import Evaluation, Intervals, LabelResult
+from taistore.labels import ABSENT, PRESENT
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
@@ -58,7 +59,7 @@ def evaluate(
     with scored_split(store, run_id, scope, device=device, progress=progress) as scored:
         leave_out_labels(scored, protocol)
         board = scored.board
-        positives_N = (board.truth == 1).sum(axis=0)
+        positives_N = (board.truth == PRESENT).sum(axis=0)
         found = {step: metrics(scored.scores(step), board.truth) for step in scored.kept_steps}
         intervals = _intervals(scored, bootstrap, seed, progress) if bootstrap else None
         images = board.images
@@ -93,8 +94,8 @@ def leave_out_labels(scored: ScoredSplit, protocol: Protocol | None) -> None:
     if protocol is None or not protocol.needs_negatives:
         return
     truth_IN = scored.board.truth
-    scored.board.forget(np.flatnonzero(~(truth_IN == 0).any(axis=0)))
-    if not (truth_IN == 1).any():
+    scored.board.forget(np.flatnonzero(~(truth_IN == ABSENT).any(axis=0)))
+    if not (truth_IN == PRESENT).any():
         raise ScoringError(
             f"protocol {protocol.name}: no label has an image that is known to show it and one "
             "that is known not to: ingest verified negatives too"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
 from taistore.evaluation.score_matrices import ScoreBoard, truth_matrix
-from taistore.labels import Label, LabelSet
+from taistore.labels import PRESENT, Label, LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
@@ -127,7 +127,7 @@ def scored_split(
                 f"a vector of {store.encoder(run.encoder_id).spec}: add them with "
                 "'taistore ingest-images' and this encoder"
             )
-        if not (board.truth == 1).any():
+        if not (board.truth == PRESENT).any():
             raise ScoringError(
                 f"{store.uri}: no image of split {scope.split!r} is known to show any label, only "
                 "what they do not show is known: ingest images with positive labels"
@@ -162,7 +162,7 @@ class _Filling:
             self.without += int(_known(batch.without_vector).sum())
             truth_BN = self._scope.truth(batch.rows.take(known), self._ladder.labels)
             if self._scope.only_with_positives:
-                shows = (truth_BN == 1).any(axis=1)
+                shows = (truth_BN == PRESENT).any(axis=1)
                 known, truth_BN = known[shows], truth_BN[shows]
             if len(known):
                 self._add(batch, known, truth_BN)

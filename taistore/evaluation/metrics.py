@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taistore.labels import PRESENT, UNKNOWN
+
 BLOCK_CELLS = 2**22
 """Cells handled at once: four million float32 need about 60 MB of temporary arrays."""
 
@@ -79,10 +81,10 @@ def average_precision(scores_IN: Scores, truth_IN: Truth) -> NDArray[np.float64]
 
 def _average_precision(scores_I: Scores, truth_I: Truth) -> float:
     # Sorting values is several times faster than sorting indices, and only ranks are needed.
-    positives_P = np.sort(scores_I[truth_I == 1])
+    positives_P = np.sort(scores_I[truth_I == PRESENT])
     if not len(positives_P):
         return float("nan")
-    known = np.sort(scores_I[truth_I >= 0])
+    known = np.sort(scores_I[truth_I != UNKNOWN])
     at_or_above_P = len(known) - np.searchsorted(known, positives_P, side="left")
     return _mean_precision(positives_P, at_or_above_P)
 
@@ -103,13 +105,13 @@ def micro_average_precision(scores_IN: Scores, truth_IN: Truth) -> float:
     if scores_IN.flags.f_contiguous:
         # The order of the cells does not matter, the order of reading them does.
         scores_IN, truth_IN = scores_IN.T, truth_IN.T
-    found = [s[t == 1] for s, t in _row_blocks(scores_IN, truth_IN)]
+    found = [s[t == PRESENT] for s, t in _row_blocks(scores_IN, truth_IN)]
     positives_P = np.sort(np.concatenate([np.empty(0, scores_IN.dtype), *found]))
     if not len(positives_P):
         return float("nan")
     at_or_above_P = np.zeros(len(positives_P), dtype=np.int64)
     for scores, truth in _row_blocks(scores_IN, truth_IN):
-        known = np.sort(scores[truth >= 0])
+        known = np.sort(scores[truth != UNKNOWN])
         at_or_above_P += len(known) - np.searchsorted(known, positives_P, side="left")
     return _mean_precision(positives_P, at_or_above_P)
 
@@ -129,9 +131,9 @@ def f1_at_top_k(scores_IN: Scores, truth_IN: Truth, *, top_k: int = 3) -> tuple[
     for scores, truth in _row_blocks(scores_IN, truth_IN):
         best_BK = top_labels(scores, min(top_k, labels))
         truth_BK = np.take_along_axis(truth, best_BK, axis=1)
-        right_N += np.bincount(best_BK[truth_BK == 1], minlength=labels)
-        chosen_N += np.bincount(best_BK[truth_BK >= 0], minlength=labels)
-        positives_N += (truth == 1).sum(axis=0)
+        right_N += np.bincount(best_BK[truth_BK == PRESENT], minlength=labels)
+        chosen_N += np.bincount(best_BK[truth_BK != UNKNOWN], minlength=labels)
+        positives_N += (truth == PRESENT).sum(axis=0)
     has = positives_N > 0
     if not has.any():
         return float("nan"), float("nan")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
+from taistore.labels import ABSENT, PRESENT, UNKNOWN
 
 MEMORY_BYTES = 256 * 2**20
 """Matrices that together exceed this are kept in a temporary folder."""
@@ -80,7 +81,7 @@ class ScoreBoard:
 
     def forget(self, label_ids: NDArray[np.int64]) -> None:
         """Make these labels unknown of every image, so that no figure includes them."""
-        self._truth_NI[label_ids, : self._filled] = -1
+        self._truth_NI[label_ids, : self._filled] = UNKNOWN
 
     def _matrix(self, name: str, dtype: Any) -> NDArray[Any]:
         shape = (self._labels, self._images)
@@ -99,8 +100,10 @@ def truth_matrix(
 
     Labels of an image in neither list are absent where its labels are complete, else unknown.
     """
-    truth_BN = np.where(complete_B[:, None], np.int8(0), np.int8(-1)).repeat(labels, axis=1)
-    for value, (counts_B, label_ids) in ((0, negatives), (1, positives)):
+    truth_BN = np.where(complete_B[:, None], np.int8(ABSENT), np.int8(UNKNOWN)).repeat(
+        labels, axis=1
+    )
+    for value, (counts_B, label_ids) in ((ABSENT, negatives), (PRESENT, positives)):
         truth_BN[np.repeat(np.arange(len(counts_B)), counts_B), label_ids] = value
     return truth_BN
 

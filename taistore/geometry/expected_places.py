@@ -20,7 +20,7 @@ from taistore.geometry.centroids import (
 from taistore.geometry.group_sums import GroupSums
 from taistore.geometry.neighbours import Kind, NeighbourIndex, open_index, sample_rows
 from taistore.geometry.offsets import Float32, Shift, TextSide, gap_targets, modality_gap
-from taistore.labels import LabelSet
+from taistore.labels import PRESENT, UNKNOWN, LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.partial_labels import ImageLookup, PartialLabels
@@ -261,8 +261,8 @@ def check_shift(
                 _, rows_BK = neighbours.index.search(queries_BD, k)
                 rows_PK = np.repeat(rows_BK, counts_B, axis=0)
                 truth_PK = _truth(neighbours, truth, rows_PK, label_P[:, None])
-                hits[step] += np.bincount(label_P, (truth_PK == 1).sum(axis=1), labels)
-                cells[step] += np.bincount(label_P, (truth_PK >= 0).sum(axis=1), labels)
+                hits[step] += np.bincount(label_P, (truth_PK == PRESENT).sum(axis=1), labels)
+                cells[step] += np.bincount(label_P, (truth_PK != UNKNOWN).sum(axis=1), labels)
             bar.advance(len(positions))
     share = np.divide(hits, cells, out=np.full_like(hits, np.nan), where=cells > 0)
     return NeighbourCheck(share[0], share[1], texts_N)
@@ -291,5 +291,5 @@ def _truth(
     """What is known of pairs of index row (-1: unknown) and label: 1, 0 or -1."""
     known_QK = neighbours.rows_I[np.maximum(rows_QK, 0)]
     truth_QK = known.cells(known_QK, np.broadcast_to(labels_QK, rows_QK.shape))
-    truth_QK[rows_QK < 0] = -1
+    truth_QK[rows_QK < 0] = UNKNOWN
     return truth_QK

@@ -161,7 +161,7 @@ def _require_grid(store: Store, encoder: Encoder, regions: int) -> None:
         grid = first.column(0)[0].as_py()
         raise StoreError(
             f"{store.uri}: holds regions of a {grid} x {grid} grid for {encoder.info.spec}, not "
-            f"{regions} x {regions}: use --regions {grid}, or another --store"
+            f"{regions} x {regions}: use regions={grid}, or another path="
         )
 
 
@@ -173,7 +173,7 @@ def _require_success(
     if max_rejects is not None and writer.rejected > max_rejects:
         raise ImageError(
             f"{source.name}: stopped at {writer.rejected} rejected images, at most {max_rejects} "
-            f"are allowed ({why}): mend them or raise --max-rejects; the rest is kept in "
+            f"are allowed ({why}): mend them or raise max_rejects=; the rest is kept in "
             f"{store.uri}",
             reason="too_many_rejects",
         )

@@ -236,7 +236,7 @@ def _require_success(
     if max_rejects is not None and writer.rejected > max_rejects:
         raise ImageError(
             f"{source}: stopped at {writer.rejected} rejected rows, at most {max_rejects} are "
-            f"allowed ({why}): mend them or raise --max-rejects",
+            f"allowed ({why}): mend them or raise max_rejects=",
             reason="too_many_rejects",
         )
     if not writer.succeeded:

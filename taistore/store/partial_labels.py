@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.store.combination_rows import gather_rows
 from taistore.store.store import Store
 
@@ -176,8 +177,8 @@ class PartialLabels:
         for low in range(0, len(self), step):
             rows = np.arange(low, min(low + step, len(self)))
             truth_BN = self.truth(rows)
-            truth_BN[_uniform(keys_I[rows], self.labels) >= known] = -1
-            for name, value in (("positives", 1), ("negatives", 0)):
+            truth_BN[_uniform(keys_I[rows], self.labels) >= known] = UNKNOWN
+            for name, value in (("positives", PRESENT), ("negatives", ABSENT)):
                 row_P, label_P = np.nonzero(truth_BN == value)
                 counts[name].append(np.bincount(row_P, minlength=len(rows)))
                 kept[name].append(label_P.astype(np.int32))
@@ -196,16 +197,16 @@ class PartialLabels:
     def cells(self, rows: NDArray[np.int64], label_ids: NDArray[np.int64]) -> NDArray[np.int8]:
         """What is known of single cells, image rows and labels of one shape: 1, 0 or -1."""
         flat_rows, flat_labels = rows.reshape(-1), label_ids.reshape(-1)
-        found = np.where(self.complete[flat_rows], np.int8(0), np.int8(-1))
-        for value, lists in ((0, self.negatives), (1, self.positives)):
+        found = np.where(self.complete[flat_rows], np.int8(ABSENT), np.int8(UNKNOWN))
+        for value, lists in ((ABSENT, self.negatives), (PRESENT, self.positives)):
             found[_holds(lists, self.labels, flat_rows, flat_labels)] = value
         return found.reshape(rows.shape)
 
     def truth(self, rows_B: NDArray[np.int64]) -> NDArray[np.int8]:
         """int8 [B, N] of these images: 1 present, 0 absent, -1 unknown."""
-        truth_BN = np.where(self.complete[rows_B, None], np.int8(0), np.int8(-1))
+        truth_BN = np.where(self.complete[rows_B, None], np.int8(ABSENT), np.int8(UNKNOWN))
         truth_BN = truth_BN.repeat(self.labels, axis=1)
-        for value, lists in ((0, self.negatives), (1, self.positives)):
+        for value, lists in ((ABSENT, self.negatives), (PRESENT, self.positives)):
             taken = lists.take(rows_B)
             truth_BN[taken.rows, taken.label_ids] = value
         return truth_BN

@@ -89,10 +89,7 @@ def test_what_is_unclear_names_the_option(tmp_path: Path, store: Path) -> None:
 def test_the_choices_are_those_of_the_library() -> None:
     from taistore.images.sources.open_source import FORMATS
 
-    command = main.get_command(click.Context(main), "ingest-images")
-    assert command is not None
-    (option,) = [p for p in command.params if p.name == "layout"]
-    assert tuple(getattr(option.type, "choices", ())) == FORMATS
     text = CliRunner().invoke(main, ["ingest-images", "--help"]).output
+    assert all(layout in text for layout in FORMATS)
     for example in ("instances_train2017.json", "VOCdevkit/VOC2007", "NUS-WIDE/", "imagelabels"):
         assert example in text

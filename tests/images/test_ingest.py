@@ -230,7 +230,7 @@ def test_regions_are_added_to_images_that_lack_them(store: Store, photos: Path) 
     )
     assert _ingest(store, photos, regions=3).encoded == 0
     assert set(vectors) == {"image_vectors__colour_32_32"}
-    with pytest.raises(StoreError, match=r"3 x 3 grid .* not 5 x 5: use --regions 3"):
+    with pytest.raises(StoreError, match=r"3 x 3 grid .* not 5 x 5: use regions=3"):
         _ingest(store, photos, regions=5)
 
 

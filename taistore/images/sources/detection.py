@@ -1,4 +1,4 @@
-"""What kind of source lies at a path, by its structure; an unclear case names ``--format``."""
+"""What kind of source lies at a path, by its structure; an unclear case says how to name it."""
 
 import csv
 from itertools import islice
@@ -74,9 +74,9 @@ def _folder(path: Path) -> str:
 
 
 def _unclear(path: Path, meanings: str, layout: str) -> ImageError:
-    what = "name the .json file" if layout == "coco" else f"use --format {layout}"
+    what = "name the .json file" if layout == "coco" else f"use layout={layout}"
     return ImageError(
-        printable(f"{path}: could be {meanings}: use --format folder for the photos, or {what}"),
+        printable(f"{path}: could be {meanings}: use layout=folder for the photos, or {what}"),
         reason="unsupported",
     )
 

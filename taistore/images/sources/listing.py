@@ -77,11 +77,9 @@ def photo_folder(
     if folders:
         return os.path.realpath(folders[0])
     if given:
-        raise ImageError(
-            f"{candidates[0]}: no such folder: check the path after --images", reason="missing"
-        )
+        raise ImageError(f"{candidates[0]}: no such folder: check photos=", reason="missing")
     tried = ", ".join(map(str, candidates))
     raise ImageError(
-        f"{annotations}: its photos are not in {tried}: name their folder with --images",
+        f"{annotations}: its photos are not in {tried}: name their folder with photos=",
         reason="missing",
     )

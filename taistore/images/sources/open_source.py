@@ -1,20 +1,22 @@
 """From a path that a user gives to the source of images that it means.
 
-A further kind of source is a class that keeps :class:`ImageSource`, a name in :data:`FORMATS`, and
-a line in :func:`open_source` and :func:`taistore.images.sources.detection.detect`.
+Another package adds a kind of source by an entry point of ``taistore.sources``: a factory that is
+called with the path and the label set, and returns an
+:class:`~taistore.images.sources.source.ImageSource`. The entry point's name is its ``layout``.
 """
 
 from pathlib import Path
 
+from taistore import plugins
 from taistore.errors import ImageError
-from taistore.images.sources.coco import CocoSource, Crowd
 from taistore.images.sources.detection import FORMATS, detect
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
-from taistore.images.sources.nuswide import NusWideSource
-from taistore.images.sources.openimages import OpenImagesSource
+from taistore.images.sources.published.coco import CocoSource, Crowd
+from taistore.images.sources.published.nuswide import NusWideSource
+from taistore.images.sources.published.openimages import OpenImagesSource
+from taistore.images.sources.published.voc import Difficult, VocSource
 from taistore.images.sources.source import Annotation, ImageSource, Reject, SourceImage
-from taistore.images.sources.voc import Difficult, VocSource
 from taistore.labels import LabelSet
 
 __all__ = [
@@ -45,20 +47,20 @@ def open_source(
 ) -> ImageSource:
     """The source for a folder, an image file, a manifest or the annotations of a data set.
 
-    ``layout`` is one of :data:`FORMATS`; "auto" tells from the structure. ``photos`` is the folder
-    of a data set's photos, ``crowd`` (COCO) and ``difficult`` (VOC) say what such objects count
-    as, and ``split`` picks one of a data set's own lists (VOC, NUS-WIDE), or names the split of
-    all images where it has none. Raises :class:`ImageError` when there is nothing at ``path``,
-    nothing that can be read, or an option that this layout does not have.
+    ``layout`` is one of :data:`FORMATS`, or another package's; "auto" tells from the structure.
+    ``photos`` is the folder of a data set's photos, ``crowd`` (COCO) and ``difficult`` (VOC) say
+    what such objects count as, and ``split`` picks one of a data set's own lists (VOC, NUS-WIDE),
+    or names the split of all images where it has none. Raises :class:`ImageError` when there is
+    nothing at ``path``, nothing that can be read, or an option that this layout does not have.
     """
     path = Path(path)
     layout = detect(path) if layout == "auto" else layout
-    given = {"images": photos, "crowd": crowd, "difficult": difficult}
+    given = {"photos": photos, "crowd": crowd, "difficult": difficult}
     for name, value in given.items():
         if value is not None and layout not in _OPTIONS[name]:
             raise ImageError(
-                f"{path}: --{name} is for {' and '.join(_OPTIONS[name])}, and this was read as "
-                f"{layout}: leave it out, or name another --format",
+                f"{path}: {name}= is for {' and '.join(_OPTIONS[name])}, and this was read as "
+                f"{layout}: leave it out, or name another layout=",
                 reason="unsupported",
             )
     match layout:
@@ -81,11 +83,24 @@ def open_source(
             return ManifestSource(path, labels)
         case "folder":
             return FolderSource(path)
-    raise ValueError(f"layout is {layout!r}: it must be one of {', '.join(FORMATS)}")
+    return _from_plugin(layout, path, labels)
 
+
+def _from_plugin(layout: str, path: Path, labels: LabelSet) -> ImageSource:
+    there = [*FORMATS, *plugins.names(_GROUP)]
+    if layout not in there:
+        raise ImageError(
+            f"{path}: there is no layout={layout} of images: use {', '.join(there)}",
+            reason="unsupported",
+        )
+    source: ImageSource = plugins.find(_GROUP, layout)(path, labels)
+    return source
+
+
+_GROUP = "taistore.sources"
 
 _OPTIONS = {
-    "images": ("coco", "voc", "nuswide", "openimages"),
+    "photos": ("coco", "voc", "nuswide", "openimages"),
     "crowd": ("coco",),
     "difficult": ("voc",),
 }

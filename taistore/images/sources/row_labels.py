@@ -8,7 +8,7 @@ from typing import Any
 
 from taistore.errors import LabelError, ManifestError
 from taistore.images.sources.source import Annotation
-from taistore.labels import LabelSet, normalise_name
+from taistore.labels import ABSENT, PRESENT, UNKNOWN, LabelSet, normalise_name
 
 SEPARATOR = "|"
 """Separates labels where a row holds them as one text, as CSV must."""
@@ -18,7 +18,7 @@ COLUMNS = ("image", "labels", "positives", "negatives", "split")
 _CACHE_SIZE = 65536
 _COLUMN_SETS = 256
 
-_CODES = {"1": 1, "0": 0, "-1": -1, "": None, None: None}
+_CODES = {"1": PRESENT, "0": ABSENT, "-1": UNKNOWN, "": None, None: None}
 """Codes by their text; an empty cell says nothing."""
 
 
@@ -162,7 +162,7 @@ class AnnotationReader:
         return found
 
     def _coded(self, codes: list[tuple[int, str, Any]]) -> Annotation | None:
-        known: dict[int, set[int]] = {1: set(), 0: set(), -1: set()}
+        known: dict[int, set[int]] = {PRESENT: set(), ABSENT: set(), UNKNOWN: set()}
         for label, name, value in codes:
             code = _CODES.get(_code_text(value), value)
             if code is None:
@@ -174,12 +174,14 @@ class AnnotationReader:
                     reason="malformed",
                 )
             known[code].add(label)
-        self._require_no_conflict(known[1], known[0])
+        self._require_no_conflict(known[PRESENT], known[ABSENT])
         if not any(known.values()):
             return None
-        if len(known[1]) + len(known[0]) == len(self._labels):
-            return Annotation(positives=tuple(sorted(known[1])), complete=True)
-        return Annotation(positives=tuple(sorted(known[1])), negatives=tuple(sorted(known[0])))
+        if len(known[PRESENT]) + len(known[ABSENT]) == len(self._labels):
+            return Annotation(positives=tuple(sorted(known[PRESENT])), complete=True)
+        return Annotation(
+            positives=tuple(sorted(known[PRESENT])), negatives=tuple(sorted(known[ABSENT]))
+        )
 
     def _require_alone(self, row: Mapping[str, Any]) -> None:
         if any(self._ids(row, column) is not None for column in ("positives", "negatives")):
@@ -218,7 +220,7 @@ def _code_text(value: object) -> str | None:
     if isinstance(value, int | float):
         if math.isnan(value):
             return ""
-        if value in (1, 0, -1):
+        if value in (PRESENT, ABSENT, UNKNOWN):
             return str(int(value))
     return None if value is None else repr(value)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taistore.errors import ImageError, ManifestError
-from taistore.images.sources.coco import CocoSource
+from taistore.images.sources.published.coco import CocoSource
 from taistore.images.sources.source import Annotation
 from taistore.labels import Label, LabelSet
 from tests.images.datasets import coco_text, known, photo, rejected, splits
@@ -116,9 +116,9 @@ def test_photos_that_are_gone_and_photos_without_annotation(folder: Path) -> Non
 def test_where_the_photos_are(folder: Path, tmp_path: Path) -> None:
     path = _write(folder, coco_text(IMAGES, BOXES))
     (folder.parent / "train2017").rename(tmp_path / "elsewhere")
-    with pytest.raises(ImageError, match=r"train2017, .*name their folder with --images"):
+    with pytest.raises(ImageError, match=r"train2017, .*name their folder with photos="):
         list(CocoSource(path, LABELS))
-    with pytest.raises(ImageError, match="nowhere: no such folder: check the path after --images"):
+    with pytest.raises(ImageError, match="nowhere: no such folder: check photos="):
         list(CocoSource(path, LABELS, photos=tmp_path / "nowhere"))
     source = CocoSource(path, LABELS, photos=tmp_path / "elsewhere", split="train")
     assert splits(source) == {"a.jpg": "train", "b.jpg": "train"}

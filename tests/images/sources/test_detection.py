@@ -68,7 +68,7 @@ def test_a_layout_that_is_named_is_not_guessed(tmp_path: Path) -> None:
     assert isinstance(open_source(rows, LABELS, layout="manifest"), ManifestSource)
     with pytest.raises(ImageError, match=r"a manifest is a file \.jsonl"):
         open_source(voc, LABELS, layout="manifest")
-    with pytest.raises(ValueError, match="layout is 'cooc'"):
+    with pytest.raises(ImageError, match="there is no layout=cooc of images: use auto, folder"):
         open_source(voc, LABELS, layout="cooc")
 
 
@@ -77,18 +77,18 @@ def test_what_could_be_meant_in_two_ways_names_the_option(tmp_path: Path) -> Non
     photo(coco / "train2017" / "a.jpg", "red")
     _write(coco / "annotations" / "instances_train2017.json", "{}")
     with pytest.raises(
-        ImageError, match=r"instances_train2017\.json: use --format folder .*\.json"
+        ImageError, match=r"instances_train2017\.json: use layout=folder .*\.json"
     ):
         detect(coco)
     voc_folder(tmp_path, {"1": [("red", 0)]})
-    with pytest.raises(ImageError, match=r"VOC2007: use --format folder .*--format voc"):
+    with pytest.raises(ImageError, match=r"VOC2007: use layout=folder .*--format voc"):
         detect(tmp_path / "VOCdevkit")
     mixed = tmp_path / "mixed"
     photo(mixed / "a.jpg", "red")
     _write(mixed / "a.xml", "<x:xmpmeta/>")
     assert detect(mixed) == "folder"
     _write(mixed / "a.xml", voc_xml("a.jpg", []))
-    with pytest.raises(ImageError, match=r"annotations such as a\.xml: use --format folder"):
+    with pytest.raises(ImageError, match=r"annotations such as a\.xml: use layout=folder"):
         detect(mixed)
     assert isinstance(open_source(mixed, LABELS, layout="voc", photos=mixed), VocSource)
 
@@ -116,9 +116,9 @@ def test_json_that_is_not_cocos(tmp_path: Path, text: str, message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crowd": "ignore"}, "--crowd is for coco, and this was read as folder"),
-        ({"difficult": "ignore"}, "--difficult is for voc, and this was read as folder"),
-        ({"photos": "x"}, "--images is for coco and voc and nuswide and openimages"),
+        ({"crowd": "ignore"}, "crowd= is for coco, and this was read as folder"),
+        ({"difficult": "ignore"}, "difficult= is for voc, and this was read as folder"),
+        ({"photos": "x"}, "photos= is for coco and voc and nuswide and openimages"),
     ],
 )
 def test_an_option_that_a_layout_does_not_have(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from taistore.errors import ImageError, ManifestError
-from taistore.images.sources.nuswide import NusWideSource
+from taistore.images.sources.published.nuswide import NusWideSource
 from taistore.images.sources.source import Annotation
 from taistore.labels import Label, LabelSet
 from tests.images.datasets import known, nuswide_labels, nuswide_list, photo, rejected, splits
@@ -49,7 +49,7 @@ def test_the_official_split(root: Path) -> None:
     assert source.notes == ()
     assert splits(NusWideSource(root, LABELS, split="test")) == {"0003_13.jpg": "test"}
     assert list(known(NusWideSource(root, LABELS, split="Train"))) == ["0001_11.jpg", "0002_12.jpg"]
-    with pytest.raises(ManifestError, match="no split 'val': use --split with one of train, test"):
+    with pytest.raises(ManifestError, match="no split 'val': use split= with one of train, test"):
         list(NusWideSource(root, LABELS, split="val"))
 
 
@@ -58,7 +58,7 @@ def test_all_labels_where_that_is_what_is_there(root: Path) -> None:
     assert known(NusWideSource(root, LABELS)) == EXPECTED
     assert splits(NusWideSource(root, LABELS)) == SPLITS
     assert splits(NusWideSource(root, LABELS, split="test")) == {"0003_13.jpg": "test"}
-    with pytest.raises(ManifestError, match="use --split train or test"):
+    with pytest.raises(ManifestError, match="use split=train or split=test"):
         list(NusWideSource(root, LABELS, split="val"))
     for name in ("Train", "Test"):
         (root / "ImageList" / f"{name}Imagelist.txt").unlink()
@@ -71,7 +71,7 @@ def test_photos_without_folders_of_concepts(root: Path, tmp_path: Path) -> None:
     for name in (*TRAIN, *TEST):
         (root / "Flickr" / name).rename(flat / Path(name).name)
     assert known(NusWideSource(root, LABELS, photos=flat)) == EXPECTED
-    with pytest.raises(ImageError, match="no such folder: check the path after --images"):
+    with pytest.raises(ImageError, match="no such folder: check photos="):
         list(NusWideSource(root, LABELS, photos=tmp_path / "none"))
 
 

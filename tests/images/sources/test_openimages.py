@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taistore.errors import ImageError, ManifestError
-from taistore.images.sources import openimages
-from taistore.images.sources.openimages import OpenImagesSource
+from taistore.images.sources.published import openimages
+from taistore.images.sources.published.openimages import OpenImagesSource
 from taistore.images.sources.source import Annotation
 from taistore.labels import Label, LabelSet
 from tests.images.datasets import known, openimages_text, photo, rejected, splits
@@ -69,7 +69,7 @@ def test_the_photos_and_the_split(folder: Path, tmp_path: Path) -> None:
     source = OpenImagesSource(path, LABELS, photos=tmp_path / "elsewhere", split="train")
     assert splits(source) == {"a1.jpg": "train", "b2.jpg": "train", "c3.jpg": None}
     assert rejected(source) == []
-    with pytest.raises(ImageError, match="no such folder: check the path after --images"):
+    with pytest.raises(ImageError, match="no such folder: check photos="):
         OpenImagesSource(path, LABELS, photos=tmp_path / "none")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from taistore.errors import ImageError, ManifestError
+from taistore.images.sources.published.voc import VOC_CLASSES, VocSource
+from taistore.images.sources.published.voc_xml import MAX_BYTES
 from taistore.images.sources.source import Annotation
-from taistore.images.sources.voc import VOC_CLASSES, VocSource
-from taistore.images.sources.voc_xml import MAX_BYTES
 from taistore.labels import Label, LabelSet
 from tests.images.datasets import known, photo, rejected, splits, voc_folder, voc_list, voc_xml
 
@@ -78,7 +78,7 @@ def test_splits_come_from_the_lists(folder: Path) -> None:
 def test_a_split_without_a_list_names_those_there(folder: Path, split: str) -> None:
     voc_list(folder, "train", ["000001"])
     voc_list(folder, "red_train", ["000001  1"])
-    with pytest.raises(ManifestError, match=r"has no list .*use --split with one of train$"):
+    with pytest.raises(ManifestError, match=r"has no list .*use split= with one of train$"):
         list(VocSource(folder, LABELS, split=split))
 
 
@@ -141,11 +141,11 @@ def test_a_photo_may_be_of_another_format_or_name(folder: Path) -> None:
 
 def test_the_folder_of_photos(folder: Path, tmp_path: Path) -> None:
     (folder / "JPEGImages").rename(tmp_path / "elsewhere")
-    with pytest.raises(ImageError, match=r"JPEGImages.*name their folder with --images"):
+    with pytest.raises(ImageError, match=r"JPEGImages.*name their folder with photos="):
         VocSource(folder, LABELS)
     source = VocSource(folder, LABELS, photos=tmp_path / "elsewhere")
     assert len(known(source)) == 3
-    with pytest.raises(ImageError, match="no such folder: check the path after --images"):
+    with pytest.raises(ImageError, match="no such folder: check photos="):
         VocSource(folder, LABELS, photos=tmp_path / "none")
 
 

@@ -150,7 +150,7 @@ class AnnotatedSource(ABC):
         return Reject(
             uri=printable(uri),
             reason="missing",
-            detail=printable(f"no such file, though {self._path} lists it (see --images)"),
+            detail=printable(f"no such file, though {self._path} lists it"),
         )
 
     def _rest(self) -> Iterator[SourceImage | Reject]:

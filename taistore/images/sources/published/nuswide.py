@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import ImageError, ManifestError
 from taistore.images.sources.listing import photo_folder, reading
-from taistore.images.sources.published import AnnotatedSource, ClassLabels
+from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
 from taistore.images.sources.row_labels import RowError
 from taistore.images.sources.source import Reject, SourceImage, printable
 from taistore.labels import LabelSet
@@ -139,7 +139,7 @@ class NusWideSource(AnnotatedSource):
             if self._split is not None and self._split not in self._split_lists:
                 there = ", ".join(self._split_lists)
                 raise ManifestError(
-                    f"{self._images}: has no split {self._split!r:.60}: use --split with one of "
+                    f"{self._images}: has no split {self._split!r:.60}: use split= with one of "
                     f"{there}"
                 )
             wanted = [s for s in self._split_lists if self._split in (None, s)]
@@ -150,7 +150,7 @@ class NusWideSource(AnnotatedSource):
         self._name_classes(set(found), self._truth / "AllLabels")
         if self._split is not None and self._split_lists and self._split not in _SPLITS:
             raise ManifestError(
-                f"{self._images}: has no split {self._split!r:.60}: use --split train or test"
+                f"{self._images}: has no split {self._split!r:.60}: use split=train or split=test"
             )
         return [self._list(self._images / "Imagelist.txt", found, split=None)]
 

@@ -20,9 +20,9 @@ from pyarrow import csv as pa_csv
 
 from taistore.errors import ManifestError
 from taistore.images.sources.listing import photo_folder, reading
-from taistore.images.sources.published import AnnotatedSource
+from taistore.images.sources.published.annotated_source import AnnotatedSource
+from taistore.images.sources.published.row_partitions import ImageRows, RowPartitions
 from taistore.images.sources.row_labels import RowError
-from taistore.images.sources.row_partitions import ImageRows, RowPartitions
 from taistore.images.sources.source import Annotation, Reject, SourceImage, printable
 from taistore.labels import LabelSet
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import ManifestError
 from taistore.images.sources.listing import photo_folder, reading
-from taistore.images.sources.published import AnnotatedSource, ClassLabels
+from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
 from taistore.images.sources.row_labels import RowError
 from taistore.images.sources.source import Reject, SourceImage, printable
 from taistore.labels import LabelSet

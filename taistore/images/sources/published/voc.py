@@ -7,10 +7,10 @@ from typing import Literal
 
 from taistore.errors import ImageError, ManifestError
 from taistore.images.sources.listing import photo_folder, reading
-from taistore.images.sources.published import AnnotatedSource, ClassLabels
+from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
+from taistore.images.sources.published.voc_xml import VocAnnotation, read_voc
 from taistore.images.sources.row_labels import RowError
 from taistore.images.sources.source import Annotation, Reject, SourceImage, printable
-from taistore.images.sources.voc_xml import VocAnnotation, read_voc
 from taistore.labels import LabelSet
 
 Difficult = Literal["ignore", "negative", "positive"]
@@ -142,7 +142,7 @@ class VocSource(AnnotatedSource):
         if Path(split).name != split or not path.is_file():
             there = sorted(p.stem for p in self._lists.glob("*.txt") if "_" not in p.stem)
             raise ManifestError(
-                f"{self._lists}: has no list {split!r:.60}: use --split with one of "
+                f"{self._lists}: has no list {split!r:.60}: use split= with one of "
                 f"{', '.join(there)}"
             )
         lines = path.read_text(encoding="utf-8-sig").splitlines()
