@@ -91,7 +91,7 @@ def _find(
     table: Table, data: Path, names: Sequence[str], lacks: Callable[[str], None]
 ) -> list[FoundSet]:
     if not data.is_dir():
-        raise ScoringError(f"{data}: no such folder: name the one that holds the sets with --data")
+        raise ScoringError(f"{data}: no such folder: name the one that holds the sets with data=")
     found = []
     for name in dict.fromkeys(names):
         try:

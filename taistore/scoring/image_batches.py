@@ -25,7 +25,7 @@ def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
     if encoder.info.encoder_id != run.encoder_id:
         raise ScoringError(
             f"run {run.run_id} was trained for the encoder {run.encoder_id}, not for "
-            f"{encoder.info.encoder_id} ({encoder.info.spec}): give the run's `encoder`"
+            f"{encoder.info.encoder_id} ({encoder.info.spec}): give the run's own as encoder="
         )
     return encoder
 
@@ -46,7 +46,7 @@ def from_store(
 ) -> Generator[ScorableBatch, None, None]:
     """The store's images whose ``image_id`` is not in ``done``, which learns them."""
     spec = store.encoder(encoder_id).spec
-    detail = f"no vector of {spec}: run 'taistore ingest-images' with this --encoder"
+    detail = f"no vector of {spec}: run 'taistore ingest-images --encoder {spec}' on it"
     for batch in stored_batches(store, encoder_id, columns=["uri"], regions=regions):
         ids = [str(i) for i in batch.rows.column("image_id").to_pylist()]
         fresh = np.flatnonzero(done.new(ids))

@@ -107,7 +107,7 @@ def score(
         if encoder is None:
             raise ScoringError(
                 f"photos need the encoder of run {run.run_id}: give "
-                f"{store.encoder(run.encoder_id).spec} as `encoder`"
+                f"{store.encoder(run.encoder_id).spec} as encoder="
             )
         encoder = require_encoder(run, encoder)
         name, total, grid = source.name, source.count() or 0, regions
@@ -240,7 +240,7 @@ class _Job:
             raise ScoringError(
                 f"{self._source}: stopped at {self.rejected} rejected images, at most "
                 f"{self._max_rejects} are allowed ({self._why()}): mend them or raise "
-                "--max-rejects, and run it again; what was scored is kept"
+                "max_rejects=, and run it again; what was scored is kept"
             )
 
     def _require_success(self) -> None:

@@ -83,7 +83,7 @@ def test_a_part_is_written_when_time_has_passed(
 def test_a_finished_file_is_only_replaced_on_request(tmp_path: Path) -> None:
     out = tmp_path / "tags.csv"
     new(out).finish()
-    with pytest.raises(ScoringError, match=r"is there already, finished: give --overwrite"):
+    with pytest.raises(ScoringError, match=r"is there already, finished: give overwrite="):
         new(out)
     before = out.read_bytes()
     file = new(out, overwrite=True)

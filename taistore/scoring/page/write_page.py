@@ -124,9 +124,9 @@ def require_page(page: Path, tags: Path) -> None:
     """
     try:
         if page.is_dir():
-            raise ScoringError(f"{page} is a directory: name a file for --html")
+            raise ScoringError(f"{page} is a directory: name a file for html=")
         if page.resolve() == tags.resolve():
-            raise ScoringError(f"{page} is the file of tags: name another file for --html")
+            raise ScoringError(f"{page} is the file of tags: name another file for html=")
         folder = page.parent
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
@@ -238,4 +238,4 @@ def _write(page: Path, html: str) -> None:
 
 def _unwritable(page: Path, error: Exception) -> ScoringError:
     detail = getattr(error, "strerror", None) or error
-    return ScoringError(f"{page}: cannot be written ({detail}): name another file for --html")
+    return ScoringError(f"{page}: cannot be written ({detail}): name another file for html=")

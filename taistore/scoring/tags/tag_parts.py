@@ -92,11 +92,11 @@ class TagFile:
 
     def _require_free(self, *, overwrite: bool) -> None:
         if self.out.is_dir():
-            raise ScoringError(f"{self.out} is a directory: name a file for --out")
+            raise ScoringError(f"{self.out} is a directory: name a file for out=")
         if self.out.exists() and not overwrite:
             raise ScoringError(
-                f"{self.out} is there already, finished: give --overwrite to replace it, or "
-                "another --out"
+                f"{self.out} is there already, finished: give overwrite= to replace it, or "
+                "another out="
             )
 
     def _require_same_job(self, *, overwrite: bool) -> None:
@@ -111,7 +111,7 @@ class TagFile:
                 raise ScoringError(
                     f"{self._parts}: holds the parts of an unfinished job with {name} "
                     f"{before.get(name)!r}, not {self._job[name]!r}: finish that one first, or "
-                    "give --overwrite to drop them"
+                    "give overwrite= to drop them"
                 )
 
     def _paths(self) -> list[Path]:
@@ -190,8 +190,7 @@ def _locked(path: Path, out: Path) -> FileLock:
         lock.acquire(blocking=False)
     except Timeout:
         raise ScoringError(
-            f"{out}: another job is writing it: wait until that one has ended, or name another "
-            "--out"
+            f"{out}: another job is writing it: wait until that one has ended, or name another out="
         ) from None
     return lock
 
@@ -221,6 +220,6 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         detail = error.strerror or str(error).splitlines()[0]
         raise ScoringError(
-            f"{out}: cannot be written ({detail}): mend that or choose another --out, and run the "
+            f"{out}: cannot be written ({detail}): mend that or choose another out=, and run the "
             "same command again; finished parts are kept"
         ) from error
