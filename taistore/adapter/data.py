@@ -158,7 +158,7 @@ class Preparation:
             raise TrainingError(
                 f"{store.uri}: none of the {which} has a vector of "
                 f"{store.encoder(self.encoder_id).spec}: run 'taistore ingest-images' with this "
-                "--encoder"
+                "encoder"
             )
         side = TextSide.build(texts, index, labels=images.labels)
         if config.shift == "plain":

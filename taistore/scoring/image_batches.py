@@ -46,7 +46,7 @@ def from_store(
 ) -> Generator[ScorableBatch, None, None]:
     """The store's images whose ``image_id`` is not in ``done``, which learns them."""
     spec = store.encoder(encoder_id).spec
-    detail = f"no vector of {spec}: run 'taistore ingest-images --encoder {spec}' on it"
+    detail = f"no vector of {spec}: run 'taistore ingest-images' with this encoder"
     for batch in stored_batches(store, encoder_id, columns=["uri"], regions=regions):
         ids = [str(i) for i in batch.rows.column("image_id").to_pylist()]
         fresh = np.flatnonzero(done.new(ids))

@@ -123,7 +123,7 @@ class Adapter(nn.Module):
         if self.card.encoder.encoder_id != encoder_id:
             raise TrainingError(
                 f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
-                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use --encoder "
+                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use encoder="
                 f"{self.card.encoder.spec}"
             )
         if list(self.card.label_keys) != store.labels.keys:
