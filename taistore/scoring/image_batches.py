@@ -25,7 +25,7 @@ def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
     if encoder.info.encoder_id != run.encoder_id:
         raise ScoringError(
             f"run {run.run_id} was trained for the encoder {run.encoder_id}, not for "
-            f"{encoder.info.encoder_id} ({encoder.info.spec}): give the run's `encoder`"
+            f"{encoder.info.encoder_id} ({encoder.info.spec}): give the run's own as encoder="
         )
     return encoder
 

@@ -107,7 +107,7 @@ def score(
         if encoder is None:
             raise ScoringError(
                 f"photos need the encoder of run {run.run_id}: give "
-                f"{store.encoder(run.encoder_id).spec} as `encoder`"
+                f"{store.encoder(run.encoder_id).spec} as encoder="
             )
         encoder = require_encoder(run, encoder)
         name, total, grid = source.name, source.count() or 0, regions
