@@ -76,12 +76,10 @@ def test_what_could_be_meant_in_two_ways_names_the_option(tmp_path: Path) -> Non
     coco = tmp_path / "coco"
     photo(coco / "train2017" / "a.jpg", "red")
     _write(coco / "annotations" / "instances_train2017.json", "{}")
-    with pytest.raises(
-        ImageError, match=r"instances_train2017\.json: use layout=folder .*\.json"
-    ):
+    with pytest.raises(ImageError, match=r"instances_train2017\.json: use layout=folder .*\.json"):
         detect(coco)
     voc_folder(tmp_path, {"1": [("red", 0)]})
-    with pytest.raises(ImageError, match=r"VOC2007: use layout=folder .*--format voc"):
+    with pytest.raises(ImageError, match=r"VOC2007: use layout=folder .*layout=voc"):
         detect(tmp_path / "VOCdevkit")
     mixed = tmp_path / "mixed"
     photo(mixed / "a.jpg", "red")
