@@ -4,7 +4,7 @@
 (five an image, in no order; 7,186 of 7,500 labels are in the set, a twentieth of the rows is
 unsure) and reads it whole, each reader in a process of its own. Both gather rows in temporary files
 by a hash of their image; "polars" scans lines, so that a broken one keeps its number, splits and
-filters them, writes the files (``sink_parquet`` with ``PartitionBy``) and groups each by image. What
+filters them, writes the files (``sink_parquet``, ``PartitionBy``) and groups each by image. What
 an image then becomes is the same code. No photo is there, so every image ends as a reject.
 """
 

@@ -33,7 +33,7 @@ def test_what_people_read_at_a_score(
 
 def test_eleven_words_of_which_one_differs_are_one_caption_and_seven_are_two() -> None:
     # Words and word pairs in common: 18 of 24, just enough, and 11 of 15.
-    long = "A brown dog sits beside a wooden table while one {} boy reads newspapers."
+    long = "A brown dog sits beside a wooden table while a {} boy reads newspapers."
     assert near_duplicate(long.format("young"), [long.format("tall")]) == long.format("tall")
     short = "A brown dog sits beside a large wooden {}."
     assert near_duplicate(short.format("table"), [short.format("chair")]) == ""
