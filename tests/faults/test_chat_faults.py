@@ -320,7 +320,7 @@ def test_a_key_withdrawn_in_the_middle_stops_the_job(status: int) -> None:
     [
         (failing(400, message="temperature does not support 0.9"), "temperature does not support"),
         (failing(422, message="seed: extra field"), "seed: extra field.*run the same command"),
-        (raw(completion("", finish_reason="length")), "finish_reason length.*raise --max-tokens"),
+        (raw(completion("", finish_reason="length")), "finish_reason length.*raise max_tokens="),
         (raw(completion(None, reasoning="Hmm")), "reasoning.*turn thinking off"),
     ],
 )
