@@ -13,7 +13,7 @@ from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.engines.llama_server import local_server
 from taistore.texts.llm.engines.openai import OpenAIEngine
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.requests import Sampling
+from taistore.texts.llm.sampling import Sampling
 
 SLOTS = 8
 
@@ -61,5 +61,5 @@ def write(name: str, data: Path, work: Path, encoder: Encoder, *, count: int) ->
             sampling=Sampling(),
             lanes=SLOTS,
         )
-        config = GenerateConfig(count=count, writer="openai")
+        config = GenerateConfig(count=count)
         print(generate_texts(store, encoder, config, writer=writer), flush=True)

@@ -33,21 +33,22 @@ from taistore.encoders.registry import load_encoder
 from taistore.evaluation.evaluate import evaluate
 from taistore.labels import read_labels
 from taistore.store.store import Store
+from taistore.texts.audit.audit_captions import audit_store
+from taistore.texts.audit.audit_report import distinct
 from taistore.texts.audit.caption_audit import Audit
-from taistore.texts.audit.caption_figures import audit_store, distinct
 from taistore.texts.combinations.sampling import sample_combinations
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.ingest.ingest_texts import ingest_texts
 from taistore.texts.label_prompts import prompt_vectors
-from taistore.texts.llm.requests import combination_of
+from taistore.texts.language.token_lengths import length_check
+from taistore.texts.request_ids import combination_of
 from taistore.texts.text_rows import TextRow, write_texts
-from taistore.texts.token_lengths import length_check
 
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
 ALONE, PAPER = "texts alone", "texts alone, paper's network"
 SETTINGS = {
-    ALONE: TrainConfig(),
+    ALONE: TrainConfig(shift="none"),
     "with the unlabelled photos": UNLABELLED,
     PAPER: TrainConfig.paper(),
 }

@@ -53,7 +53,9 @@ def trial(base: Path, encoder: Encoder, way: str, *, texts: int, seed: int) -> d
         generate_texts(store, encoder, config)
         halve(store, seed)
     prompts_ND = prompt_vectors(store, encoder)
-    run = train(store, encoder.info.encoder_id, TrainConfig(seed=seed), prompts_ND=prompts_ND)
+    run = train(
+        store, encoder.info.encoder_id, TrainConfig(shift="none", seed=seed), prompts_ND=prompts_ND
+    )
     found = evaluate(store, run.run_id, split="test")
     ladder = found.to_json()["ladder"]
     seen = pairs_seen(store)

@@ -32,17 +32,17 @@ SHOTS = (1, 2, 4, 8, 16)
 STEPS = ("zero_shot", "standardised", "adapter", "ensemble")
 
 UNLABELLED = {
-    "texts alone": TrainConfig(),
+    "texts alone": TrainConfig(shift="none"),
     "texts alone, unlabelled images": TrainConfig(shift="neighbours", split="train"),
 }
-PARTIAL = {
+PARTIAL: dict[str, dict[str, Any]] = {
     "plain shift (Eq. 10)": {"shift": "plain", "learn_from": "texts"},
-    "shrunk shift": {"shift": "shrunk", "learn_from": "texts"},
+    "shrunk shift": {"neighbour_rounds": 0, "learn_from": "texts"},
     "images alone (partial BCE)": {"shift": "none", "learn_from": "images"},
     "texts and images, no shift": {"shift": "none", "learn_from": "both"},
     "default": {},
 }
-FEW = {
+FEW: dict[str, dict[str, Any]] = {
     "texts and images, no shift": {"shift": "none", "learn_from": "both"},
     "images alone": {"shift": "none", "learn_from": "images"},
     "default": {},

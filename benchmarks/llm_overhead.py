@@ -33,14 +33,14 @@ from taistore.encoders.registry import load_encoder
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from taistore.texts.generate import generate_texts
-from taistore.texts.generation import GenerateConfig
+from taistore.texts.generate_config import GenerateConfig
 from taistore.texts.llm.chat import ChatReply, ChatRequest, Message
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.engines.completions import request_body
 from taistore.texts.llm.engines.llama_server import local_server
 from taistore.texts.llm.engines.openai import OpenAIEngine
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.requests import Sampling
+from taistore.texts.llm.sampling import Sampling
 from tests.fakes import ColourEncoder
 
 EXAMPLES = (
@@ -206,7 +206,7 @@ def whole_job(
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(folder, labels, default_encoder=encoder.info.spec)
-        generate_texts(store, encoder, GenerateConfig(count=count, writer="openai"), writer=writer)
+        generate_texts(store, encoder, GenerateConfig(count=count), writer=writer)
     return engine.answered
 
 

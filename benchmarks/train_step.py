@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from benchmarks.report import Table, write_report
 from taistore.adapter.loss import sparse_bce
-from taistore.adapter.network import NetworkShape, build_network
+from taistore.adapter.network import Network, NetworkShape, build_network
 from taistore.geometry.perturbation import perturb
 
 Step = Callable[[], None]
@@ -27,7 +27,7 @@ def make_step(
     *,
     labels: int,
     batch: int,
-    network: str = "residual",
+    network: Network = "residual",
     hidden: int = 0,
     loss: str = "sparse",
     fused: bool = True,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
@@ -205,6 +205,7 @@ TABLES = {
                 _field("reason", pa.string()),
                 _field("detail", pa.string()),
                 _field("when", _TIME),
+                _field("writer", pa.string(), nullable=True),
             ),
         ),
     )

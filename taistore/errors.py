@@ -41,9 +41,9 @@ class ScoringError(TaistoreError):
     """Scores cannot be computed or written."""
 
 
+class PluginError(TaistoreError):
+    """Another package's writer, encoder or source does not exist or cannot be used."""
+
+
 class MissingExtraError(TaistoreError):
     """An optional dependency is not installed; the message holds the command that installs it."""
-
-
-class PluginError(TaistoreError):
-    """A plugin of another package cannot be used; the message names the package."""

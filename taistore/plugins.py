@@ -7,20 +7,19 @@ return, is said where it is used: ``encoders.registry``, ``images.sources.open_s
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from taistore.errors import PluginError
 
-Group = Literal["taistore.encoders", "taistore.sources", "taistore.writers"]
-GROUPS: Final[tuple[Group, ...]] = get_args(Group)
+GROUPS: Final = ("taistore.encoders", "taistore.sources", "taistore.writers")
 """The groups of entry points."""
 
 Factory = Callable[..., Any]
 
-_registered: dict[Group, dict[str, Factory]] = {group: {} for group in GROUPS}
+_registered: dict[str, dict[str, Factory]] = {}
 
 
-def register(group: Group, name: str, factory: Factory) -> None:
+def register(group: str, name: str, factory: Factory) -> None:
     """Add ``factory`` under ``name`` for this process; it wins over an installed one.
 
     Raises :class:`PluginError` for a name that is not made of letters, digits, ``-`` and ``_``.
@@ -29,18 +28,18 @@ def register(group: Group, name: str, factory: Factory) -> None:
         raise PluginError(
             f"{name!r} cannot name a plugin of {group}: use letters, digits, '-' and '_'"
         )
-    _registered[group][name] = factory
+    _registered.setdefault(group, {})[name] = factory
 
 
-def names(group: Group) -> list[str]:
+def names(group: str) -> list[str]:
     """Names that are registered or installed, in order; nothing is imported."""
     from importlib import metadata
 
     installed = (point.name for point in metadata.entry_points(group=group))
-    return sorted({*_registered[group], *installed})
+    return sorted({*_registered.get(group, ()), *installed})
 
 
-def find(group: Group, name: str) -> Factory:
+def find(group: str, name: str) -> Factory:
     """The factory of a name.
 
     Raises :class:`PluginError` where there is none, naming those that there are; where two packages
@@ -48,8 +47,9 @@ def find(group: Group, name: str) -> Factory:
     """
     from importlib import metadata
 
-    if name in _registered[group]:
-        return _registered[group][name]
+    registered = _registered.get(group, {})
+    if name in registered:
+        return registered[name]
     points = tuple(metadata.entry_points(group=group, name=name))
     if not points:
         there = ", ".join(names(group)) or "none"

@@ -42,6 +42,10 @@ def test_the_wheel_holds_every_module_and_data_file(wheel_files: set[str]) -> No
                 assert f"{package}/{path.relative_to(folder).as_posix()}" in wheel_files
 
 
+def test_type_checkers_of_users_read_the_types(wheel_files: set[str]) -> None:
+    assert "taistore/py.typed" in wheel_files
+
+
 def test_the_lock_pins_every_direct_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

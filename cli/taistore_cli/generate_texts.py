@@ -18,8 +18,9 @@ from taistore_cli.options import (
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
+    from taistore.texts.audit.caption_audit import Lost
     from taistore.texts.combinations.dealing import Combinations
-    from taistore.texts.generation import GenerateSummary
+    from taistore.texts.generate_config import GenerateSummary
 
 
 @click.command()
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--writer",
-    type=click.Choice(["template", "openai", "vllm"]),
+    metavar="NAME",
     default="template",
     show_default=True,
-    help="What writes the captions: patterns, a model behind an OpenAI-compatible server, or a "
-    "model in this process.",
+    help="What writes the captions: template (patterns), openai (a model behind an "
+    "OpenAI-compatible server), vllm (a model in this process), or one that another package adds.",
 )
 @click.option(
     "--combinations",
@@ -68,6 +69,17 @@ if TYPE_CHECKING:
     help="Every label occurs in at least this many texts.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--lost-labels",
+    type=click.Choice(["reduce", "retry", "drop"]),
+    help="For captions by a model: one that does not mention all its labels is kept for those that "
+    "it mentions (reduce, the default), written again first (retry), or rejected (drop).",
+)
+@click.option(
+    "--retry-rejects",
+    is_flag=True,
+    help="Ask again for captions that an earlier run rejected.",
+)
 @model_options
 @encoder_option
 @store_option
@@ -84,6 +96,8 @@ def command(
     texts_per_combination: int | None,
     min_per_label: int,
     seed: int,
+    lost_labels: "Lost | None",
+    retry_rejects: bool,
     model: ModelOptions,
     encoder_spec: str | None,
     store_uri: str,
@@ -105,8 +119,9 @@ def command(
       taistore generate-texts --writer vllm --model Qwen/Qwen2.5-7B-Instruct
     """
     from taistore.texts.generate import GenerateConfig, generate_texts
+    from taistore.texts.writers import open_writer
 
-    model.check(writer)
+    options = model.given(writer)
     store = open_store(store_uri)
     chosen: dict[str, Any] = {}
     if texts_per_combination is not None:
@@ -117,16 +132,20 @@ def command(
         sizes=dict.fromkeys(range(1, min(max_labels, len(store.labels)) + 1), 1.0),
         min_per_label=min_per_label,
         seed=seed,
-        writer=writer,
         max_rejects=max_rejects,
-        **model.config(),
+        lost_labels=lost_labels,
+        retry_rejects=retry_rejects,
         **chosen,
     )
     # The writer first: a server that is not there should not cost the loading of an encoder, and
     # vLLM wants its share of the GPU's memory while that is free.
-    with model.open_writer(writer, store.labels, out) as chat_writer:
+    if model.model is not None:
+        out.note(f"opening {model.model}")
+    with open_writer(writer, store.labels, **options) as opened:
+        for line in getattr(opened, "notes", ()):
+            out.note(line)
         encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-        summary = generate_texts(store, encoder, config, writer=chat_writer, progress=out.progress)
+        summary = generate_texts(store, encoder, config, writer=opened, progress=out.progress)
     label_prompts(store, encoder.info, device=device, precision=precision, out=out, encoder=encoder)
     tidy(store, out)
     balance = summary.balance

@@ -1,26 +1,19 @@
-"""Options of writers that ask a language model, and the writer that they describe."""
+"""Options of writers that ask a language model."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import click
 
-from taistore_cli.output import Output
-
-if TYPE_CHECKING:
-    from taistore.labels import LabelSet
-    from taistore.texts.llm.chat import ChatEngine
-    from taistore.texts.llm.conversation import ConversationWriter
-
-CONCURRENCY = 8
+from taistore.errors import TextError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelOptions:
-    """What was given on the command line; None where nothing was."""
+    """What was given on the command line for a writer; None where nothing was."""
 
     base_url: str | None
     model: str | None
@@ -31,85 +24,34 @@ class ModelOptions:
     instructions: str | None
     temperature: float | None
     max_tokens: int | None
-    lost_labels: str | None
-    retry_rejects: bool | None
 
-    def check(self, writer: str) -> None:
-        """Raise a usage error for options that this writer would silently ignore."""
-        others = {"openai": _VLLM_ONLY, "vllm": _OPENAI_ONLY}
-        idle = others.get(writer, {field.name for field in fields(self)})
-        for field in fields(self):
-            if field.name in idle and getattr(self, field.name) is not None:
-                option = "--" + field.name.replace("_", "-")
-                raise click.UsageError(f"{option} has no meaning for --writer {writer}")
+    def given(self, writer: str) -> dict[str, Any]:
+        """The options of :func:`taistore.texts.writers.open_writer`.
+
+        Raises a usage error for those that this writer does not take, or lacks.
+        """
+        from taistore.texts.writers import check_options
+
+        options = {name: value for name, value in asdict(self).items() if value is not None}
+        try:
+            check_options(writer, options)
+        except TextError as error:
+            raise click.UsageError(_as_flags(str(error))) from error
         if writer == "openai" and self.base_url is None:
             raise click.UsageError(
                 "--writer openai needs --base-url, such as http://127.0.0.1:8000/v1"
             )
         if writer == "vllm" and self.model is None:
             raise click.UsageError("--writer vllm needs --model, a name on the hub or a folder")
-
-    def config(self) -> dict[str, Any]:
-        """What goes into the job's configuration."""
-        chosen = {"lost_labels": self.lost_labels, "retry_rejects": self.retry_rejects}
-        return {name: value for name, value in chosen.items() if value is not None}
-
-    @contextlib.contextmanager
-    def open_writer(
-        self, writer: str, labels: "LabelSet", out: Output
-    ) -> "Iterator[ConversationWriter | None]":
-        """The writer with its engine open; None for ``template``, which needs none."""
-        if writer == "template":
-            yield None
-            return
-        from taistore.texts.llm.conversation import ConversationWriter
-        from taistore.texts.llm.instructions import load_instructions
-        from taistore.texts.llm.requests import Sampling
-
-        prompts = load_instructions(self.instructions or "paper")
-        usual = Sampling()
-        sampling = Sampling(
-            temperature=usual.temperature if self.temperature is None else self.temperature,
-            max_tokens=self.max_tokens or usual.max_tokens,
-        )
-        with self._engine(writer, out) as engine:
-            out.note(f"captions by {engine.model}")
-            if others := getattr(engine, "others", ()):
-                listed = ", ".join(others[:5])
-                out.note(f"the server does not list this model, but {listed}: those may answer")
-            yield ConversationWriter(
-                engine,
-                labels,
-                name=writer,
-                prompts=prompts,
-                sampling=sampling,
-                # As many calls as requests under way: no answer waits for a slower one. vLLM
-                # keeps its batch full by itself and is called from one thread.
-                lanes=(self.concurrency or CONCURRENCY) if writer == "openai" else 1,
-            )
-
-    def _engine(self, writer: str, out: Output) -> "ChatEngine":
-        if writer == "vllm":
-            from taistore.texts.llm.engines.vllm import VllmEngine
-
-            out.note(f"loading {self.model}")
-            return VllmEngine(
-                self.model or "",
-                tensor_parallel=self.tensor_parallel or 1,
-                memory=self.gpu_memory or 0.9,
-            )
-        from taistore.texts.llm.engines.openai import OpenAIEngine
-
-        return OpenAIEngine(
-            self.base_url or "",
-            self.model or "",
-            concurrency=self.concurrency or CONCURRENCY,
-            timeout=self.timeout or 120.0,
-        )
+        return options
 
 
-_OPENAI_ONLY = {"base_url", "concurrency", "timeout"}
-_VLLM_ONLY = {"tensor_parallel", "gpu_memory"}
+def _as_flags(message: str) -> str:
+    """A message of the library about parameters, in the words of the command line."""
+    for name in (field.name for field in fields(ModelOptions)):
+        message = re.sub(rf"\b{name}\b", "--" + name.replace("_", "-"), message)
+    return message.replace(" for writer ", " for --writer ")
+
 
 _OPTIONS = (
     click.option("--base-url", metavar="URL", help="openai: where the server's API begins."),
@@ -122,7 +64,7 @@ _OPTIONS = (
     click.option(
         "--concurrency",
         type=click.IntRange(min=1, max=1024),
-        help=f"openai: requests under way at once; default {CONCURRENCY}.",
+        help="openai: requests under way at once; default 8.",
     ),
     click.option(
         "--timeout",
@@ -146,18 +88,6 @@ _OPTIONS = (
     click.option("--temperature", type=click.FloatRange(0, 5), help="Default 0.9."),
     click.option(
         "--max-tokens", type=click.IntRange(min=1), help="Tokens of an answer; default 60."
-    ),
-    click.option(
-        "--lost-labels",
-        type=click.Choice(["reduce", "retry", "drop"]),
-        help="A caption that does not mention all its labels is kept for those that it mentions "
-        "(reduce, the default), written again first (retry), or rejected (drop).",
-    ),
-    click.option(
-        "--retry-rejects",
-        is_flag=True,
-        default=None,
-        help="Ask again for captions that an earlier run rejected.",
     ),
 )
 

@@ -1,5 +1,6 @@
 """``taistore train``: an adapter from the texts of a store, and from its labelled images."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,73 +16,42 @@ from taistore_cli.options import (
     store_option,
 )
 from taistore_cli.output import Output
+from taistore_cli.sections import FOR_EXPERIMENTS, SectionCommand, SectionOption
 
 WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"}
 """Options that do not change what a run computes."""
 
 
-@click.command()
+experiment_option = functools.partial(click.option, cls=SectionOption, section=FOR_EXPERIMENTS)
+
+
+@click.command(cls=SectionCommand)
 @click.option(
     "--task",
     type=click.Choice(["zsl", "fsl", "pll"]),
-    default="zsl",
-    show_default=True,
-    help="zsl: no labelled image; fsl: a few of them; pll: images of which some labels are known.",
+    help="zsl: no labelled image; fsl: a few of them; pll: images of which some labels are known."
+    "  [default: zsl]",
 )
 @click.option(
     "--shots", type=click.IntRange(min=1), help="fsl: labelled images per label, such as 1 to 16."
 )
-@click.option("--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]")
 @click.option(
     "--known",
     type=click.FloatRange(min=0, max=1, min_open=True),
     help="pll: for experiments, hide all but this share of the known labels.  [default: 1]",
 )
-@click.option("--mask-seed", type=click.IntRange(min=0), help="pll: which to hide.  [default: 0]")
 @click.option("--split", help="The images to use, or all.  [default: train, zsl all]")
 @click.option(
-    "--learn-from",
-    type=click.Choice(["texts", "images", "both"]),
-    help="What enters the loss.  [default: both, zsl texts]",
-)
-@click.option(
     "--shift",
-    type=click.Choice(["none", "plain", "shrunk", "neighbours"]),
+    type=click.Choice(["none", "plain", "neighbours"]),
     help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl with under 200 "
     "images and paper's zsl and fsl none, paper's pll plain]",
 )
 @click.option(
-    "--pseudo-counts",
-    type=click.FloatRange(min=0),
-    metavar="K",
-    help="Images that a label's expected place is worth beside its known ones.  [default: 4]",
-)
-@click.option(
-    "--neighbours",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Nearest images that give a label's expected place.  [default: 1 in 25, 20 to 100]",
-)
-@click.option(
-    "--image-radius", metavar="R", help="Noise on images: auto, a multiple (0.1x) or absolute."
-)
-@click.option("--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
-@click.option(
-    "--image-weight",
-    type=click.FloatRange(min=0, min_open=True),
-    help="What the images' loss counts beside the texts'.  [default: 1]",
-)
-@click.option(
-    "--text-weights",
-    metavar="W",
-    help="What a text counts by its writer, such as openai=3,template=0.5; others count 1.",
-)
-@click.option(
     "--network",
     type=click.Choice(["residual", "paper"]),
-    default="residual",
-    show_default=True,
-    help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings.",
+    help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings."
+    "  [default: residual]",
 )
 @click.option(
     "--radius",
@@ -89,23 +59,16 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     help="Noise: auto, a multiple of the mean text norm (2.5x), or absolute units.",
 )
 @click.option(
-    "--where",
-    type=click.Choice(["surface", "interior"]),
-    help="Noise on the sphere of that radius, or inside it.  [default: surface]",
-)
-@click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 20, paper 60]"
 )
+@click.option("--seed", type=click.IntRange(min=0), help="Of all that is random.  [default: 0]")
 @click.option(
-    "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings from a TOML file, or a run's card.json; options here take their place.",
 )
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
-@click.option(
-    "--hidden",
-    type=click.IntRange(min=0),
-    help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 512]",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--resume", "resume_run", metavar="RUN", help="Continue a stopped run (an id, or latest)."
 )
@@ -115,6 +78,54 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     type=click.Path(path_type=Path),
     help="Folder for the checkpoint; default: inside the store.",
 )
+@experiment_option(
+    "--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]"
+)
+@experiment_option(
+    "--mask-seed", type=click.IntRange(min=0), help="pll: which labels to hide.  [default: 0]"
+)
+@experiment_option(
+    "--learn-from",
+    type=click.Choice(["texts", "images", "both"]),
+    help="What enters the loss.  [default: both, zsl texts]",
+)
+@experiment_option(
+    "--text-weights",
+    metavar="W",
+    help="What a text counts by its writer, such as openai=3,template=0.5; others count 1.",
+)
+@experiment_option(
+    "--pseudo-counts",
+    type=click.FloatRange(min=0),
+    metavar="K",
+    help="Images that a label's expected place is worth beside its known ones.  [default: 4]",
+)
+@experiment_option(
+    "--neighbours",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Nearest images that give a label's expected place.  [default: 1 in 25, 20 to 100]",
+)
+@experiment_option(
+    "--image-radius", metavar="R", help="Noise on images: a multiple (0.1x) or absolute."
+)
+@experiment_option(
+    "--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]"
+)
+@experiment_option(
+    "--where",
+    type=click.Choice(["surface", "interior"]),
+    help="Noise on the sphere of that radius, or inside it.  [default: surface]",
+)
+@experiment_option(
+    "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
+)
+@experiment_option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
+@experiment_option(
+    "--hidden",
+    type=click.IntRange(min=0),
+    help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 512]",
+)
 @encoder_option
 @store_option
 @device_option
@@ -122,8 +133,7 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 @common_options
 def command(
     *,
-    task: str,
-    network: str,
+    config_file: Path | None,
     resume_run: str | None,
     folder: Path | None,
     encoder_spec: str | None,
@@ -146,7 +156,7 @@ def command(
       taistore train --task zsl --shift none
       taistore train --task fsl --shots 4
       taistore train --task pll
-      taistore train --task pll --known 0.1 --mask-seed 3
+      taistore train --config settings.toml --seed 3
     """
     given = _given()
     if resume_run is not None and given - WITH_RESUME:
@@ -155,7 +165,6 @@ def command(
             "settings; leave it out, or train a new run"
         )
     from taistore.adapter.config import TrainConfig
-    from taistore.adapter.data import default_shift
     from taistore.adapter.train import resume, train
 
     store = open_store(store_uri)
@@ -176,11 +185,13 @@ def command(
             )
         else:
             chosen = {name: value for name, value in settings.items() if value is not None}
-            make = TrainConfig.paper if network == "paper" else TrainConfig
-            config = make(**{**chosen, "task": task, "device": device})
+            if "--device" in given:
+                chosen["device"] = device
+            if config_file is None:
+                config = TrainConfig.of(**chosen)
+            else:
+                config = TrainConfig.from_file(config_file, **chosen)
             info = registered_encoder(store, encoder_spec)
-            if "--shift" not in given and network != "paper":
-                config = default_shift(store, info.encoder_id, config)
             prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
             result = train(
                 store,

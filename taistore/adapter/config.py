@@ -1,41 +1,77 @@
 """The configuration of a training: validated once, written to the card as plain JSON."""
 
 import dataclasses
+import json
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
-from taistore.adapter.network import NETWORKS
+from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
-from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, resolve_radius
+from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, Where, resolve_radius
 
-TASKS = ("zsl", "fsl", "pll")
-LEARN_FROM = ("texts", "images", "both")
-SHIFTS = ("none", "plain", "shrunk", "neighbours")
+Task = Literal["zsl", "fsl", "pll"]
+LearnFrom = Literal["texts", "images", "both"]
+ShiftKind = Literal["none", "plain", "neighbours"]
+Auto = Literal["auto"]
+
+TASKS: tuple[Task, ...] = get_args(Task)
+LEARN_FROM: tuple[LearnFrom, ...] = get_args(LearnFrom)
+SHIFTS: tuple[ShiftKind, ...] = get_args(ShiftKind)
 
 ALL_IMAGES = "all"
 """As a split: every image of the store."""
 
-_AUTO = {
-    "zsl": {"learn_from": "texts", "shift": "none", "split": ALL_IMAGES},
-    "fsl": {"learn_from": "both", "shift": "neighbours", "split": "train"},
-    "pll": {"learn_from": "both", "shift": "neighbours", "split": "train"},
+_AUTO: Mapping[Task, Mapping[str, Any]] = {
+    "zsl": {
+        "learn_from": "texts",
+        "split": ALL_IMAGES,
+        "neighbour_rounds": 2,
+        "neighbour_share": 2 / 3,
+    },
+    "fsl": {
+        "learn_from": "both",
+        "shift": "neighbours",
+        "split": "train",
+        "neighbour_rounds": 1,
+        "neighbour_share": 1 / 2,
+    },
+    "pll": {
+        "learn_from": "both",
+        "shift": "neighbours",
+        "split": "train",
+        "neighbour_rounds": 1,
+        "neighbour_share": 1 / 2,
+    },
 }
-"""What ``auto`` means in each task."""
+"""What ``auto`` means in each task. Without any label the neighbours count more, and are looked up
+once more from where the first ones led (docs/log.md)."""
 
-_PAPER = {
+_PAPER: Mapping[str, Mapping[str, Any]] = {
+    "zsl": {"shift": "none"},
     "fsl": {"learn_from": "both", "shift": "none"},
     "pll": {"learn_from": "texts", "shift": "plain"},
 }
 
-SHIFTED_RADIUS = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
+SHIFTED_RADIUS: Mapping[Task, float] = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
 """``auto`` after a shift, in multiples of the mean text norm: the paper's 10 at a norm of 10. By
 neighbours alone texts land less exactly, which more noise forgives."""
 
 IMAGE_RADIUS = 1.0
 """``auto`` around image vectors, in multiples of their mean norm."""
+
+
+def auto_radius(task: Task, shift: ShiftKind) -> str:
+    """What the radius ``auto`` comes to: less after a shift.
+
+    >>> auto_radius("zsl", "none"), auto_radius("pll", "plain")
+    ('2.5x', '1x')
+    """
+    return f"{AUTO_RADIUS if shift == 'none' else SHIFTED_RADIUS[task]:g}x"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,34 +80,40 @@ class TrainConfig:
 
     ``radius`` is ``auto``, a multiple of the mean text norm (``"2.5x"``) or a number in the unit
     of the vectors. ``where`` is ``surface`` or ``interior``. ``lr`` is the top of the 1-cycle.
-    ``hidden`` is the width of the fully connected layers; at 0 the residual network has none.
+    ``hidden`` is the width of the fully connected layers; at 0 the residual network has none. Its
+    first logits have the deviation ``start_deviation``.
 
     ``split`` names the images that are used, ``all`` every one: unlabelled to ``zsl``, which reads
     none unless ``shift`` is ``neighbours``; ``fsl`` takes ``shots`` images per label, drawn by
     ``shot_seed``; ``pll`` the share ``known`` of the known cells, drawn by ``mask_seed`` (1 is all
     that the store knows). ``learn_from`` says what enters the loss, ``shift`` where the texts are
-    moved: ``plain`` is Eq. 9-10, ``shrunk`` towards the common gap with ``pseudo_counts``,
-    ``neighbours`` on from there to the ``neighbours`` images nearest to each label's texts (0: one
-    in 25 images, 20 to 100). A step takes ``batch`` texts and ``image_batch`` images; the images
-    are perturbed with ``image_radius`` and their loss is weighted with ``image_weight``.
+    moved: ``plain`` is Eq. 9-10 of arXiv:2312.04160, ``neighbours`` shrinks each label's place,
+    with ``pseudo_counts``, towards where its images are expected. That lies ``neighbour_share`` of
+    the way from the common gap to the ``neighbours`` images nearest to the label's texts (0: one in
+    25 images, 20 to 100), which are looked up in ``neighbour_rounds`` rounds. A step takes
+    ``batch`` texts and ``image_batch`` images; the images are perturbed with ``image_radius``.
 
     ``text_weights`` says what a text counts in the loss by its writer, such as ``{"openai": 3}`` or
     ``"openai=3,captions=0.5"``, kept in the second form; others count 1, and those at 0 are left
     out. The mean is made 1, so that the loss stays as large.
 
+    What is ``auto`` is written out by task here, but for ``shift`` of ``zsl`` and ``radius``: they
+    depend on the store and are written out when a training begins, see :meth:`settled`.
+
     Raises :class:`TrainingError` naming a field, its value and what is allowed.
     """
 
-    task: str = "zsl"
-    network: str = "residual"
+    task: Task = "zsl"
+    network: Network = "residual"
     hidden: int = 0
     dropout: float = 0.5
+    start_deviation: float = START_DEVIATION
     epochs: int = 20
     batch: int = 128
     lr: float = 1e-3
     weight_decay: float = 0.01
     radius: str | float = "auto"
-    where: str = "surface"
+    where: Where = "surface"
     seed: int = 0
     device: str = "auto"
     split: str = "auto"
@@ -79,13 +121,14 @@ class TrainConfig:
     shot_seed: int = 0
     known: float = 1.0
     mask_seed: int = 0
-    learn_from: str = "auto"
-    shift: str = "auto"
+    learn_from: LearnFrom | Auto = "auto"
+    shift: ShiftKind | Auto = "auto"
     pseudo_counts: float = PSEUDO_COUNTS
     neighbours: int = 0
+    neighbour_rounds: int | Auto = "auto"
+    neighbour_share: float | Auto = "auto"
     image_radius: str | float = "auto"
     image_batch: int = 64
-    image_weight: float = 1.0
     text_weights: str | Mapping[str, float] = ""
 
     def __post_init__(self) -> None:
@@ -93,21 +136,13 @@ class TrainConfig:
         for name, value in _AUTO[self.task].items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, value)
+        if self.image_radius == "auto":
+            object.__setattr__(self, "image_radius", f"{IMAGE_RADIUS:g}x")
         _one_of("network", self.network, NETWORKS)
         _one_of("where", self.where, PLACES)
         _one_of("learn_from", self.learn_from, LEARN_FROM)
-        _one_of("shift", self.shift, SHIFTS)
-        for name in ("epochs", "batch", "image_batch"):
-            _whole(name, getattr(self, name), low=1)
-        _whole("hidden", self.hidden, low=1 if self.network == "paper" else 0)
-        for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours"):
-            _whole(name, getattr(self, name), low=0)
-        _number("dropout", self.dropout, "at least 0 and below 1", 0 <= self.dropout < 1)
-        _number("lr", self.lr, "above 0", self.lr > 0)
-        _number("weight_decay", self.weight_decay, "at least 0", self.weight_decay >= 0)
-        _number("known", self.known, "above 0 and at most 1", 0 < self.known <= 1)
-        _number("pseudo_counts", self.pseudo_counts, "at least 0", self.pseudo_counts >= 0)
-        _number("image_weight", self.image_weight, "above 0", self.image_weight > 0)
+        _one_of("shift", self.shift, ("auto", *SHIFTS))
+        self._check_numbers()
         weights = _writer_weights(self.text_weights)
         canonical = ",".join(f"{name}={weights[name]:g}" for name in sorted(weights))
         object.__setattr__(self, "text_weights", canonical)
@@ -115,11 +150,25 @@ class TrainConfig:
         self.text_radius(1.0)
         self.image_radius_at(1.0)
 
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "batch", "image_batch"):
+            _whole(name, getattr(self, name), low=1)
+        _whole("hidden", self.hidden, low=1 if self.network == "paper" else 0)
+        for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours", "neighbour_rounds"):
+            _whole(name, getattr(self, name), low=0)
+        _number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
+        _number("start_deviation", self.start_deviation, "above 0", lambda v: v > 0)
+        _number("lr", self.lr, "above 0", lambda v: v > 0)
+        _number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+        _number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
+        _number("pseudo_counts", self.pseudo_counts, "at least 0", lambda v: v >= 0)
+        _number("neighbour_share", self.neighbour_share, "from 0 to 1", lambda v: 0 <= v <= 1)
+
     def _check_task(self) -> None:
         """Refuse settings that the task would silently ignore."""
         if self.task == "zsl":
             _one_of("task zsl with learn_from", self.learn_from, ("texts",))
-            _one_of("task zsl with shift", self.shift, ("none", "neighbours"))
+            _one_of("task zsl with shift", self.shift, ("auto", "none", "neighbours"))
         if self.task != "fsl" and self.shots:
             raise TrainingError(
                 f"shots {self.shots} is for task fsl, not {self.task}: leave it out"
@@ -139,16 +188,28 @@ class TrainConfig:
     @property
     def uses_images(self) -> bool:
         """Whether labelled images are read: for the loss, for the shift or for both."""
-        return self.learn_from != "texts" or self.shift != "none"
+        return self.learn_from != "texts" or self.shift not in ("none", "auto")
+
+    @property
+    def neighbour_rule(self) -> tuple[int, float]:
+        """Rounds of neighbours, and how far to go from the gap towards them."""
+        rounds, share = self.neighbour_rounds, self.neighbour_share
+        assert rounds != "auto", "written out when it was made"
+        assert share != "auto"
+        return rounds, share
+
+    def settled(self, shift: ShiftKind) -> Self:
+        """With this shift, and a radius ``auto`` written out: it is smaller after a shift."""
+        radius = auto_radius(self.task, shift) if self.radius == "auto" else self.radius
+        return dataclasses.replace(self, shift=shift, radius=radius)
 
     def text_radius(self, mean_norm: float) -> float:
-        """The radius around texts, in their unit; ``auto`` is smaller after a shift."""
-        auto = AUTO_RADIUS if self.shift == "none" else SHIFTED_RADIUS[self.task]
-        return resolve_radius(self.radius, mean_norm, auto=auto)
+        """The radius around texts, in their unit; one that is settled."""
+        return resolve_radius(self.radius, mean_norm)
 
     def image_radius_at(self, mean_norm: float) -> float:
         """The radius around image vectors of this mean norm, in their unit."""
-        return resolve_radius(self.image_radius, mean_norm, auto=IMAGE_RADIUS, name="image_radius")
+        return resolve_radius(self.image_radius, mean_norm, name="image_radius")
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
@@ -167,24 +228,76 @@ class TrainConfig:
             "batch": 64,
             "lr": 1e-4,
             "image_radius": "0.1x",
-            **_PAPER.get(str(changes.get("task")), {}),
+            **_PAPER.get(str(changes.get("task", "zsl")), {}),
         }
         return cls(**(values | changes))
 
     @classmethod
+    def of(cls, **settings: Any) -> Self:
+        """From some fields: with the network ``paper`` the rest are the paper's settings.
+
+        Raises :class:`TrainingError` on a field that does not exist.
+        """
+        _require_fields(cls, settings)
+        return cls.paper(**settings) if settings.get("network") == "paper" else cls(**settings)
+
+    @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From :meth:`to_json`; raises :class:`TrainingError` on a field that does not exist."""
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise TrainingError(
-                f"the configuration holds the unknown field {min(unknown)!r}: it was written by "
-                "another version of taistore"
-            )
-        return cls(**values)
+        """From :meth:`to_json`; raises :class:`TrainingError` on a field that does not exist.
+
+        Fields that came later get the values that they had when they were constants.
+        """
+        known = _upgraded(values)
+        _require_fields(cls, known)
+        config = cls(**known)
+        return config if config.shift == "auto" else config.settled(config.shift)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **changes: Any) -> Self:
+        """From a TOML file of fields, or the ``card.json`` of a run; ``changes`` take their place.
+
+        As with :meth:`of`, what the file leaves out is the default, or the paper's. Raises
+        :class:`TrainingError` naming the file, and the field where one is wrong.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            read = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except OSError as error:
+            raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise TrainingError(f"{path}: neither TOML nor a run's card ({error})") from error
+        values = read.get("config", read) if isinstance(read, dict) else None
+        if not isinstance(values, dict):
+            raise TrainingError(f"{path}: holds no settings: give fields such as epochs = 20")
+        try:
+            return cls.of(**{**_upgraded(values), **changes})
+        except TrainingError as error:
+            raise TrainingError(f"{path}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
         return dataclasses.asdict(self)
+
+
+def _require_fields(kind: type[TrainConfig], values: Mapping[str, Any]) -> None:
+    unknown = set(values) - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise TrainingError(
+            f"the configuration holds the unknown field {min(unknown)!r}: leave it out, or take "
+            "the taistore that wrote it"
+        )
+
+
+def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an earlier version in today's fields, where they can be said so."""
+    known = dict(values)
+    if known.get("image_weight") == 1:
+        del known["image_weight"]
+    if known.get("shift") == "shrunk":
+        # No round of neighbours leaves the gap alone, which is what it was.
+        known |= {"shift": "neighbours", "neighbour_rounds": 0}
+    return known
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -197,8 +310,9 @@ def _whole(name: str, value: object, *, low: int) -> None:
         raise TrainingError(f"{name} {value!r} is not allowed: give a whole number from {low} on")
 
 
-def _number(name: str, value: float, allowed: str, fits: bool) -> None:
-    if not (fits and math.isfinite(value)):
+def _number(name: str, value: object, allowed: str, fits: Callable[[float], bool]) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and math.isfinite(float(str(value))) and fits(float(str(value)))):
         raise TrainingError(f"{name} {value!r} is not allowed: give a number {allowed}")
 
 

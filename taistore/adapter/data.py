@@ -4,7 +4,6 @@ D embedding dimension, N labels. Everything is read at pinned table versions, so
 sees what it began with.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.kept_shift import read_image_side, save_image_side
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_start import RunStart
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
@@ -27,7 +27,7 @@ from taistore.geometry.centroids import (
 )
 from taistore.geometry.expected_places import ImageNeighbours, auto_neighbours, expected_places
 from taistore.geometry.neighbours import EXACT_ROWS
-from taistore.geometry.offsets import Shift
+from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.partial_labels import PartialLabels, hash_order
@@ -47,6 +47,7 @@ class Preparation:
     config: TrainConfig
     known: PartialLabels | None
     versions: Mapping[str, int]
+    image_side: ImageSide | None = None
 
     @classmethod
     def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
@@ -78,12 +79,15 @@ class Preparation:
             config=start.config,
             known=read_known(folder) if start.config.uses_images else None,
             versions=start.table_versions,
+            image_side=read_image_side(folder),
         )
 
     def save(self, folder: Path) -> None:
-        """Keep what :meth:`again` cannot read from the store."""
+        """Keep what :meth:`again` cannot read from the store, or should not compute anew."""
         if self.known is not None:
             save_known(folder, self.known)
+        if self.image_side is not None:
+            save_image_side(folder, self.image_side)
 
     def texts(self) -> VectorStream:
         """The texts; raises :class:`TrainingError` where the run's version of them is gone."""
@@ -123,32 +127,46 @@ class Preparation:
             raise self._gone("image_vectors") from error
 
     def shift(self, progress: Progress = no_progress) -> Shift | None:
-        """Offsets of every combination, where the configuration moves the texts."""
+        """Offsets of every combination (Eq. 9), where the configuration moves the texts."""
         if self.known is None or self.config.shift == "none":
             return None
-        store, encoder_id, config = self.store, self.encoder_id, self.config
-        index = store.combination_index()
-        version = self._version("image_vectors")
-        images = label_centroids(store, encoder_id, self.known, version=version, progress=progress)
-        if not (images.counts_N.any() if config.task != "zsl" else images.images):
-            which = "images" if config.task == "zsl" else "images known to show a label"
-            raise TrainingError(
-                f"{store.uri}: none of the {which} has a vector of "
-                f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this "
-                "--encoder"
-            )
+        index = self.store.combination_index()
         texts = combination_centroids(
-            store,
-            encoder_id,
+            self.store,
+            self.encoder_id,
             index=index,
             version=self._version("text_vectors"),
             progress=progress,
         )
-        targets_ND = None
-        if config.shift == "neighbours":
-            targets_ND = self._near_targets(images, texts, index, progress)
-        pseudo_counts = 0.0 if config.shift == "plain" else config.pseudo_counts
-        return Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
+        if self.image_side is None:
+            self.image_side = self._image_side(self.known, texts, index, progress)
+        return Shift.towards(self.image_side, texts, index)
+
+    def _image_side(
+        self,
+        known: PartialLabels,
+        texts: CombinationCentroids,
+        index: CombinationIndex,
+        progress: Progress,
+    ) -> ImageSide:
+        """Each label's image centroid (Eq. 7), shrunk unless the shift is plain."""
+        store, config = self.store, self.config
+        version = self._version("image_vectors")
+        images = label_centroids(store, self.encoder_id, known, version=version, progress=progress)
+        if not (images.counts_N.any() if config.task != "zsl" else images.images):
+            which = "images" if config.task == "zsl" else "images known to show a label"
+            raise TrainingError(
+                f"{store.uri}: none of the {which} has a vector of "
+                f"{store.encoder(self.encoder_id).spec}: run 'taistore ingest-images' with this "
+                "--encoder"
+            )
+        side = TextSide.build(texts, index, labels=images.labels)
+        if config.shift == "plain":
+            return ImageSide.build(images, side, pseudo_counts=0.0)
+        targets_ND = self._near_targets(images, texts, index, progress)
+        return ImageSide.build(
+            images, side, pseudo_counts=config.pseudo_counts, targets_ND=targets_ND
+        )
 
     def _near_targets(
         self,
@@ -157,14 +175,10 @@ class Preparation:
         index: CombinationIndex,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """Where each label's images are expected [N, D].
-
-        Without any label the neighbours count more, and are looked up once more from where the
-        first ones led (docs/log.md).
-        """
+        """Where each label's images are expected [N, D]."""
         known = self.known
         assert known is not None
-        rounds, share = (2, 2 / 3) if self.config.task == "zsl" else (1, 1 / 2)
+        rounds, share = self.config.neighbour_rule
         neighbours = ImageNeighbours.build(
             self.store,
             self.encoder_id,
@@ -199,7 +213,6 @@ class Preparation:
             images,
             self.known,
             radius=image_radius,
-            weight=self.config.image_weight,
             texts_too=self.config.learn_from != "images",
         )
 
@@ -218,14 +231,16 @@ class Preparation:
         )
 
 
-def default_shift(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
-    """What ``train`` does unless told: ``zsl`` also uses unlabelled images where there are many.
+def settle(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
+    """What ``auto`` comes to on this store: ``zsl`` uses unlabelled images where there are many.
 
-    Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own.
+    Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own. The paper's
+    network knows no such shift.
     """
-    if config.task != "zsl" or store.count("image_vectors", encoder_id) < UNLABELLED_FROM:
-        return config
-    return dataclasses.replace(config, shift="neighbours")
+    if config.shift != "auto":
+        return config.settled(config.shift)
+    many = store.count("image_vectors", encoder_id) >= UNLABELLED_FROM
+    return config.settled("neighbours" if many and config.network != "paper" else "none")
 
 
 def summary(stream: VectorStream) -> VectorSummary:

@@ -114,6 +114,7 @@ class TrainingJob:
             torch.from_numpy(mean_unit_D).to(self.device),
             self._perturbed(sample),
             len(sample.positives) / (len(sample.vectors) * network.linear.out_features),
+            deviation=self.config.start_deviation,
         )
 
     def _sample(self) -> TrainingBatch:
@@ -140,7 +141,7 @@ class TrainingJob:
         return perturb(
             batch.vectors.to(self.device, non_blocking=True),
             batch.radius,
-            where="interior" if self.config.where == "interior" else "surface",
+            where=self.config.where,
             generator=self.generator,
             in_place=True,
         )
@@ -209,15 +210,12 @@ class TrainingJob:
                 logits_BN,
                 positives_P,
                 negatives_Q,
-                weight=batch.weight,
                 row_weights=row_weights,
             )
         )
         if not value:
             return math.nan
-        return batch.weight * bce_value(
-            logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights
-        )
+        return bce_value(logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights)
 
     def record(self, status: RunStatus, metrics: Mapping[str, float]) -> None:
         """Write the run's row."""

@@ -45,10 +45,9 @@ def sparse_bce(
     positives_P: torch.Tensor,
     negatives_Q: torch.Tensor | None = None,
     *,
-    weight: float = 1.0,
     row_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """A zero to call ``backward`` on: gradients of Eq. 3, mean over known cells, times ``weight``.
+    """A zero to call ``backward`` on: gradients of Eq. 3, mean over known cells.
 
     ``logits_BN`` is contiguous [B, N]; ``positives_P`` int64 [P] holds ``row * N + label`` of
     every positive, each once, ``negatives_Q`` the same of the known negatives. None: every cell
@@ -57,7 +56,7 @@ def sparse_bce(
     known cells as its weight); the returned value is 0. ``row_weights`` [B], where given, multiply
     the cells of each row.
     """
-    scale: float | torch.Tensor = weight / _cells(logits_BN, positives_P, negatives_Q)
+    scale: float | torch.Tensor = 1.0 / _cells(logits_BN, positives_P, negatives_Q)
     if row_weights is not None:
         scale = scale * row_weights[:, None]
     result: torch.Tensor = _SparseBCE.apply(logits_BN, positives_P, negatives_Q, scale)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ from torch import nn
 
 from taistore.errors import TrainingError
 
-NETWORKS = ("residual", "paper")
+Network = Literal["residual", "paper"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
 START_DEVIATION = 3.0
 """Deviation of the first logits: less lets the correction outweigh zero-shot sooner, which gains
 little on VOC and loses 1 point of top-1 on real CLIP vectors with one text per label."""
@@ -24,7 +26,7 @@ class NetworkShape:
     ``hidden`` is the width of the fully connected layers; 0 leaves them out (``residual`` only).
     """
 
-    network: str
+    network: Network
     dim: int
     labels: int
     hidden: int
@@ -118,20 +120,22 @@ class Residual(nn.Module):
         shared_D: torch.Tensor,
         perturbed_BD: torch.Tensor,
         positive_rate: float,
+        *,
+        deviation: float = START_DEVIATION,
     ) -> None:
         """Begin as zero-shot with logits of a useful size.
 
         ``prompts_ND`` are unit prompt vectors, ``shared_D`` the mean of the unit text vectors.
         Cosines spread differently in every encoder, and less under perturbation: scale and bias
-        give the logits of ``perturbed_BD`` the deviation :data:`START_DEVIATION` around the log
-        odds of ``positive_rate``, the share of labels that are positive.
+        give the logits of ``perturbed_BD`` this ``deviation`` around the log odds of
+        ``positive_rate``, the share of labels that are positive.
         """
         self.prompts.copy_(prompts_ND)
         self.shared.copy_(F.normalize(shared_D, dim=0))
         cosine_BN = F.normalize(perturbed_BD, dim=1) @ self.prompts.T
         # Without a correction, since a single label and text have no deviation but 0.
-        deviation = cosine_BN.std(correction=0).clamp_min(MIN_DEVIATION)
-        self.scale.fill_(START_DEVIATION / float(deviation))
+        spread = cosine_BN.std(correction=0).clamp_min(MIN_DEVIATION)
+        self.scale.fill_(deviation / float(spread))
         rate = min(max(positive_rate, 1e-6), 0.5)
         self.linear.bias.fill_(math.log(rate / (1 - rate)) - float(self.scale * cosine_BN.mean()))
 

@@ -24,15 +24,14 @@ class TrainingBatch(NamedTuple):
     """Vectors [B, D] float32 of one kind; positives int64 [P] as ``row * N + label``.
 
     ``negatives`` int64 [Q] are the known ones, None where every other cell is negative. ``radius``
-    is in the unit of the vectors, ``weight`` what the loss of this batch counts, ``row_weights``
-    float32 [B] what each row's counts in it, None where all count the same.
+    is in the unit of the vectors, ``row_weights`` float32 [B] what each row's loss counts, None
+    where all count the same.
     """
 
     vectors: torch.Tensor
     positives: torch.Tensor
     radius: float
     negatives: torch.Tensor | None = None
-    weight: float = 1.0
     row_weights: torch.Tensor | None = None
 
 
@@ -130,14 +129,12 @@ class MixedSource:
         known: PartialLabels,
         *,
         radius: float,
-        weight: float,
         texts_too: bool,
     ) -> None:
         self._texts = texts
         self._images = images
         self._known = known
         self._radius = radius
-        self._weight = weight
         self._texts_too = texts_too
 
     @property
@@ -180,7 +177,6 @@ class MixedSource:
             torch.from_numpy(_flat(found.positives, labels)),
             self._radius,
             None if negatives is None else torch.from_numpy(negatives),
-            self._weight,
         )
 
 

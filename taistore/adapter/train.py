@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import save_prompts
 from taistore.adapter.config import TASKS, TrainConfig
-from taistore.adapter.data import Preparation, summary
+from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_start import RunStart
@@ -63,12 +63,14 @@ def train(
     """Train on the texts of ``store``, and on its labelled images where the task uses them.
 
     ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from and
-    which are kept with the run for its zero-shot scores. The run goes to ``out``, else into the
+    which are kept with the run for its zero-shot scores. What ``config`` leaves ``auto`` is settled
+    by what the store holds, and recorded. The run goes to ``out``, else into the
     store. ``on_start`` is called with its id before the first step: from then on :func:`resume`
     continues the run, however it was stopped, to the same weights that it would have reached
     undisturbed. Raises :class:`TrainingError` without texts, on vectors or a loss that are not
     finite, and where nothing can be written.
     """
+    config = settle(store, encoder_id, config)
     shape = NetworkShape(
         network=config.network,
         dim=store.encoder(encoder_id).dim,

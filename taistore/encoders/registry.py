@@ -23,7 +23,7 @@ KINDS = {
     "open_clip": f"open_clip:<model>/<tag or weights file>[@<resolution>] such as {ENCODER}",
     "vectors": "vectors:<name> (imported vectors)",
 }
-_GROUP: plugins.Group = "taistore.encoders"
+_GROUP = "taistore.encoders"
 
 
 def canonical_spec(spec: str) -> str:

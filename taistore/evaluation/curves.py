@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taistore.adapter.checkpoint import load_adapter
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import TrainConfig, auto_radius
 from taistore.adapter.runs import run_folder
 from taistore.errors import TrainingError
 from taistore.evaluation.drawing import (
@@ -41,10 +41,10 @@ SHARED = (
     "batch",
     "lr",
     "weight_decay",
-    "radius",
     "where",
 )
-"""Settings that a run of another task must share to be the point without images."""
+"""Settings that a run of another task must share to be the point without images; also the radius,
+which is smaller after a shift where it is what ``auto`` came to."""
 
 Points = dict[float, list[float]]
 """mAP of runs by what they differ in."""
@@ -268,9 +268,15 @@ def _place(
     without = (
         curve.task is not None and other["task"] == "zsl" and other.get("shift", "none") == "none"
     )
-    if without and all(other[name] == config[name] for name in SHARED):
+    shared = _radius(other) == _radius(config) and all(other[n] == config[n] for n in SHARED)
+    if without and shared:
         return 0.0
     return None
+
+
+def _radius(config: Mapping[str, Any]) -> str | float:
+    radius: str | float = config["radius"]
+    return "auto" if radius == auto_radius(config["task"], config["shift"]) else radius
 
 
 def _plain(store: Store, row: RunRow, value: Any) -> float | None:

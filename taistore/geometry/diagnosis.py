@@ -131,7 +131,7 @@ def survey(
         read=_read(stored),
         shift=shift.report(),
         labels=_lines(store, images, side, shift, check=check, true=true),
-        estimates_ND=shift.estimates_ND,
+        estimates_ND=shift.images.estimates_ND,
         true_ND=stored.images.means_ND,
         known=every,
     )
@@ -179,8 +179,10 @@ def _lines(
     distance_N[(images.counts_N == 0) | (side.counts_N == 0)] = np.nan
     error_N = np.full(images.labels, np.nan)
     if true is not None:
-        error_N = np.linalg.norm(shift.estimates_ND - true.means_ND, axis=1).astype(np.float64)
-        error_N[(true.counts_N == 0) | ~shift.covered_N] = np.nan
+        error_N = np.linalg.norm(shift.images.estimates_ND - true.means_ND, axis=1).astype(
+            np.float64
+        )
+        error_N[(true.counts_N == 0) | ~shift.images.covered_N] = np.nan
     return tuple(
         LabelLine(
             key=label.key,
@@ -198,11 +200,11 @@ def _lines(
 
 
 def _source(count: int, shift: Shift, label_id: int) -> str:
-    if not shift.covered_N[label_id]:
+    if not shift.images.covered_N[label_id]:
         return "none"
     if not count:
         return "neighbours"
-    return "shrunk" if shift.pseudo_counts > 0 else "images"
+    return "shrunk" if shift.images.pseudo_counts > 0 else "images"
 
 
 def _read(stored: Refreshed) -> dict[str, Any]:

@@ -91,20 +91,58 @@ def shrunk(images: LabelCentroids, targets_ND: Float32, *, pseudo_counts: float)
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSide:
+    """All that Eq. 9 needs of the images: what a run keeps, so that it shifts texts again alike.
+
+    ``estimates_ND``: the image centroids that offsets go by (Eq. 7, or :func:`shrunk`);
+    ``covered_N``: which labels have one; ``counts_N``: images known to show each. ``gap_D`` is the
+    common gap, ``pseudo_counts`` what the estimates were shrunk with.
+    """
+
+    estimates_ND: Float32
+    covered_N: NDArray[np.bool_]
+    counts_N: NDArray[np.int64]
+    gap_D: Float32
+    pseudo_counts: float
+
+    @classmethod
+    def build(
+        cls,
+        images: LabelCentroids,
+        texts: TextSide,
+        *,
+        pseudo_counts: float,
+        targets_ND: Float32 | None = None,
+    ) -> "ImageSide":
+        """Shrink towards ``targets_ND``, by default :func:`gap_targets`; ``pseudo_counts`` 0 is
+        the paper's plain form.
+
+        ``expected_places.expected_places`` are better targets, at the price of a search.
+        """
+        if targets_ND is None:
+            targets_ND = gap_targets(images, texts)
+        covered_N = images.counts_N > 0
+        if pseudo_counts > 0 and images.images:
+            covered_N = covered_N | (texts.counts_N > 0)
+        return cls(
+            estimates_ND=shrunk(images, targets_ND, pseudo_counts=pseudo_counts),
+            covered_N=covered_N,
+            counts_N=images.counts_N,
+            gap_D=modality_gap(images, texts),
+            pseudo_counts=pseudo_counts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Shift:
     """Eq. 9 for every combination with texts: ``offsets_CD`` float32, looked up by id.
 
-    ``estimates_ND``: the image centroids that it goes by; ``covered_N``: which labels have one. A
-    label without one moves nothing: it counts in Eq. 9 as an offset of 0.
+    A label that ``images`` do not cover moves nothing: it counts in Eq. 9 as an offset of 0.
     """
 
     texts: CombinationCentroids
     offsets_CD: Float32
-    estimates_ND: Float32
-    covered_N: NDArray[np.bool_]
-    gap_D: Float32
-    pseudo_counts: float
-    image_counts_N: NDArray[np.int64]
+    images: ImageSide
 
     @classmethod
     def build(
@@ -116,59 +154,26 @@ class Shift:
         pseudo_counts: float,
         targets_ND: Float32 | None = None,
     ) -> "Shift":
-        """Shrink towards ``targets_ND``, by default :func:`gap_targets`; ``pseudo_counts`` 0 is
-        the paper's plain form.
-
-        ``image_neighbours.neighbour_targets`` are better targets, at the price of a search.
-        """
+        """Offsets towards :meth:`ImageSide.build` of the same arguments."""
         side = TextSide.build(texts, index, labels=images.labels)
-        if targets_ND is None:
-            targets_ND = gap_targets(images, side)
-        covered_N = images.counts_N > 0
-        if pseudo_counts > 0 and images.images:
-            covered_N = covered_N | (side.counts_N > 0)
-        estimates_ND = shrunk(images, targets_ND, pseudo_counts=pseudo_counts)
-        return cls.to_estimates(
-            estimates_ND,
-            covered_N,
-            images,
-            texts,
-            index,
-            gap_D=modality_gap(images, side),
-            pseudo_counts=pseudo_counts,
-        )
+        found = ImageSide.build(images, side, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
+        return cls.towards(found, texts, index)
 
     @classmethod
-    def to_estimates(
-        cls,
-        estimates_ND: Float32,
-        covered_N: NDArray[np.bool_],
-        images: LabelCentroids,
-        texts: CombinationCentroids,
-        index: CombinationIndex,
-        *,
-        gap_D: Float32,
-        pseudo_counts: float,
+    def towards(
+        cls, images: ImageSide, texts: CombinationCentroids, index: CombinationIndex
     ) -> "Shift":
-        """Offsets towards any other estimates of the image centroids."""
-        holds_CN = _membership(index, texts.combination_ids, images.labels)
+        """Offsets from each combination's texts to the mean of its labels' estimates."""
+        holds_CN = _membership(index, texts.combination_ids, len(images.counts_N))
         sizes_C = np.maximum(np.asarray(holds_CN.sum(axis=1)).reshape(-1), 1).astype(np.float32)
-        covered_CN = holds_CN.multiply(covered_N.astype(np.float32)[None, :]).tocsr()
+        covered_CN = holds_CN.multiply(images.covered_N.astype(np.float32)[None, :]).tocsr()
         share_C = np.asarray(covered_CN.sum(axis=1)).reshape(-1) / sizes_C
         offsets_CD = np.empty_like(texts.means_CD)
         for low in range(0, len(texts), _BLOCK_ROWS):
             rows = slice(low, low + _BLOCK_ROWS)
-            offsets_CD[rows] = (covered_CN[rows] @ estimates_ND) / sizes_C[rows, None]
+            offsets_CD[rows] = (covered_CN[rows] @ images.estimates_ND) / sizes_C[rows, None]
             offsets_CD[rows] -= share_C[rows, None] * texts.means_CD[rows]
-        return cls(
-            texts,
-            offsets_CD,
-            estimates_ND,
-            covered_N,
-            gap_D,
-            pseudo_counts,
-            images.counts_N,
-        )
+        return cls(texts, offsets_CD, images)
 
     def offsets(self, combination_ids: NDArray[np.int64]) -> Float32:
         """The offset [B, D] of each combination; KeyError on one that had no texts."""
@@ -177,18 +182,18 @@ class Shift:
 
     def report(self) -> dict[str, float | int]:
         """What the shift rests on: labels by source of their estimate, and lengths."""
-        seen_N = self.image_counts_N > 0
+        seen_N, covered_N = self.images.counts_N > 0, self.images.covered_N
         lengths_C = np.linalg.norm(self.offsets_CD, axis=1)
         return {
             "labels": len(seen_N),
             "labels_with_images": int(seen_N.sum()),
-            "labels_from_targets_alone": int((self.covered_N & ~seen_N).sum()),
-            "labels_without_shift": int((~self.covered_N).sum()),
-            "pseudo_counts": float(self.pseudo_counts),
+            "labels_from_targets_alone": int((covered_N & ~seen_N).sum()),
+            "labels_without_shift": int((~covered_N).sum()),
+            "pseudo_counts": float(self.images.pseudo_counts),
             "combinations": len(self.texts),
             "combinations_without_shift": int((lengths_C == 0).sum()),
             "mean_offset_norm": float(lengths_C.mean()) if len(lengths_C) else 0.0,
-            "gap_norm": float(np.linalg.norm(self.gap_D)),
+            "gap_norm": float(np.linalg.norm(self.images.gap_D)),
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.data import settle
 from taistore.adapter.train import resume, train
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import canonical_spec, load_encoder
@@ -196,7 +197,7 @@ class _Cells:
     def _run_of(self, config: TrainConfig) -> str:
         """A finished run with these settings: one that is there, one that goes on, or a new one."""
         store, encoder_id = self._ready.store, self._ready.encoder_id
-        wanted = _settings(config)
+        wanted = _settings(settle(store, encoder_id, config))
         unfinished = None
         for row in store.runs():
             if row.encoder_id == encoder_id and _recorded(row.config) == wanted:

@@ -109,7 +109,8 @@ TABLES = {
             task="zsl",
             encoder="open_clip:RN50/openai@224",
             sets=("voc2007", "coco2014", "nuswide"),
-            columns=(Column(heading="mAP", settings={}),),
+            # The photos of the store would move the texts, and they are those that are tested on.
+            columns=(Column(heading="mAP", settings={"shift": "none"}),),
             published={
                 "voc2007": {"CLIP": (77.3,), "TaI-DPT": (88.3,), "TaI-Adapter": (89.0,)},
                 "coco2014": {"CLIP": (49.7,), "TaI-DPT": (65.1,), "TaI-Adapter": (67.7,)},

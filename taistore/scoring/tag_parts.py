@@ -6,17 +6,17 @@ a file in there keeps a second job out; the system drops it when its process end
 """
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
@@ -59,7 +59,7 @@ class TagFile:
         self._rows: list[pa.Table] = []
         self._images = 0
         self._since = time.monotonic()
-        self._lock: IO[bytes] | None = None
+        self._lock: FileLock | None = None
         try:
             self._prepare(overwrite=overwrite, resume=resume)
             for path in self._paths():
@@ -173,27 +173,22 @@ class TagFile:
                     leftover.unlink()
                 (self._parts / _LOCK).unlink()
                 self._parts.rmdir()
-        self._lock.close()
+        self._lock.release()
         self._lock = None
 
 
-def _locked(path: Path, out: Path) -> IO[bytes]:
-    """The open file that holds the lock until it is closed."""
-    file = path.open("ab")
+def _locked(path: Path, out: Path) -> FileLock:
+    """The lock, held until it is released."""
+    # Whichever thread closes the file, and only the system's own lock ends with a killed process.
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The job that held it may have removed the file as it ended: then the lock is on nothing.
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-    except BlockingIOError:
-        pass
-    except BaseException:
-        file.close()
-        raise
-    file.close()
-    raise ScoringError(
-        f"{out}: another job is writing it: wait until that one has ended, or name another --out"
-    )
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ScoringError(
+            f"{out}: another job is writing it: wait until that one has ended, or name another "
+            "--out"
+        ) from None
+    return lock
 
 
 def _read_part(path: Path) -> pa.Table:

@@ -4,12 +4,15 @@ A step changes tables; the store's version, which lies in the metadata of the ta
 raised after it. A migration that was killed is therefore done again, and ends the same.
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from taistore.contracts import PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
 from taistore.errors import StoreError
@@ -137,8 +140,91 @@ _TEXTS_3: "list[pa.Field[Any]]" = [
 """The columns that version 3 adds to ``texts``: empty for texts that no model was asked for."""
 
 
+# --- version 4 ---------------------------------------------------------------------------------
+
+
+def _requests_of_all_writers(store: Store) -> None:
+    """Template texts get the id of their request, rejects their writer; both as models have."""
+    if store.has("rejects"):
+        _writers_of_rejects(store)
+    if not store.has("texts"):
+        return
+    old = store.dataset("texts")
+    unnamed = pc.field("request_id").is_null() & (pc.field("writer") == _TEMPLATE)
+    if old.scanner(columns=["text_id"], filter=unnamed, limit=1).to_table().num_rows:
+        store.overwrite("texts", _with_requests(old), old.schema)
+
+
+def _with_requests(old: Any) -> Iterator[pa.RecordBatch]:
+    place = old.schema.names.index("request_id")
+    for batch in old.scanner(io_buffer_size=READ_AHEAD_BYTES).to_batches():
+        ids = [row["request_id"] or _template_request(row) for row in batch.to_pylist()]
+        yield batch.set_column(place, old.schema.field(place), pa.array(ids, pa.string()))
+
+
+def _template_request(row: dict[str, Any]) -> str | None:
+    if row["writer"] != _TEMPLATE:
+        return None
+    asked = (row["model"], row["seed"], row["instruction"] or "", row["turn"])
+    return f"{_template_key(row['combination_id'], *asked)}.0"
+
+
+def _template_key(combination_id: int, model: str, seed: int, instruction: str, turn: int) -> str:
+    """What version 4 makes of such a request, whatever later versions do."""
+    settings = repr((model, _TEMPLATE, seed, instruction, turn)).encode()
+    content = combination_id.to_bytes(8, "big", signed=True) + settings
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return f"{combination_id & (1 << 64) - 1:016x}{digest}"
+
+
+def _writers_of_rejects(store: Store) -> None:
+    old = store.dataset("rejects")
+    if "writer" in old.schema.names:
+        return
+    models = _writers_with_requests(store)
+    model = models.pop() if len(models) == 1 else None
+    rows = [
+        _reject_4(row, model)
+        for batch in old.scanner(io_buffer_size=READ_AHEAD_BYTES).to_batches()
+        for row in batch.to_pylist()
+    ]
+    schema = old.schema.append(pa.field("writer", pa.string()))
+    store.overwrite("rejects", pa.Table.from_pylist(rows, schema=schema).to_batches(), schema)
+
+
+def _reject_4(row: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """A reject with its writer; the only model that wrote texts is taken to have written these."""
+    if row["job"] == "ingest-texts":
+        return {**row, "writer": "captions"}
+    if row["job"] != "generate-texts":
+        return {**row, "writer": None}
+    template = _TEMPLATE_REJECT.fullmatch(row["uri"])
+    if template is None:
+        return {**row, "writer": model}
+    combination_id, turn, seed = map(int, template.groups())
+    return {
+        **row,
+        "uri": _template_key(combination_id, "v1", seed, "", turn),
+        "writer": _TEMPLATE,
+    }
+
+
+def _writers_with_requests(store: Store) -> set[str]:
+    if not store.has("texts"):
+        return set()
+    asked = store.dataset("texts").scanner(
+        columns=["writer"], filter=pc.field("request_id").is_valid()
+    )
+    return {str(w) for batch in asked.to_batches() for w in batch.column(0).unique().to_pylist()}
+
+
+_TEMPLATE = "template"
+_TEMPLATE_REJECT = re.compile(r"combination (-?\d+) turn (\d+) seed (\d+)")
+
+
 MIGRATIONS = (
     Migration(2, "centroids in float32, with dispersion and versions", _centroids_in_float32),
     Migration(3, "texts with the request that a model answered", _requests_of_texts),
+    Migration(4, "requests of template texts, rejects with writer", _requests_of_all_writers),
 )
 """Every step, in order; one for each version after the first."""

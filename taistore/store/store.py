@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
 from taistore.store.combination_rows import CombinationIndex
+from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
 
 READ_AHEAD_BYTES = 32 * 2**20
@@ -265,14 +267,14 @@ class Store:
             return pa.Table.from_pydict({**rows, **absent}, schema=schema)
         return pa.Table.from_pylist(list(rows), schema=schema)
 
-    def reject(self, job: str, rejects: Iterable[tuple[str, str, str]]) -> None:
-        """Set items aside: (uri or row, reason code, detail) of one job; a rerun replaces them."""
+    def reject(self, job: str, rejects: Iterable[Reject | tuple[str, str, str]]) -> None:
+        """Set items of one job aside; a rerun replaces them.
+
+        Those that are not about a text may also be given as (uri, reason, detail).
+        """
         now = datetime.now(UTC)
-        rows = [
-            {"job": job, "uri": uri, "reason": reason, "detail": detail, "when": now}
-            for uri, reason, detail in rejects
-        ]
-        self.upsert("rejects", rows)
+        whole = (row if isinstance(row, Reject) else Reject(*row) for row in rejects)
+        self.upsert("rejects", [{"job": job, **asdict(row), "when": now} for row in whole])
 
     def clear_rejects(self, job: str, uris: Sequence[str]) -> None:
         """Forget earlier rejects of these items, which have succeeded since."""

@@ -17,7 +17,7 @@ from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.store import Store
 from taistore.texts.language.grammar import Noun, label_nouns
-from taistore.texts.token_lengths import text_lengths
+from taistore.texts.language.token_lengths import text_lengths
 
 PROMPTS = (
     "a photo of {one}",

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.arrow import vector_column
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
-from taistore.texts.token_lengths import TOO_LONG, text_lengths
+from taistore.texts.language.token_lengths import TOO_LONG, text_lengths
 
 ENCODE_JOB = "encode-texts"
 _ENCODE_ROWS = 512
@@ -50,7 +51,7 @@ class TextRow:
     mentions: tuple[int, ...] | None = None
 
 
-class _Pending(NamedTuple):
+class _Unencoded(NamedTuple):
     text_id: str
     combination_id: int
     text: str
@@ -110,27 +111,29 @@ def encode_missing_texts(
     there = _id_hashes(store, "text_vectors", encoder_id)
     encoded = 0
     with progress("encoding texts", total=wanted - present, unit="texts") as bar:
-        pending: list[_Pending] = []
-        columns = ["text_id", "combination_id", "text"]
+        waiting: list[_Unencoded] = []
+        columns = list(_Unencoded._fields)
         for batch in store.scan("texts", columns=columns, batch_rows=_COMMIT_ROWS):
             absent = ~np.isin(_hashes(batch.column("text_id")), there)
             kept = batch.filter(pa.array(absent))
-            pending.extend(_Pending(**row) for row in kept.to_pylist())
-            if len(pending) >= _COMMIT_ROWS:
-                encoded += _encode_pending(store, encoder, pending, bar)
-                pending = []
-        encoded += _encode_pending(store, encoder, pending, bar)
+            waiting.extend(_Unencoded(**row) for row in kept.to_pylist())
+            if len(waiting) >= _COMMIT_ROWS:
+                encoded += _encode_block(store, encoder, waiting, bar)
+                waiting = []
+        encoded += _encode_block(store, encoder, waiting, bar)
     return encoded
 
 
-def _encode_pending(
-    store: Store, encoder: Encoder, pending: Sequence[_Pending], bar: ProgressBar
+def _encode_block(
+    store: Store, encoder: Encoder, waiting: Sequence[_Unencoded], bar: ProgressBar
 ) -> int:
-    if not pending:
+    if not waiting:
         return 0
-    lengths = text_lengths(encoder, [text for _, _, text in pending])
-    paired = list(zip(pending, lengths, strict=True))
-    long = [(text.text_id, TOO_LONG, length.detail) for text, length in paired if not length.fits]
+    lengths = text_lengths(encoder, [text.text for text in waiting])
+    paired = list(zip(waiting, lengths, strict=True))
+    long = [
+        Reject(text.text_id, TOO_LONG, length.detail) for text, length in paired if not length.fits
+    ]
     if long:
         store.reject(f"{ENCODE_JOB}:{encoder.info.encoder_id}", long)
         bar.advance(len(long))
@@ -143,7 +146,7 @@ def _encode_pending(
 def _write_vectors(
     store: Store,
     encoder: Encoder,
-    texts: "Sequence[TextRow | _Pending]",
+    texts: "Sequence[TextRow | _Unencoded]",
     bar: ProgressBar | None,
     encoded: Mapping[str, Vector] | None = None,
 ) -> None:

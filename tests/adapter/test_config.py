@@ -1,6 +1,8 @@
 """A configuration is checked once, and the error names field, value and what is allowed."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +65,6 @@ def test_paper_settings() -> None:
         ({"task": "zsl", "learn_from": "both"}, "task zsl with learn_from 'both'"),
         ({"task": "pll", "shift": "far"}, "shift 'far'"),
         ({"task": "pll", "image_radius": "much"}, "image_radius 'much'"),
-        ({"task": "pll", "image_weight": 0.0}, "image_weight 0.0"),
         ({"task": "pll", "pseudo_counts": -1.0}, "pseudo_counts -1.0"),
     ],
 )
@@ -73,15 +74,79 @@ def test_settings_of_another_task_are_refused(settings: dict[str, Any], message:
 
 
 def test_auto_is_written_out_by_task() -> None:
-    assert (TrainConfig().learn_from, TrainConfig().shift) == ("texts", "none")
+    assert (TrainConfig().learn_from, TrainConfig().shift) == ("texts", "auto")
     pll = TrainConfig(task="pll")
     assert (pll.learn_from, pll.shift) == ("both", "neighbours")
-    assert (pll.text_radius(10), TrainConfig().text_radius(10)) == (10, 25)
+    assert (pll.neighbour_rule, TrainConfig().neighbour_rule) == ((1, 1 / 2), (2, 2 / 3))
+    assert pll.settled("neighbours").text_radius(10) == 10
+    assert TrainConfig().settled("none").text_radius(10) == 25
+    assert TrainConfig().settled("neighbours").text_radius(10) == 12.5
+    assert TrainConfig(radius=3).settled("neighbours").text_radius(10) == 3
 
 
 def test_the_papers_settings_by_task() -> None:
     pll = TrainConfig.paper(task="pll")
-    assert (pll.learn_from, pll.shift, pll.text_radius(10)) == ("texts", "plain", 10)
+    assert (pll.learn_from, pll.shift) == ("texts", "plain")
+    assert pll.settled("plain").text_radius(10) == 10
     fsl = TrainConfig.paper(task="fsl", shots=4)
     assert (fsl.learn_from, fsl.shift) == ("both", "none")
-    assert (fsl.text_radius(10), fsl.image_radius_at(10)) == (25, 1)
+    assert (fsl.settled("none").text_radius(10), fsl.image_radius_at(10)) == (25, 1)
+
+
+BEFORE = {
+    "task": "zsl", "network": "residual", "hidden": 0, "dropout": 0.5, "epochs": 20, "batch": 128,
+    "lr": 1e-3, "weight_decay": 0.01, "radius": "auto", "where": "surface", "seed": 0,
+    "device": "auto", "split": "all", "shots": 0, "shot_seed": 0, "known": 1.0, "mask_seed": 0,
+    "learn_from": "texts", "shift": "neighbours", "pseudo_counts": 4.0, "neighbours": 0,
+    "image_radius": "auto", "image_batch": 64, "image_weight": 1.0, "text_weights": "",
+}  # fmt: skip
+"""A card's settings as the first taistore wrote them."""
+
+
+def test_settings_of_an_earlier_version_keep_their_meaning() -> None:
+    """When a default changes, from_json must go on giving these."""
+    zsl = TrainConfig.from_json(BEFORE)
+    assert (zsl.neighbour_rule, zsl.start_deviation) == ((2, 2 / 3), 3.0)
+    assert (zsl.text_radius(10), zsl.image_radius_at(10)) == (12.5, 10)
+    assert TrainConfig.from_json({**BEFORE, "shift": "none"}).text_radius(10) == 25
+    pll = TrainConfig.from_json({**BEFORE, "task": "pll", "learn_from": "both", "shift": "shrunk"})
+    assert (pll.shift, pll.neighbour_rule) == ("neighbours", (0, 1 / 2))
+    assert pll.text_radius(10) == 10
+    with pytest.raises(TrainingError, match="unknown field 'image_weight'"):
+        TrainConfig.from_json({**BEFORE, "image_weight": 0.5})
+
+
+def test_a_file_holds_some_fields(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('task = "fsl"\nshots = 4\nradius = 2\n[text_weights]\nopenai = 3\n')
+    assert TrainConfig.from_file(file, shots=2) == TrainConfig(
+        task="fsl", shots=2, radius=2, text_weights="openai=3"
+    )
+    file.write_text('network = "paper"\nepochs = 3\n')
+    assert TrainConfig.from_file(file) == TrainConfig.paper(epochs=3)
+
+
+def test_a_card_is_such_a_file(tmp_path: Path) -> None:
+    config = TrainConfig.paper(task="pll", known=0.5).settled("plain")
+    (tmp_path / "card.json").write_text(json.dumps({"run_id": "a", "config": config.to_json()}))
+    assert TrainConfig.from_file(tmp_path / "card.json") == config
+    assert TrainConfig.from_file(tmp_path / "card.json", seed=3).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 0", "epochs 0 is not allowed"),
+        ('lr = "high"', "lr 'high' is not allowed"),
+        ("lr = nan", "lr nan is not allowed"),
+        ("colour = 1", "unknown field 'colour'"),
+        ("epochs", "neither TOML nor a run's card"),
+        ("config = 3", "holds no settings"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_field(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(TrainingError, match=r"run\.toml: .*" + re.escape(message)) as caught:
+        TrainConfig.from_file(file)
+    assert "\n" not in str(caught.value)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from taistore.adapter import config as config_module
 from taistore.adapter.checkpoint import load_adapter
-from taistore.adapter.config import TrainConfig
-from taistore.adapter.data import UNLABELLED_FROM, Preparation, default_shift
+from taistore.adapter.config import ShiftKind, TrainConfig
+from taistore.adapter.data import UNLABELLED_FROM, Preparation, settle
+from taistore.adapter.kept_shift import SHIFT
 from taistore.adapter.known_labels import KNOWN
+from taistore.adapter.runs import run_folder
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store
@@ -109,8 +112,12 @@ def test_shifted_texts_lie_where_the_images_are(store: Store) -> None:
     assert after < 1
 
 
-@pytest.mark.parametrize("shift", ["plain", "shrunk", "neighbours"])
-def test_labelled_images_help_where_the_modalities_differ(store: Store, shift: str) -> None:
+@pytest.mark.parametrize(
+    "moved", [{"shift": "plain"}, {"neighbour_rounds": 0}, {"shift": "neighbours"}]
+)
+def test_labelled_images_help_where_the_modalities_differ(
+    store: Store, moved: dict[str, Any]
+) -> None:
     truth = add_images(store, count=200, split="test", first=1000)
     vectors = np.concatenate(
         [
@@ -125,8 +132,8 @@ def test_labelled_images_help_where_the_modalities_differ(store: Store, shift: s
         target = torch.from_numpy(truth).float()
         return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
 
-    zsl = TrainConfig(epochs=10, batch=16, lr=1e-2)
-    pll = dataclasses.replace(PLL, epochs=10, lr=1e-2, shift=shift)
+    zsl = TrainConfig(epochs=10, batch=16, lr=1e-2, shift="none")
+    pll = dataclasses.replace(PLL, epochs=10, lr=1e-2, **moved)
     assert error(pll) < 0.8 * error(zsl)
 
 
@@ -193,7 +200,7 @@ def test_unlabelled_images_help_where_the_modalities_differ(store: Store) -> Non
     ]
     vectors = torch.from_numpy(store.vectors("image_vectors", ids, encoder_id=ENCODER_ID))
 
-    def error(shift: str) -> float:
+    def error(shift: ShiftKind) -> float:
         config = TrainConfig(epochs=10, batch=16, lr=1e-2, shift=shift)
         logits = load_adapter(run(store, config).checkpoint).logits(vectors)
         target = torch.from_numpy(truth).float()
@@ -203,8 +210,59 @@ def test_unlabelled_images_help_where_the_modalities_differ(store: Store) -> Non
 
 
 def test_few_images_move_nothing_by_default(store: Store) -> None:
-    assert default_shift(store, ENCODER_ID, TrainConfig()).shift == "none"
+    assert settle(store, ENCODER_ID, TrainConfig()).shift == "none"
     add_images(store, count=UNLABELLED_FROM - 60, first=5000)
-    assert default_shift(store, ENCODER_ID, TrainConfig()).shift == "neighbours"
+    assert settle(store, ENCODER_ID, TrainConfig()).shift == "neighbours"
+    assert settle(store, ENCODER_ID, TrainConfig.paper()).shift == "none"
+    assert settle(store, ENCODER_ID, TrainConfig(network="paper", hidden=8)).shift == "none"
     plain = TrainConfig(task="pll", shift="plain")
-    assert default_shift(store, ENCODER_ID, plain) == plain
+    assert settle(store, ENCODER_ID, plain).shift == "plain"
+
+
+@pytest.mark.parametrize("config", [PLL, TrainConfig(epochs=3, batch=16)])
+def test_a_run_records_what_its_settings_came_to(store: Store, config: TrainConfig) -> None:
+    add_images(store, count=UNLABELLED_FROM - 60, first=5000)
+    card = load_adapter(run(store, config).checkpoint).card
+    assert card.config.shift == "neighbours"
+    assert card.config == settle(store, ENCODER_ID, config)
+    assert card.radius == pytest.approx(card.config.text_radius(card.mean_text_norm))
+    again = TrainConfig.from_json(store.runs()[-1].config)
+    assert weights(run(store, again)) == weights(run(store, config))
+
+
+@pytest.mark.parametrize("config", [PLL, TrainConfig(epochs=3, batch=16, shift="neighbours")])
+def test_a_newer_taistore_resumes_to_the_old_weights(
+    store: Store, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run(store, config)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, config, progress=showing(Bar(20)), checkpoint_seconds=0)
+    changed = {"neighbour_rounds": 3, "neighbour_share": 0.9}
+    for task in ("zsl", "pll"):
+        monkeypatch.setitem(
+            config_module._AUTO,
+            task,
+            {**config_module._AUTO[task], **changed},
+        )
+    monkeypatch.setitem(config_module.SHIFTED_RADIUS, config.task, 7.0)
+    monkeypatch.setattr("taistore.geometry.expected_places.CANDIDATES", 1)
+    monkeypatch.setattr("taistore.adapter.data.auto_neighbours", lambda images: 3)
+    assert weights(resume(store, "latest")) == weights(undisturbed)
+    assert weights(run(store, config)) != weights(undisturbed)
+
+
+def test_a_run_from_before_offsets_were_kept_finds_them_again(store: Store) -> None:
+    undisturbed = run(store, PLL)
+    with pytest.raises(InterruptedTrainingError):
+        run(store, PLL, progress=showing(Bar(20)), checkpoint_seconds=0)
+    folder = run_folder(store, store.runs()[-1].run_id)
+    (folder / SHIFT).unlink()
+    assert weights(resume(store, "latest")) == weights(undisturbed)
+
+
+def test_damaged_offsets_are_named(store: Store) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        run(store, PLL, progress=showing(Bar(20)), checkpoint_seconds=0)
+    (run_folder(store, store.runs()[-1].run_id) / SHIFT).write_bytes(b"short")
+    with pytest.raises(TrainingError, match=r"shift\.safetensors: where this run shifts its texts"):
+        resume(store, "latest")

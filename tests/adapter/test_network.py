@@ -86,6 +86,6 @@ def test_dropout_is_drawn_by_the_generator_and_keeps_the_mean() -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(TrainingError, match="network 'deep' is unknown: choose one of residual"):
-        dataclasses.replace(PAPER, network="deep")
+        dataclasses.replace(PAPER, network="deep")  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="hidden 0 is too narrow"):
         dataclasses.replace(PAPER, hidden=0)

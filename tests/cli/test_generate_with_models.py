@@ -122,7 +122,7 @@ def test_a_refused_key_or_no_server_is_one_line(store: Path) -> None:
         (["--writer", "openai"], "--writer openai needs --base-url"),
         (["--writer", "vllm"], "--writer vllm needs --model"),
         (["--model", "m"], "--model has no meaning for --writer template"),
-        (["--retry-rejects"], "--retry-rejects has no meaning for --writer template"),
+        (["--writer", "poet"], "no text writer 'poet': there are openai, template, vllm"),
         (
             ["--writer", "vllm", "--model", "m", "--base-url", "http://x"],
             "--base-url has no meaning for --writer vllm",

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.data import UNLABELLED_FROM
+from taistore.adapter.train import train
 from taistore.store.store import Store
-from taistore.texts.label_prompts import PROMPT_KIND, all_label_prompts, prompts_digest
+from taistore.texts.label_prompts import (
+    PROMPT_KIND,
+    all_label_prompts,
+    cached_prompt_vectors,
+    prompts_digest,
+)
 from taistore_cli.main import main
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
 
@@ -105,3 +114,54 @@ def test_images_of_which_nothing_is_known(store: Store) -> None:
     blank = {"positives": [], "negatives": [], "complete": False, "combination_id": None}
     store.upsert("images", [{**row, **blank} for row in rows])
     assert "no image is known to show any label" in refused(store, "--task", "pll")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"task": "zsl"}, {"task": "pll", "known": 0.5}, {"network": "paper"}]
+)
+def test_the_command_line_and_python_train_the_same(
+    store: Store, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    add_images(store, count=UNLABELLED_FROM, first=1000)
+    arguments = [f"--{name}={value}" for name, value in settings.items()]
+    found = trained(store, *arguments)
+    encoder = store.encoder(ENCODER_ID)
+    prompts_ND = cached_prompt_vectors(store, encoder)
+    assert prompts_ND is not None
+    config = TrainConfig.of(**settings, epochs=1, batch=16)
+    result = train(store, ENCODER_ID, config, prompts_ND=prompts_ND)
+    assert found["config"] == result.config.to_json()
+    shifts = {"zsl": "neighbours", "pll": "neighbours"}
+    assert result.config.shift == shifts.get(settings.get("task", ""), "none")
+    file = tmp_path / "card.json"
+    file.write_text((result.checkpoint / "card.json").read_text())
+    again = trained(store, "--config", str(file))
+    digests = {
+        load_adapter(checkpoint).card.weights_digest
+        for checkpoint in (found["checkpoint"], result.checkpoint, again["checkpoint"])
+    }
+    assert len(digests) == 1
+
+
+def test_settings_come_from_a_file_and_options_take_their_place(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('task = "fsl"\nshots = 2\nseed = 5\nneighbour_rounds = 2\nepochs = 7\n')
+    found = trained(store, "--config", str(file), "--seed", "6")["config"]
+    wanted = {"task": "fsl", "shots": 2, "seed": 6, "neighbour_rounds": 2, "epochs": 1}
+    assert {name: found[name] for name in wanted} == wanted
+    file.write_text("colour = 1\n")
+    assert "settings.toml: the configuration holds the unknown field 'colour'" in refused(
+        store, "--config", str(file)
+    )
+    assert "cannot be read" in refused(store, "--config", str(tmp_path / "none.toml"))
+
+
+def test_help_lists_what_few_need_apart() -> None:
+    text = CliRunner().invoke(main, ["train", "--help"]).stdout
+    people, _, experiments = text.partition("For experiments:")
+    assert "--shots" in people
+    assert "--mask-seed" not in people.partition("Options:")[2]
+    assert "--mask-seed" in experiments
+    assert "--text-weights" in experiments

@@ -157,6 +157,14 @@ def trickle(exchange: Exchange) -> None:
         exchange.wait(0.02)
 
 
+def trickle_head(exchange: Exchange) -> None:
+    """Never done with its headers."""
+    exchange.write(b"HTTP/1.1 200 OK\r\nX-Wait: ")
+    for _ in range(2_000):
+        exchange.write(b"z")
+        exchange.wait(0.02)
+
+
 def first(times: int, bad: Behaviour, good: Behaviour) -> Behaviour:
     """``bad`` for the first ``times`` requests, then ``good``."""
     return lambda exchange: (bad if exchange.number < times else good)(exchange)
@@ -191,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             faults.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
             faults.at_once += 1
             faults.most_at_once = max(faults.most_at_once, faults.at_once)
+            faults.lock.notify_all()
         try:
             faults.behaviour(Exchange(self, number, body))
         except OSError:
@@ -234,7 +243,7 @@ class FaultServer:
         self.listing = listing or raw(models)
         self.requests: list[Json] = []
         self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.closing = threading.Event()
         self._server = _Server(type("_Handler", (_Handler,), {"faults": self}))
         self._scheme = "http" if tls is None else "https"
@@ -253,6 +262,11 @@ class FaultServer:
     def connections(self) -> int:
         """How many connections were opened."""
         return len(self._server.connections)
+
+    def wait_for(self, requests: int) -> None:
+        """Until so many requests have come in."""
+        with self.lock:
+            assert self.lock.wait_for(lambda: len(self.requests) >= requests, timeout=60)
 
     def die(self) -> None:
         """Refuse new connections and cut the open ones."""

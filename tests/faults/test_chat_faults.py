@@ -5,9 +5,11 @@ import logging
 import shutil
 import ssl
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import pytest
 
 from taistore.errors import TextError
 from taistore.texts.llm.chat import ChatReply, ChatRequest, Message
-from taistore.texts.llm.engines import openai
 from taistore.texts.llm.engines.endpoint import KEY_VARIABLE
 from taistore.texts.llm.engines.openai import OpenAIEngine
+from taistore.texts.llm.engines.retry import CLOCK, LONGEST_PAUSE, LONGEST_WAIT, Clock
+from tests.faults.clock import QuickClock, StoppedClock
 from tests.faults.server import (
     MODEL,
     Behaviour,
@@ -35,6 +38,7 @@ from tests.faults.server import (
     says,
     stall,
     trickle,
+    trickle_head,
 )
 
 KEY = "sk-test/0123456789abcdef"
@@ -66,6 +70,7 @@ def ask(
     concurrency: int = 4,
     timeout: float = 5.0,
     retries: int = 2,
+    clock: Clock = CLOCK,
 ) -> dict[str, ChatReply]:
     with OpenAIEngine(
         server.url,
@@ -73,6 +78,7 @@ def ask(
         timeout=timeout,
         retries=retries,
         first_wait=WAIT,
+        clock=clock,
     ) as engine:
         replies = list(engine.chat(wanted))
     assert sorted(reply.request_id for reply in replies) == sorted(r.request_id for r in wanted)
@@ -157,7 +163,7 @@ def test_what_stays_bad_costs_its_own_request(bad: Behaviour, reason: str, attem
     assert all(reply.text for reply in replies.values())
 
 
-@pytest.mark.parametrize("slow", [stall, trickle])
+@pytest.mark.parametrize("slow", [stall, trickle, trickle_head])
 def test_a_request_ends_on_time_whatever_the_server_does(slow: Behaviour) -> None:
     started = time.monotonic()
     reply = one(slow, timeout=0.3, retries=1)
@@ -191,28 +197,34 @@ def test_reasoning_is_not_text() -> None:
 
 
 def test_a_rate_limit_stops_all_workers() -> None:
-    arrived = []
+    clock = StoppedClock()
+    limit = failing(429, headers={"Retry-After": "60"})
 
     def behave(exchange: Exchange) -> None:
-        arrived.append(time.monotonic())
-        echo(0.02)(exchange)
+        # The limit comes while four are under way, and holds before the others are answered.
+        if exchange.number == 0:
+            server.wait_for(4)
+            limit(exchange)
+        else:
+            clock.wait_for(1)
+            echo()(exchange)
 
-    limit = failing(429, headers={"Retry-After": "1"})
-    with FaultServer(first(1, limit, behave)) as server:
-        started = time.monotonic()
-        replies = ask(server, requests(12), concurrency=4)
-    assert all(reply.text for reply in replies.values())
-    # The three that were under way arrive at once, everything else after the second.
-    early = [moment for moment in arrived if moment - started < 0.95]
-    assert len(early) <= 3
+    with FaultServer(behave) as server, ThreadPoolExecutor(1) as pool:
+        replies = pool.submit(ask, server, requests(12), concurrency=4, clock=clock)
+        clock.wait_for(4)
+        assert len(server.requests) == 4
+        server.behaviour = echo()
+        clock.put_forward(61)
+        assert all(reply.text for reply in replies.result().values())
+        assert len(server.requests) == 13
 
 
 def test_retry_after_may_be_a_date() -> None:
-    later = formatdate(time.time() + 2, usegmt=True)
+    clock = QuickClock()
+    later = formatdate(time.time() + 60, usegmt=True)
     with FaultServer(first(1, failing(503, headers={"Retry-After": later}), echo())) as server:
-        started = time.monotonic()
-        assert ask(server, requests(1))["r0"].text
-    assert 0.5 < time.monotonic() - started < 4
+        assert ask(server, requests(1), clock=clock)["r0"].text
+    assert 30 < clock.now() <= 60.25
 
 
 def test_rate_limits_do_not_use_up_the_retries() -> None:
@@ -231,15 +243,14 @@ def test_rate_limits_without_end_are_given_up(concurrency: int, headers: dict[st
         assert len(server.requests) < 80
 
 
-def test_minutes_of_rate_limits_are_not_sat_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "LONGEST_PAUSE", 0.3)
-    started = time.monotonic()
+def test_minutes_of_rate_limits_are_not_sat_out() -> None:
+    clock = QuickClock()
     with (
         FaultServer(failing(429)) as server,
         pytest.raises(TextError, match="nothing but rate limits"),
     ):
-        ask(server, requests(1), retries=5)
-    assert time.monotonic() - started < 3
+        ask(server, requests(1), retries=5, clock=clock)
+    assert LONGEST_PAUSE <= clock.now() < LONGEST_PAUSE + 2 * LONGEST_WAIT
 
 
 def test_a_daily_quota_is_not_sat_out() -> None:
@@ -401,9 +412,9 @@ def test_requests_are_taken_when_there_is_room() -> None:
     ):
         replies = engine.chat(Watched(requests(500)))
         next(replies)
-        time.sleep(0.2)
-        assert len(taken) <= 16
-        assert len(server.requests) <= 16
+        server.wait_for(16)
+        assert len(taken) == 16
+        assert len(server.requests) == 16
         assert len(list(replies)) == 499
 
 
@@ -430,9 +441,12 @@ def test_a_call_left_early_leaves_the_engine_usable() -> None:
 
 
 def test_connections_closed_at_rest_are_no_failures() -> None:
+    closed = threading.Semaphore(0)
+
     def once(exchange: Exchange) -> None:
         echo()(exchange)
         exchange.drop()
+        closed.release()
 
     with (
         FaultServer(once) as server,
@@ -440,7 +454,7 @@ def test_connections_closed_at_rest_are_no_failures() -> None:
     ):
         for _ in range(3):
             assert [reply.reason for reply in engine.chat(requests(1))] == [""]
-            time.sleep(0.05)
+            assert closed.acquire(timeout=60)
 
 
 def test_newer_models_get_the_bound_under_its_new_name() -> None:
@@ -530,6 +544,15 @@ def test_redirects_do_not_carry_the_key_away(monkeypatch: pytest.MonkeyPatch) ->
         away = raw(b"", status=307, headers={"Location": f"{thief.url}/chat/completions"})
         with FaultServer(away) as server, pytest.raises(TextError, match="redirects"):
             ask(server, requests(1))
+        assert thief.connections == 0
+
+
+def test_no_proxy_of_the_environment_gets_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with FaultServer(echo()) as thief, FaultServer(echo()) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, thief.url.removesuffix("/v1"))
+        assert ask(server, requests(1))["r0"].text
         assert thief.connections == 0
 
 

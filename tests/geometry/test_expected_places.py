@@ -50,7 +50,7 @@ def test_neighbours_estimate_labels_without_images(tmp_path: Path) -> None:
     by_gap = shrunk(images, gap_targets(images, side), pseudo_counts=2)
     assert np.linalg.norm(targets[5] - true[5]) < np.linalg.norm(by_gap[5] - true[5])
     shift = Shift.build(images, texts, index, pseudo_counts=2, targets_ND=targets)
-    np.testing.assert_allclose(shift.estimates_ND[5], targets[5], rtol=1e-5)
+    np.testing.assert_allclose(shift.images.estimates_ND[5], targets[5], rtol=1e-5)
 
 
 def test_the_estimate_is_the_mean_of_the_nearest_that_may_show_the_label(tmp_path: Path) -> None:

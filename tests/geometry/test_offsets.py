@@ -75,7 +75,7 @@ def test_the_plain_form_is_eq_7_to_10(
     texts = text_vectors(store)[1].astype(np.float32)
     np.testing.assert_allclose(texts + shift.offsets(ids), expected, rtol=1e-4, atol=1e-4)
     assert shift.offsets(ids).dtype == np.float32
-    assert shift.covered_N.tolist() == [True] * 4 + [False, True]
+    assert shift.images.covered_N.tolist() == [True] * 4 + [False, True]
 
 
 def test_a_label_without_images_moves_nothing_in_the_plain_form(
@@ -87,7 +87,7 @@ def test_a_label_without_images_moves_nothing_in_the_plain_form(
     shrunk = Shift.build(*found, pseudo_counts=3)
     np.testing.assert_allclose(
         shrunk.offsets(alone)[0],
-        shrunk.gap_D + TextSide.build(found[1], found[2], labels=N).means_ND[4]
+        shrunk.images.gap_D + TextSide.build(found[1], found[2], labels=N).means_ND[4]
         - found[1].means_CD[found[1].rows(alone)[0]],
         rtol=1e-4,
         atol=1e-4,
@@ -111,8 +111,8 @@ def test_shrinking_weighs_images_against_the_common_gap(
     gap_D = sum(counts[n] * (images.means_ND[n] - t_ND[n]) for n in range(N)) / counts.sum()
     expected = (counts[:, None] * images.means_ND + k * (t_ND + gap_D)) / (counts + k)[:, None]
     shift = Shift.build(images, texts, index, pseudo_counts=k)
-    np.testing.assert_allclose(shift.estimates_ND, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(shift.gap_D, gap_D, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shift.images.estimates_ND, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shift.images.gap_D, gap_D, rtol=1e-4, atol=1e-4)
     pair = store.labels.combination_id([4, 5])
     if pair in ids:
         mean = vectors[ids == pair].astype(float).mean(axis=0)

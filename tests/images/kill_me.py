@@ -3,21 +3,33 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import ImageVectors
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import open_source
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
+from tests.killing import step
+
+
+class SteppingEncoder(ColourEncoder):
+    """Each batch is a step."""
+
+    def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
+        """The vectors, once they are allowed."""
+        step()
+        return super().encode_images(pixels, regions=regions)
 
 
 def main(store_path: str, manifest: str) -> None:
     """Ingest in many small commits, so that a kill falls into one of them."""
     store = Store.open(store_path)
     source = open_source(Path(manifest), store.labels)
-    print("ready", flush=True)  # noqa: T201
     ingest_images(
-        store, ColourEncoder(), source, regions=2, batch_size=2, commit_rows=4, max_rejects=None
+        store, SteppingEncoder(), source, regions=2, batch_size=2, commit_rows=4, max_rejects=None
     )
-    print("done", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

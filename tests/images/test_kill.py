@@ -1,13 +1,9 @@
 """An ingest killed by SIGKILL at arbitrary instants, and one that runs out of disk."""
 
 import json
-import os
 import random
 import resource
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +17,8 @@ from taistore.images.sources.open_source import open_source
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
+from tests.killing import run_and_kill
 
-ROOT = Path(__file__).resolve().parents[2]
 LABELS = LabelSet(Label(name, name) for name in COLOURS)
 
 
@@ -42,9 +38,11 @@ def _manifest(folder: Path, count: int) -> Path:
     return path
 
 
-def _ingest(store: Store, manifest: Path, **options: Any) -> None:
-    source = open_source(manifest, store.labels)
-    ingest_images(store, ColourEncoder(), source, regions=2, **options)
+def _ingest(store: Store, manifest: Path, **options: Any) -> int:
+    """Returns in how many batches."""
+    source, encoder = open_source(manifest, store.labels), ColourEncoder()
+    ingest_images(store, encoder, source, regions=2, **options)
+    return encoder.batches
 
 
 def _snapshot(store: Store) -> dict[str, list[Any]]:
@@ -62,23 +60,16 @@ def _snapshot(store: Store) -> dict[str, list[Any]]:
 def test_killed_at_any_instant_and_run_again_gives_the_same_rows(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path / "photos", 40)
     calm = Store.create(tmp_path / "calm", LABELS, default_encoder="colour@32")
-    started = time.monotonic()
-    _ingest(calm, manifest, batch_size=2, commit_rows=4)
-    seconds = time.monotonic() - started
+    batches = _ingest(calm, manifest, batch_size=2, commit_rows=4)
     Store.create(tmp_path / "killed", LABELS, default_encoder="colour@32")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])}
-    command = [sys.executable, "-m", "tests.images.kill_me", str(tmp_path / "killed")]
+    arguments = (str(tmp_path / "killed"), str(manifest))
     random_ = random.Random(5)
     kills = 0
     for _ in range(2):
-        with subprocess.Popen(
-            [*command, str(manifest)], stdout=subprocess.PIPE, env=environment, cwd=tmp_path
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(random_.uniform(0.05, 0.4) * seconds)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
+        steps = int(random_.uniform(0.05, 0.4) * batches)
+        kills += run_and_kill(
+            "tests.images.kill_me", *arguments, cwd=tmp_path, steps=steps, ahead=4
+        )
     assert kills
     store = Store.open(tmp_path / "killed")
     _ingest(store, manifest)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.network import NetworkShape, Residual, build_network
+from taistore.adapter.network import Network, NetworkShape, Residual, build_network
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.run_rows import RunRow
@@ -114,7 +114,7 @@ def run_path(store: Store, run_id: str = "run-1") -> Path:
 
 
 def add_run(
-    store: Store, encoder: ColourEncoder, *, run_id: str = "run-1", network: str = "residual"
+    store: Store, encoder: ColourEncoder, *, run_id: str = "run-1", network: Network = "residual"
 ) -> str:
     """A run whose adapter is zero-shot itself (residual), or knows nothing (paper)."""
     shape = NetworkShape(

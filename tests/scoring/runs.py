@@ -29,6 +29,7 @@ def add_random_run(
     """A finished run of the store's only encoder; ``config`` are settings of its training."""
     (encoder,) = store.encoders()
     settings = TrainConfig(**{"network": "paper", "hidden": 8, **config})
+    settings = settings.settled("none" if settings.shift == "auto" else settings.shift)
     shape = NetworkShape(
         network="paper", dim=encoder.dim, labels=len(store.labels), hidden=8, dropout=0.0
     )

@@ -1,6 +1,6 @@
 """Upgrading a genuine store of version 1: what was kept, what a killed upgrade leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,19 @@ from taistore.store import migrations
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.migrations import MIGRATIONS, upgrade
 from taistore.store.store import Store, writing
+from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
+from taistore.texts.request_ids import RequestIds
+from taistore.texts.templates.template_writer import TemplateWriter
 from taistore.texts.text_rows import TextRow, write_texts
 from tests.fakes import ColourEncoder
 from tests.texts.test_label_prompts import LABELS
 
 ENCODER = ColourEncoder()
 ID = ENCODER.info.encoder_id
+IDS = RequestIds(model="v1", settings=TemplateWriter.settings, seed=0)
+KEY_3 = IDS.key(7, "", 3)
+"""Names the request of :data:`TEXT`."""
 
 TEXT = TextRow(
     text_id="c" * 32,
@@ -67,6 +73,19 @@ def texts_2() -> pa.Schema:
     return pa.schema(fields, metadata={VERSION_KEY: b"1"})
 
 
+def rejects_3() -> pa.Schema:
+    """``rejects`` as versions 1 to 3 wrote it."""
+    key = {PRIMARY_KEY: b"true"}
+    fields: list[pa.Field[Any]] = [
+        pa.field("job", pa.string(), nullable=False, metadata=key),
+        pa.field("uri", pa.string(), nullable=False, metadata=key),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("when", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: b"1"})
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as version 1 wrote it, with prompts, images and image vectors."""
@@ -79,6 +98,9 @@ def old(tmp_path: Path) -> Path:
         encoder_id=ID,
     )
     store.reject("job", [("a.jpg", "unreadable", "")])
+    store.reject("generate-texts", [("combination 7 turn 4 seed 0", "too_long", "")])
+    store.reject("ingest-texts", [("mine.txt:3", "empty", "")])
+    without_writer(store)
     write_texts(store, ENCODER, [TEXT])
     texts = pa.concat_tables(map(_table, store.scan("texts")))
     kept = texts.select(list(texts_2().names)).cast(texts_2())
@@ -92,6 +114,14 @@ def old(tmp_path: Path) -> Path:
         dataset = lancedb.connect(path).open_table(name).to_lance()
         dataset.update_schema_metadata({VERSION_KEY.decode(): "1"})
     return path
+
+
+def without_writer(store: Store) -> None:
+    """Make ``rejects`` what it was before version 4."""
+    rows = pa.concat_tables(map(_table, store.scan("rejects"))).drop_columns(["writer"])
+    lancedb.connect(store.uri).create_table(
+        "rejects", rows.cast(rejects_3()), schema=rejects_3(), mode="overwrite"
+    )
 
 
 def _table(batch: pa.RecordBatch) -> pa.Table:
@@ -135,14 +165,14 @@ def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
     more = {"image_id": ["b" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))}
     assert store.append("image_vectors", more, encoder_id=ID) == 1
     store.reject("job", [("b.jpg", "unreadable", "")])
-    assert store.count("rejects") == 2
+    assert store.count("rejects") == 4
     store.register_encoder(ColourEncoder(dim=64).info)
     assert len(store.encoders()) == 2
     asked = replace(TEXT, text_id="d" * 32, request_id="r.0", temperature=0.5, mentions=(1,))
     assert write_texts(store, ENCODER, [TEXT, asked]) == 1
     rows = [row for batch in store.scan("texts") for row in batch.to_pylist()]
     assert [row["turn"] for row in rows] == [3, 3]
-    assert [row["request_id"] for row in rows] == [None, "r.0"]
+    assert [row["request_id"] for row in rows] == [f"{KEY_3}.0", "r.0"]
     assert [row["mentions"] for row in rows] == [None, [1]]
     prompt_vectors(store, ColourEncoder(dim=64))
 
@@ -206,3 +236,65 @@ def test_the_last_step_leads_to_the_contract() -> None:
     assert made.equals(wanted)
     assert [field.metadata for field in made] == [field.metadata for field in wanted]
     assert [*texts_2(), *migrations._TEXTS_3] == list(TABLES["texts"].schema())
+    writer = pa.field("writer", pa.string())
+    assert [*rejects_3(), writer] == list(TABLES["rejects"].schema())
+
+
+def test_template_texts_and_rejects_get_the_requests_that_the_job_asks_for(old: Path) -> None:
+    upgrade(old)
+    store = Store.open(old)
+    assert [row["request_id"] for b in store.scan("texts") for row in b.to_pylist()] == [
+        f"{KEY_3}.0"
+    ]
+    rejects = {row["uri"]: row["writer"] for b in store.scan("rejects") for row in b.to_pylist()}
+    assert rejects == {"a.jpg": None, IDS.key(7, "", 4): "template", "mine.txt:3": "captions"}
+
+
+def _version_3(path: Path, writers: Sequence[str]) -> Store:
+    """A store of version 3 with template texts, and rejects by the models of ``writers``."""
+    store = Store.create(path, LABELS, default_encoder="colour@32")
+    generate_texts(store, ENCODER, GenerateConfig(count=60))
+    rows = [
+        replace(TEXT, text_id=f"{n:032x}", writer=writer, model="m", request_id=f"{'a' * 32}.{n}")
+        for n, writer in enumerate(writers)
+    ]
+    write_texts(store, ENCODER, rows)
+    store.reject("generate-texts", [("b" * 32, "refusal", "I'm sorry")])
+    without_writer(store)
+    dataset = store.dataset("texts")
+    dataset.update({"request_id": "NULL", "attempt": "NULL"}, where="writer = 'template'")
+    for name in store.table_names():
+        table = lancedb.connect(path).open_table(name).to_lance()
+        table.update_schema_metadata({VERSION_KEY.decode(): "3"})
+    return store
+
+
+def test_a_store_of_version_3_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    before = _rows(_version_3(path, ["openai"]))
+    assert not any(row["request_id"] for row in before if row["writer"] == "template")
+    upgrade(path)
+    store = Store.open(path)
+    again = generate_texts(store, ENCODER, GenerateConfig(count=60))
+    assert (again.present, again.written) == (60, 0)
+    assert [row["text_id"] for row in _rows(store)] == [row["text_id"] for row in before]
+    more = generate_texts(store, ENCODER, GenerateConfig(count=90))
+    assert (more.present, more.written + more.repeated) == (60, 30)
+
+
+@pytest.mark.parametrize(
+    ("writers", "whose"), [(["vllm"], "vllm"), (["vllm", "openai"], None), ([], None)]
+)
+def test_a_rejected_answer_belongs_to_the_only_model_there_is(
+    tmp_path: Path, writers: list[str], whose: str | None
+) -> None:
+    path = tmp_path / "s"
+    _version_3(path, writers)
+    upgrade(path)
+    found = [row["writer"] for b in Store.open(path).scan("rejects") for row in b.to_pylist()]
+    assert found == [whose]
+
+
+def _rows(store: Store) -> list[dict[str, Any]]:
+    rows = [row for batch in store.scan("texts") for row in batch.to_pylist()]
+    return sorted(rows, key=lambda row: str(row["text_id"]))

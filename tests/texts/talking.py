@@ -6,8 +6,7 @@ asked or when, so that jobs that were killed can be compared with jobs that were
 
 import hashlib
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -23,14 +22,18 @@ class TalkingEngine:
     """Implements :class:`taistore.texts.llm.chat.ChatEngine` for label sets of colours.
 
     ``vices`` makes every third answer or so wrapped, too long, cut off, a refusal, without one of
-    its labels, or none at all; without them every answer is a good caption. ``seconds`` is how
-    long an answer takes. ``asked`` keeps the requests.
+    its labels, or none at all; without them every answer is a good caption. ``before`` is called
+    ahead of each answer. ``asked`` keeps the requests.
     """
 
     def __init__(
-        self, *, model: str = "talker-1", vices: bool = True, seconds: float = 0.0
+        self,
+        *,
+        model: str = "talker-1",
+        vices: bool = True,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        self._model, self._vices, self._seconds = model, vices, seconds
+        self._model, self._vices, self._before = model, vices, before
         self._lock = threading.Lock()
         self.asked: list[ChatRequest] = []
         self.open = False
@@ -60,8 +63,7 @@ class TalkingEngine:
         for request in shuffled:
             with self._lock:
                 self.asked.append(request)
-            if self._seconds:
-                time.sleep(self._seconds)
+            self._before()
             yield self.reply(request)
 
     def reply(self, request: ChatRequest) -> ChatReply:

@@ -12,7 +12,8 @@ from taistore.errors import EncoderError, TextError
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
-from taistore.texts.writer import TextRequest, WrittenText
+from taistore.texts.judge import PlainJudge
+from taistore.texts.writer import Judge, JudgeRules, TextRequest, WrittenText
 from tests.fakes import COLOURS, ColourEncoder
 
 LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
@@ -34,7 +35,7 @@ def _content(store: Store, encoder: ColourEncoder) -> list[list[dict[str, Any]]]
 
 def test_writes_the_asked_texts_once(tmp_path: Path) -> None:
     store, encoder = _store(tmp_path / "s"), ColourEncoder()
-    config = GenerateConfig(count=240, batch_texts=50)
+    config = GenerateConfig(count=240, commit_rows=50)
     first = generate_texts(store, encoder, config)
     assert (first.requested, first.written, first.present) == (240, 240, 0)
     assert store.count("texts") == 240 == store.count("text_vectors", first.encoder_id)
@@ -84,7 +85,7 @@ class _DyingEncoder(ColourEncoder):
 
 @pytest.mark.parametrize("calls", [0, 1, 3])
 def test_killed_and_rerun_ends_with_the_same_rows(tmp_path: Path, calls: int) -> None:
-    config = GenerateConfig(count=120, batch_texts=30)
+    config = GenerateConfig(count=120, commit_rows=30)
     killed, whole = _store(tmp_path / "killed"), _store(tmp_path / "whole")
     with pytest.raises(_Killed):
         generate_texts(killed, _DyingEncoder(calls), config)
@@ -112,8 +113,15 @@ def test_texts_that_cannot_fit_are_rejected_not_cut(tmp_path: Path) -> None:
     assert {row["reason"] for row in rejects} == {"too_long"}
     assert len(rejects) == 20
     assert "the encoder takes at most 16: shorten the text" in rejects[0]["detail"]
+    config = GenerateConfig(count=140, sizes={1: 1.0}, max_rejects=5)
+    assert generate_texts(store, encoder, config).rejected_earlier == 20
     with pytest.raises(TextError, match="more than the 5 allowed"):
-        generate_texts(store, encoder, GenerateConfig(count=140, sizes={1: 1.0}, max_rejects=5))
+        generate_texts(store, encoder, replace(config, retry_rejects=True))
+    # Another encoder may take what was too long for the first.
+    longer = ColourEncoder(context_length=80)
+    healed = generate_texts(store, longer, replace(config, retry_rejects=True))
+    assert (healed.present, healed.written) == (120, 20)
+    assert store.count("rejects") == 0
 
 
 class _StubbornWriter:
@@ -122,10 +130,16 @@ class _StubbornWriter:
     name = "stubborn"
     model = "1"
     instructions = ("brief", "long")
+    settings = (name,)
+    lanes = 0
 
     def __init__(self, *, usable: bool = True) -> None:
         self.usable = usable
         self.asked: list[TextRequest] = []
+
+    def judge(self, rules: JudgeRules) -> Judge:
+        """Whatever is new."""
+        return PlainJudge(rules)
 
     def write(self, requests: Sequence[TextRequest]) -> list[WrittenText]:
         """The turn number spelled out, modulo three, unless asked for a different text."""
@@ -143,8 +157,10 @@ def test_a_text_that_a_combination_has_already_is_asked_for_differently(tmp_path
     store, writer = _store(tmp_path / "s", LabelSet([Label("red", "red")])), _StubbornWriter()
     config = GenerateConfig(count=6, texts_per_combination=2, attempts=3, min_per_label=0)
     summary = generate_texts(store, ColourEncoder(), config, writer=writer)
-    assert (summary.written, summary.repeated, summary.rejected) == (4, 2, 0)
-    assert {request.retry for request in writer.asked} == {"", "different"}
+    assert (summary.written, summary.repeated, summary.rejected) == (5, 1, 0)
+    (reject,) = _rows(store, "rejects")
+    assert (reject["reason"], reject["writer"]) == ("repeated", "stubborn")
+    assert {request.retry for request in writer.asked} == {None, "different"}
     turns = [r for r in writer.asked if not r.attempt]
     assert [r.turn for r in turns] == [0, 1, 2, 3, 4, 5]
     assert [r.conversation for r in turns] == [0, 0, 1, 1, 2, 2]
@@ -153,7 +169,7 @@ def test_a_text_that_a_combination_has_already_is_asked_for_differently(tmp_path
 
 def test_a_writer_that_gives_nothing_fails_the_job(tmp_path: Path) -> None:
     store, writer = _store(tmp_path / "s"), _StubbornWriter(usable=False)
-    with pytest.raises(TextError, match=r"none of 60 texts is usable \(refused\)"):
+    with pytest.raises(TextError, match=r"none of 60 texts is usable \(unanswered:refused\)"):
         generate_texts(store, ColourEncoder(), GenerateConfig(count=60), writer=writer)
     assert store.count("rejects") == 60
     generate_texts(store, ColourEncoder(), GenerateConfig(count=60))
@@ -163,8 +179,6 @@ def test_a_writer_that_gives_nothing_fails_the_job(tmp_path: Path) -> None:
 
 def test_bad_requests_are_named(tmp_path: Path) -> None:
     store = _store(tmp_path / "s")
-    with pytest.raises(TextError, match="no text writer 'poet': there are template"):
-        generate_texts(store, ColourEncoder(), GenerateConfig(count=60, writer="poet"))
     with pytest.raises(EncoderError, match="cannot encode text"):
         generate_texts(store, ColourEncoder(context_length=None), GenerateConfig(count=60))
     with pytest.raises(TextError, match=r"ask for .* texts"):

@@ -12,11 +12,11 @@ from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from taistore.texts.audit.caption_audit import Audit
 from taistore.texts.generate import generate_texts
-from taistore.texts.generation import GenerateConfig, GenerateSummary
+from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.engines.vllm import VllmEngine
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.requests import Sampling
+from taistore.texts.llm.sampling import Sampling
 from tests.fakes import ColourEncoder
 
 pytestmark = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def generate(store: Store, engine: VllmEngine, count: int) -> GenerateSummary:
         sampling=Sampling(max_tokens=40),
     )
     encoder = ColourEncoder(context_length=64)
-    config = GenerateConfig(count=count, writer="vllm")
+    config = GenerateConfig(count=count)
     return generate_texts(store, encoder, config, writer=writer)
 
 

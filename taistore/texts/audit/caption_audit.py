@@ -35,7 +35,7 @@ from taistore.texts.audit.wrapping import (
     without_reasoning,
 )
 from taistore.texts.language.noun_filter import NounFilter
-from taistore.texts.token_lengths import TOO_LONG, Length
+from taistore.texts.language.token_lengths import TOO_LONG, Length
 
 LOST_LABELS = "lost_labels"
 NEAR_DUPLICATE = "near_duplicate"
@@ -79,10 +79,10 @@ class Audit:
     """Checks captions against a label set; made once, for any number of captions.
 
     ``limit`` measures a caption against the encoder's context, as
-    :func:`taistore.texts.token_lengths.length_check` does; without it none is too long. ``lost``
-    says what becomes of a caption that lost some of its labels: "reduce" keeps it for those that
-    it mentions, "retry" has it written again, "drop" gives it up. One that lost all is never
-    usable.
+    :func:`taistore.texts.language.token_lengths.length_check` does; without it none is too long.
+    ``lost`` says what becomes of a caption that lost some of its labels: "reduce" keeps it for
+    those that it mentions, "retry" has it written again, "drop" gives it up. One that lost all is
+    never usable.
     """
 
     def __init__(

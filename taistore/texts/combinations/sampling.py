@@ -88,10 +88,6 @@ class CombinationSample:
         )
         return counts.astype(np.int64)
 
-    def balance(self) -> Balance:
-        """How evenly the texts spread over the labels."""
-        return Balance.of(self.texts_per_label())
-
 
 def sample_combinations(
     labels: LabelSet,

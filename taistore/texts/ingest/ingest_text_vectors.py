@@ -5,7 +5,7 @@ Shapes: N labels, D dimension of the vectors.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array, vector_column
+from taistore.store.rejects import Reject, row_of
 from taistore.store.store import Store
 from taistore.texts.label_prompts import PROMPT_KIND
 from taistore.texts.language.noun_filter import NounFilter
@@ -100,12 +101,6 @@ class _Row:
     label_ids: tuple[int, ...]
 
 
-class _Reject(NamedTuple):
-    uri: str
-    reason: str
-    detail: str
-
-
 class _Job:
     """Turns batches of vectors into rows of the store and counts what became of them."""
 
@@ -116,22 +111,22 @@ class _Job:
         self._labels: LabelSet = store.labels
         self._filter = NounFilter(self._labels)
         self.read = self.written = self.present = self.unlabelled = self.rejected = 0
-        self._last: _Reject | None = None
+        self._last: Reject | None = None
 
     def run(self, batch: VectorBatch) -> None:
         """Label and append the rows of one batch."""
         named: list[Any] = batch.rows.get("labels", [None] * len(batch.ids))
         rows: list[_Row] = []
-        refused: list[_Reject] = []
+        refused: list[Reject] = []
         good: list[str] = []
         for i, (given, names) in enumerate(zip(batch.ids, named, strict=True)):
-            text, uri = self._template.replace("{}", given), _uri(batch.path, batch.numbers[i])
+            text, uri = self._template.replace("{}", given), row_of(batch.path, batch.numbers[i])
             try:
                 label_ids = self._label_ids(given, text, names)
             except LabelError as error:
-                refused.append(_Reject(uri, "unknown_label", str(error)))
+                refused.append(Reject(uri, "unknown_label", str(error), WRITER))
             except TextError as error:
-                refused.append(_Reject(uri, "bad_labels", str(error)))
+                refused.append(Reject(uri, "bad_labels", str(error), WRITER))
             else:
                 good.append(uri)
                 if label_ids:
@@ -148,7 +143,7 @@ class _Job:
     def set_aside(self, bad: list[BadRow]) -> None:
         """Reject the bad rows met so far, which are taken out of ``bad``."""
         self.read += len(bad)
-        self._reject([_Reject(_uri(b.path, b.row), "bad_vector", b.reason) for b in bad])
+        self._reject([Reject(row_of(b.path, b.row), "bad_vector", b.reason, WRITER) for b in bad])
         bad.clear()
 
     def check_some_usable(self, path: str | Path) -> None:
@@ -177,16 +172,11 @@ class _Job:
         except LabelError:
             return self._filter.find(text).label_ids
 
-    def _reject(self, rejects: list[_Reject]) -> None:
+    def _reject(self, rejects: list[Reject]) -> None:
         if rejects:
             self._store.reject(JOB, rejects)
             self.rejected += len(rejects)
             self._last = rejects[-1]
-
-
-def _uri(path: Path, row: int) -> str:
-    """Names a row in the table ``rejects``, as the image vectors of the same job do."""
-    return f"{path}: row {row}"
 
 
 def _append(store: Store, encoder_id: str, rows: list[_Row], vectors: NDArray[Any]) -> int:

@@ -12,12 +12,13 @@ from taistore.encoders.protocol import Encoder
 from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
+from taistore.store.rejects import Reject, line_of
 from taistore.store.store import Store
 from taistore.texts.audit.caption_audit import FileAudit
 from taistore.texts.ingest.caption_files import BadLine, Caption, Line, count_lines, read_captions
 from taistore.texts.language.noun_filter import NounFilter
+from taistore.texts.language.token_lengths import TOO_LONG, text_lengths, text_limit
 from taistore.texts.text_rows import TextRow, encode_missing_texts, text_id, write_texts
-from taistore.texts.token_lengths import TOO_LONG, text_lengths, text_limit
 
 JOB = "ingest-texts"
 WRITER = "captions"
@@ -172,14 +173,16 @@ class _Job:
     def _clear_rejects(self, lines: Iterable[Line], bad: Iterable[BadLine]) -> None:
         """Forget what an earlier run held against lines that are good now."""
         still = {line.line for line in bad}
-        good = [f"{self._path}:{line.line}" for line in lines if line.line not in still]
+        good = [line_of(self._path, line.line) for line in lines if line.line not in still]
         if good:
             self._store.clear_rejects(JOB, good)
 
     def _reject(self, bad: list[BadLine]) -> None:
         if not bad:
             return
-        rows = [(f"{self._path}:{line.line}", line.reason, line.detail) for line in bad]
+        rows = [
+            Reject(line_of(self._path, line.line), line.reason, line.detail, WRITER) for line in bad
+        ]
         self._store.reject(JOB, rows)
         self.rejected += len(bad)
         self.last_reject = f"line {bad[-1].line}: {bad[-1].detail}"

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from taistore.labels import LabelSet
+from taistore.texts.judge import AuditJudge
 from taistore.texts.language.grammar import label_nouns, noun
 from taistore.texts.language.noun_filter import NounFilter
 from taistore.texts.llm.chat import ChatEngine, ChatReply, ChatRequest, Message
 from taistore.texts.llm.instructions import Example, Instructions
-from taistore.texts.llm.requests import Sampling, model_seed
+from taistore.texts.llm.sampling import Sampling, model_seed
 from taistore.texts.templates.template_writer import clear_nouns, join_phrases
-from taistore.texts.writer import TextRequest, WrittenText
+from taistore.texts.writer import Judge, JudgeRules, TextRequest, WrittenText
+from taistore.texts.writer_threads import NO_REPLY
 
-NO_REPLY = "no_reply"
 QUOTED_CHARACTERS = 1000
 """Most of a caption that a follow-up quotes: what is longer would not fit a small context."""
 
@@ -23,6 +24,7 @@ class ConversationWriter:
     Earlier captions of a conversation stand as the assistant's turns, so the engine itself keeps
     nothing between calls. ``name`` is kept in the column ``writer``; ``lanes`` is how many calls of
     :meth:`write` may run at once, 1 where the engine must not be called from several threads.
+    ``notes`` are lines for people about what will answer.
     """
 
     def __init__(
@@ -34,8 +36,9 @@ class ConversationWriter:
         prompts: Instructions,
         sampling: Sampling,
         lanes: int = 1,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.name, self.lanes = name, lanes
+        self.name, self.lanes, self.notes = name, lanes, notes
         self.prompts, self.sampling = prompts, sampling
         self._engine = engine
         self._names = [name for name, _ in label_nouns(labels)]
@@ -52,6 +55,20 @@ class ConversationWriter:
         """Names of the questions that conversations take turns with."""
         return [instruction.name for instruction in self.prompts.instruction]
 
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """The prompts' digest and the sampling: the same model gives the same behind any engine."""
+        return self.prompts.digest, self.sampling
+
+    def judge(self, rules: JudgeRules) -> Judge:
+        """The audit; the examples that the model was shown are no captions."""
+        return AuditJudge(
+            rules,
+            question=self.question,
+            examples=[example.caption for example in self.prompts.example],
+            chance=bool(self.sampling.temperature),
+        )
+
     def write(self, requests: Sequence[TextRequest]) -> Iterator[WrittenText]:
         """One answer per request, in any order, as the engine gives them."""
         waiting = {request.request_id: request for request in requests}
@@ -60,7 +77,7 @@ class ConversationWriter:
             # An engine that answers twice, or what nobody asked, must not upset the job.
             request = waiting.pop(reply.request_id, None)
             if request is not None:
-                yield _written(request, reply)
+                yield self._written(request, reply)
         for request in waiting.values():
             yield WrittenText(request=request, text=None, reason=NO_REPLY)
 
@@ -82,7 +99,7 @@ class ConversationWriter:
             for caption in earlier:
                 spoken += _follow_up(caption, prompts.different)
         follow_up = {"shorter": prompts.shorter, "different": prompts.different}
-        more = follow_up.get(request.retry, "")
+        more = follow_up.get(request.retry or "", "")
         if more and request.last:
             spoken += _follow_up(request.last, more)
         return tuple(spoken)
@@ -96,6 +113,17 @@ class ConversationWriter:
             request.instruction,
             phrases=join_phrases([self._phrases[i] for i in ordered]),
             names=", ".join(self._names[i] for i in ordered),
+        )
+
+    def _written(self, request: TextRequest, reply: ChatReply) -> WrittenText:
+        return WrittenText(
+            request=request,
+            text=reply.text,
+            reason=reply.reason,
+            detail=reply.detail,
+            truncated=reply.truncated,
+            instruction=f"{self.prompts.name}:{request.instruction}",
+            temperature=self.sampling.temperature,
         )
 
     def _opening(self) -> list[Message]:
@@ -113,13 +141,3 @@ class ConversationWriter:
 
 def _follow_up(caption: str, question: str) -> tuple[Message, Message]:
     return Message("assistant", caption[:QUOTED_CHARACTERS]), Message("user", question)
-
-
-def _written(request: TextRequest, reply: ChatReply) -> WrittenText:
-    return WrittenText(
-        request=request,
-        text=reply.text,
-        reason=reply.reason,
-        detail=reply.detail,
-        truncated=reply.truncated,
-    )

@@ -4,10 +4,19 @@ import hashlib
 import json
 import string
 import tomllib
-from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 
 from taistore.errors import TextError
 
@@ -17,25 +26,55 @@ PROFILES = ("paper", "few-shot")
 SLOTS = frozenset({"phrases", "names"})
 """Where labels go: ``{phrases}`` "a dog and two skis", ``{names}`` "dog, skis"."""
 
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    Field(description="give a text that is not empty"),
+]
+"""A field's description is what the line about a wrong one tells to do."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Instruction:
+MayBeEmpty = Annotated[
+    str, StringConstraints(strip_whitespace=True), Field(description="give a text")
+]
+
+
+class _Table(BaseModel):
+    """A table of the file: fixed once read, of exactly these fields and types."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Instruction(_Table):
     """A question with a slot for labels; conversations take turns with those of a profile."""
 
-    name: str
-    text: str
+    name: Text
+    text: Text
+
+    @field_validator("text")
+    @classmethod
+    def _has_slots(cls, text: str) -> str:
+        try:
+            slots = {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
+            text.format(phrases="", names="")
+        except (ValueError, KeyError, IndexError, AttributeError):
+            slots = set()
+        if not slots or not slots <= SLOTS:
+            raise ValueError("write {names} or {phrases} where the labels go, {{ for a brace")
+        return text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
+class Example(_Table):
     """A made-up exchange in front of the conversation: these labels, this caption."""
 
-    labels: tuple[str, ...]
-    caption: str
+    labels: Annotated[
+        # TOML and JSON have lists only.
+        tuple[Text, ...],
+        Field(strict=False, min_length=1, description="give a list of texts that are not empty"),
+    ]
+    caption: Text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Instructions:
+class Instructions(_Table):
     """All prompts of a conversation.
 
     ``different`` asks for a further caption of the same labels and ``shorter`` for less of what
@@ -43,18 +82,32 @@ class Instructions:
     ``remembered`` bounds how many earlier captions stay in a conversation.
     """
 
-    name: str
-    instruction: tuple[Instruction, ...]
-    different: str = ""
-    shorter: str = ""
-    system: str = ""
-    example: tuple[Example, ...] = ()
-    remembered: int = 8
+    name: Text
+    instruction: Annotated[
+        tuple[Instruction, ...],
+        Field(strict=False, min_length=1, description="write [[instruction]] with name and text"),
+    ]
+    different: MayBeEmpty = ""
+    shorter: MayBeEmpty = ""
+    system: MayBeEmpty = ""
+    example: Annotated[
+        tuple[Example, ...],
+        Field(strict=False, description="write [[example]] with labels and caption"),
+    ] = ()
+    remembered: Annotated[int, Field(ge=0, description="give a whole number from 0")] = 8
+
+    @field_validator("instruction")
+    @classmethod
+    def _names_differ(cls, instructions: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+        names = [instruction.name for instruction in instructions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the names {', '.join(names)} must differ")
+        return instructions
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that change with any word of any prompt."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        content = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
     def ask(self, instruction: str, *, phrases: str, names: str) -> str:
@@ -88,84 +141,30 @@ def load_instructions(source: str) -> Instructions:
     return _checked(raw, source)
 
 
-class _Fields:
-    """A table of the file whose fields are taken out one by one; what is left is unknown."""
-
-    def __init__(self, raw: Any, place: str) -> None:
-        if not isinstance(raw, dict):
-            raise TextError(f"{place}: not a table of fields")
-        self._left, self._place = dict(raw), place
-
-    def text(self, name: str, *, default: str | None = None) -> str:
-        value = self._left.pop(name, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.wrong(name, "give a text that is not empty")
-        return value.strip()
-
-    def whole(self, name: str, *, default: int) -> int:
-        value = self._left.pop(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.wrong(name, "give a whole number from 0")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self._left.pop(name, None)
-        if not isinstance(value, list) or not value or not all(_filled(v) for v in value):
-            raise self.wrong(name, "give a list of texts that are not empty")
-        return tuple(value)
-
-    def tables(self, name: str) -> "list[_Fields]":
-        value = self._left.pop(name, [])
-        if not isinstance(value, list):
-            raise self.wrong(name, f"write [[{name}]] above each of them")
-        return [_Fields(row, f"{self._place}: {name} {i}") for i, row in enumerate(value, 1)]
-
-    def end(self) -> None:
-        for name in self._left:
-            raise self.wrong(name, "there is no such field")
-
-    def wrong(self, name: str, remedy: str) -> TextError:
-        return TextError(f"{self._place}: field '{name}': {remedy}")
-
-
-def _filled(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _checked(raw: Any, source: str) -> Instructions:
-    fields = _Fields(raw, source)
-    instructions = Instructions(
-        name=fields.text("name"),
-        instruction=tuple(_instruction(f) for f in fields.tables("instruction")),
-        different=fields.text("different", default=""),
-        shorter=fields.text("shorter", default=""),
-        system=fields.text("system", default=""),
-        example=tuple(_example(f) for f in fields.tables("example")),
-        remembered=fields.whole("remembered", default=8),
-    )
-    fields.end()
-    if not instructions.instruction:
-        raise fields.wrong("instruction", "write at least one [[instruction]] with name and text")
-    names = [instruction.name for instruction in instructions.instruction]
-    if len(set(names)) < len(names):
-        raise fields.wrong("instruction", f"the names {', '.join(names)} must differ")
-    return instructions
-
-
-def _instruction(fields: _Fields) -> Instruction:
-    name, text = fields.text("name"), fields.text("text")
-    fields.end()
+def _checked(raw: object, source: str) -> Instructions:
     try:
-        slots = {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
-        text.format(phrases="", names="")
-    except (ValueError, KeyError, IndexError, AttributeError):
-        slots = set()
-    if not slots or not slots <= SLOTS:
-        raise fields.wrong("text", "write {names} or {phrases} where the labels go, {{ for a brace")
-    return Instruction(name=name, text=text)
+        return Instructions.model_validate(raw)
+    except ValidationError as error:
+        # Where a field is missing, look first for one whose name is written wrong.
+        found = error.errors(include_url=False)
+        first = next((e for e in found if e["type"] != "missing"), found[0])
+        raise TextError(f"{source}: {_line(first)}") from None
 
 
-def _example(fields: _Fields) -> Example:
-    example = Example(labels=fields.texts("labels"), caption=fields.text("caption"))
-    fields.end()
-    return example
+def _line(error: ErrorDetails) -> str:
+    """Where something is wrong and what to write there: ``example 2: field 'caption': give …``."""
+    match error["loc"]:
+        case ():
+            return "not a table of fields"
+        case ("instruction" | "example" as table, int(number)):
+            return f"{table} {number + 1}: not a table of fields"
+        case ("instruction" | "example" as table, int(number), str(field), *_):
+            place = f"{table} {number + 1}: field {field!r}"
+            fields = (Instruction if table == "instruction" else Example).model_fields
+        case (field, *_):
+            place, fields = f"field {field!r}", Instructions.model_fields
+    if error["type"] == "extra_forbidden":
+        return f"{place}: there is no such field"
+    if error["type"] == "value_error":
+        return f"{place}: {error['ctx']['error']}"
+    return f"{place}: {fields[str(field)].description}"

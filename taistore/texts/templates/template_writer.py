@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from random import Random
 from typing import NamedTuple
 
 from taistore.labels import LabelSet
+from taistore.texts.judge import PlainJudge
 from taistore.texts.language.grammar import Noun, label_nouns
 from taistore.texts.language.noun_filter import NounFilter
 from taistore.texts.templates import patterns
-from taistore.texts.writer import TextRequest, WrittenText
+from taistore.texts.writer import Judge, JudgeRules, TextRequest, WrittenText
 
 TEMPLATES_VERSION = 1
 """Raised when patterns or their choice change, so that texts tell which version wrote them."""
@@ -94,15 +96,9 @@ def render_short(nouns: Sequence[Noun], *, attempt: int, turn: int = 0) -> str:
 def _coprime_step(random: Random, count: int) -> int:
     for _ in range(64):
         step = random.randrange(1, count + 1)
-        if _coprime(step, count):
+        if gcd(step, count) == 1:
             return step
     return 1
-
-
-def _coprime(a: int, b: int) -> bool:
-    while b:
-        a, b = b, a % b
-    return a == 1
 
 
 def _fill(pattern: str, nouns: Sequence[Noun], random: Random, fragments: Fragments) -> str:
@@ -163,11 +159,17 @@ class TemplateWriter:
     name = "template"
     model = f"v{TEMPLATES_VERSION}"
     instructions = ("",)
+    settings = (name,)
+    lanes = 0
 
     def __init__(self, labels: LabelSet) -> None:
         found = NounFilter(labels)
         self._nouns = clear_nouns(labels, found)
         self.fragments = ALL_FRAGMENTS.without(found.mentions)
+
+    def judge(self, rules: JudgeRules) -> Judge:
+        """Nothing to audit: a pattern says what it was told."""
+        return PlainJudge(rules)
 
     def write(self, requests: Sequence[TextRequest]) -> list[WrittenText]:
         """One text per request; see :class:`taistore.texts.writer.TextWriter`."""

@@ -11,7 +11,7 @@ from taistore.labels import Label, LabelSet
 from taistore.texts.audit.caption_audit import REASONS, Audit, Lost
 from taistore.texts.audit.refusals import general
 from taistore.texts.audit.wrapping import sentences
-from taistore.texts.token_lengths import Length
+from taistore.texts.language.token_lengths import Length
 
 NAMES = ("person", "dog", "sofa", "bus", "bear", "hot dog", "teddy bear", "Running", "smile")
 LABELS = LabelSet(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
-from taistore.texts.combinations.sampling import CombinationSample, sample_combinations
+from taistore.texts.combinations.sampling import Balance, CombinationSample, sample_combinations
 
 
 def _labels(n: int) -> LabelSet:
@@ -106,7 +106,7 @@ def test_texts_per_label_counts_texts() -> None:
     for labels, _ in _texts(sample):
         counts[list(labels)] += 1
     assert sample.texts_per_label().tolist() == counts.tolist()
-    balance = sample.balance()
+    balance = Balance.of(sample.texts_per_label())
     assert (balance.minimum, balance.maximum) == (counts.min(), counts.max())
     differences = np.abs(counts[:, None] - counts[None, :]).sum()
     assert balance.gini == pytest.approx(differences / (2 * 7 * counts.sum()))
@@ -148,6 +148,6 @@ def test_a_million_texts_over_openimages_take_seconds() -> None:
     begin = time.process_time()
     sample = sample_combinations(_labels(7186), count=1_000_000)
     assert time.process_time() - begin < 10
-    balance = sample.balance()
+    balance = Balance.of(sample.texts_per_label())
     assert balance.gini < 0.01
     assert balance.minimum > 0.95 * balance.mean

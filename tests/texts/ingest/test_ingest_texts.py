@@ -9,7 +9,7 @@ import pytest
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
-from taistore.texts.audit.caption_figures import audit_file
+from taistore.texts.audit.audit_captions import audit_file
 from taistore.texts.ingest.ingest_texts import ingest_texts
 from tests.fakes import ColourEncoder
 

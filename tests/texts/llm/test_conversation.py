@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from taistore.labels import Label, LabelSet
 from taistore.texts.llm.chat import ChatReply, ChatRequest
-from taistore.texts.llm.conversation import NO_REPLY, ConversationWriter
+from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.requests import Sampling
+from taistore.texts.llm.sampling import Sampling
 from taistore.texts.writer import TextRequest
+from taistore.texts.writer_threads import NO_REPLY
 from tests.texts.talking import TalkingEngine
 
 LABELS = LabelSet(Label(n, n) for n in ("red", "scissors", "hour", "birds", "bird", "broccoli"))

@@ -14,14 +14,15 @@ from taistore.labels import Label, LabelSet
 from taistore.progress import ProgressBar
 from taistore.store.store import Store
 from taistore.texts.generate import generate_texts
-from taistore.texts.generation import GenerateConfig, GenerateSummary
+from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.llm.chat import ChatReply, ChatRequest
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.requests import Sampling, combination_of, key_of
+from taistore.texts.llm.sampling import Sampling
+from taistore.texts.request_ids import combination_of, key_of
 from tests.fakes import COLOURS, ColourEncoder
-from tests.texts.llm.test_conversation_kill import content
 from tests.texts.talking import TalkingEngine
+from tests.texts.test_generate_kill import content
 
 LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
 CONFIG = GenerateConfig(count=120, texts_per_combination=3)
@@ -120,7 +121,8 @@ def test_what_becomes_of_captions_that_lost_labels(tmp_path: Path, lost: Any) ->
     for row in texts:
         named = [i for i, name in enumerate(list(COLOURS)[:6]) if name in row["text"].lower()]
         assert labels[row["combination_id"]] == named
-    total = summary.present + summary.written + summary.rejected + summary.rejected_earlier
+    rejected = summary.rejected + summary.rejected_earlier
+    total = summary.present + summary.written + summary.repeated + rejected
     assert total == summary.requested == 60
 
 
@@ -148,7 +150,7 @@ def test_requests_that_end_as_one_text_share_it_by_key_not_by_time(tmp_path: Pat
             )
             config = replace(CONFIG, count=30, concurrent=concurrent, commit_rows=1 + number * 99)
             summary = generate_texts(store, ColourEncoder(), config, writer=writer)
-        assert summary.written + summary.rejected == 30
+        assert summary.written + summary.repeated + summary.rejected == 30
         assert summary.written == store.count("texts") == 2
         stores.append(store)
     assert content(stores[0]) == content(stores[1])

@@ -64,12 +64,18 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         (("{names}", "{names[0]}"), "instruction 1: field 'text': write {names}"),
         (("{names}", "{0}"), "instruction 1: field 'text': write {names}"),
         (("{names}", "{names"), "instruction 1: field 'text': write {names}"),
-        (("caption =", "captoin ="), "bad.toml: example 1: field 'caption': give a text"),
+        (("caption =", "captoin ="), "bad.toml: example 1: field 'captoin': there is no such"),
+        (('caption = "A dog on a bus."', ""), "bad.toml: example 1: field 'caption': give a text"),
         (("different", "diferent"), "bad.toml: field 'diferent': there is no such field"),
         (('["dog", "bus"]', '["dog", 3]'), "example 1: field 'labels': give a list of texts"),
         (("[[instruction]]", "[instruction]"), "field 'instruction': write [[instruction]]"),
         (("[[instruction]]", "[[instructions]]"), "field 'instruction"),
         (('name = "mine"', 'name = "mine"\nremembered = -1'), "field 'remembered': give a whole"),
+        (('name = "mine"', 'name = "mine"\nremembered = "8"'), "field 'remembered': give a whole"),
+        (('name = "mine"', 'name = "mine"\nremembered = true'), "field 'remembered': give a whole"),
+        (('name = "mine"', "name = 2026-11-25"), "bad.toml: field 'name': give a text"),
+        (('"Another one."', "1"), "bad.toml: field 'different': give a text"),
+        (('name = "mine"', '"na\\nme" = "mine"'), r"bad.toml: field 'na\nme': there is no such"),
         (('name = "mine"', "name = mine"), "bad.toml: not TOML: "),
     ],
 )
@@ -89,7 +95,12 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         load_instructions("no-such")
     with pytest.raises(TextError, match="cannot be read"):
         load_instructions(str(tmp_path))
-    for name, content in (("a.json", b"[1"), ("b.json", b"[1]"), ("c.toml", b"\xff\xfe")):
+    for name, content in (
+        ("a.json", b"[1"),
+        ("b.json", b"[1]"),
+        ("c.toml", b"\xff\xfe"),
+        ("e.json", b'{"name": "e", "instruction": [1]}'),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(TextError, match=name):
             load_instructions(str(tmp_path / name))

@@ -31,6 +31,7 @@ def _requests(labels: LabelSet, count: int) -> list[TextRequest]:
             label_ids=sample.labels_of(int(c)),
             turn=int(turn),
             seed=5,
+            request_id=f"{c}.{turn}",
         )
         for c, turn in zip(sample.combination, sample.turn, strict=True)
     ]

@@ -1,8 +1,9 @@
 """Where a server is and what key it gets; nothing that is secret may stand in a base URL."""
 
 import os
+import string
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from taistore.errors import TextError
 
@@ -11,7 +12,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """Where a server is: ``https://host:port/prefix`` taken apart."""
+    """Where a server is: ``https://host:port/prefix`` taken apart, in the ASCII that is sent."""
 
     secure: bool
     host: str
@@ -23,7 +24,7 @@ class Endpoint:
         """Read a base URL; raises :class:`TextError` without repeating what may be a secret."""
         try:
             parts = urlsplit(url.strip())
-            host, port = parts.hostname or "", parts.port
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
         except ValueError as error:
             raise TextError(
                 "the base URL is not a URL; it looks like http://host:8000/v1"
@@ -35,16 +36,20 @@ class Endpoint:
             )
         if parts.query or parts.fragment:
             raise TextError(f"the base URL of {host} must end before '?' and '#'")
-        if parts.scheme not in ("http", "https") or not host or any(c <= " " for c in parts.path):
+        blank = any(c <= " " for c in host + parts.path)
+        if parts.scheme not in ("http", "https") or not host or blank:
             raise TextError("the base URL must look like http://host:8000/v1")
-        return cls(
-            secure=parts.scheme == "https", host=host, port=port, prefix=parts.path.rstrip("/")
-        )
+        prefix = quote(parts.path.rstrip("/"), safe=string.punctuation)
+        return cls(secure=parts.scheme == "https", host=host, port=port, prefix=prefix)
+
+    @property
+    def authority(self) -> str:
+        """``host:port`` as a URL and the header ``Host`` write it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port is None else f":{self.port}"
-        return f"{'https' if self.secure else 'http'}://{host}{port}{self.prefix}"
+        return f"{'https' if self.secure else 'http'}://{self.authority}{self.prefix}"
 
 
 def key_from_environment() -> str:

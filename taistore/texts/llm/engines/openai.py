@@ -28,7 +28,9 @@ from taistore.texts.llm.engines.completions import (
 )
 from taistore.texts.llm.engines.endpoint import Endpoint, key_from_environment
 from taistore.texts.llm.engines.retry import (
+    CLOCK,
     LONGEST_PAUSE,
+    Clock,
     Gate,
     Health,
     RetryPolicy,
@@ -86,7 +88,7 @@ class OpenAIEngine:
     name that the server knows, or "" for the only one that it lists. ``concurrency`` requests are
     under way at once; ``timeout`` bounds one attempt in seconds, from connecting to the last byte;
     after a failure that may pass, up to ``retries`` further attempts follow, the first about
-    ``first_wait`` seconds later.
+    ``first_wait`` seconds later on ``clock``.
 
     Entering asks the server for its models and raises :class:`TextError` when nobody answers; an
     engine is entered once.
@@ -101,6 +103,7 @@ class OpenAIEngine:
         timeout: float = 120.0,
         retries: int = 5,
         first_wait: float = 0.5,
+        clock: Clock = CLOCK,
     ) -> None:
         if concurrency < 1 or timeout <= 0 or retries < 0 or first_wait <= 0:
             raise TextError(
@@ -117,9 +120,10 @@ class OpenAIEngine:
             connects=(retries + 1) * concurrency,
             requests=max(3, concurrency),
             limited=LONGEST_PAUSE,
+            clock=clock,
         )
         self._trial = Trial(requests=TRIAL)
-        self._gate = Gate()
+        self._gate = Gate(clock=clock)
         self._limit_field = "max_tokens"
         self._probing = threading.Lock()
         self._served_at: float | None = None
@@ -154,10 +158,11 @@ class OpenAIEngine:
         /,
     ) -> None:
         self._gate.shut()
-        self._transport.close()
+        self._transport.abort()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+        self._transport.close()
 
     def chat(self, requests: Sequence[ChatRequest]) -> Iterator[ChatReply]:
         """One reply per request as they become ready; requests are taken when there is room.

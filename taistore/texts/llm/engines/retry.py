@@ -15,6 +15,22 @@ LONGEST_PAUSE = 600.0
 """Seconds; a server that asks for more has a daily quota, which no job should sit out."""
 
 
+class Clock:
+    """The time that passes between requests."""
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for ``event`` that long at most; whether it came."""
+        return event.wait(seconds)
+
+
+CLOCK = Clock()
+"""This machine's own."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
     """``retries`` further attempts, the first after about ``first_wait`` seconds, then doubling."""
@@ -55,7 +71,8 @@ def retry_after(value: str | None, *, now: datetime | None = None) -> float | No
 class Gate:
     """Stops all workers while a server wants a pause, and for good once it is shut."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock = CLOCK) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._shut = threading.Event()
         self._open_at = 0.0
@@ -72,21 +89,21 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Nobody passes before ``seconds`` from now; a longer pause stands."""
         with self._lock:
-            self._open_at = max(self._open_at, time.monotonic() + seconds)
+            self._open_at = max(self._open_at, self._clock.now() + seconds)
 
     def sleep(self, seconds: float) -> bool:
         """Wait for oneself; False when the gate was shut meanwhile."""
-        return not self._shut.wait(seconds)
+        return not self._clock.wait(self._shut, seconds)
 
     def enter(self) -> bool:
         """Wait until the pause is over; False when the gate is shut."""
         while not self._shut.is_set():
             with self._lock:
-                left = self._open_at - time.monotonic()
+                left = self._open_at - self._clock.now()
             if left <= 0:
                 return True
             # Some after others, so that a pause does not end in another rush.
-            self._shut.wait(left + random.uniform(0, min(0.25, left)))
+            self._clock.wait(self._shut, left + random.uniform(0, min(0.25, left)))
         return False
 
 
@@ -122,7 +139,10 @@ class Health:
     ``limited`` seconds of them, or ``requests`` requests that ended so.
     """
 
-    def __init__(self, *, connects: int, requests: int, limited: float) -> None:
+    def __init__(
+        self, *, connects: int, requests: int, limited: float, clock: Clock = CLOCK
+    ) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._limits = (connects, requests, requests)
         self._rows = [0, 0, 0]
@@ -139,8 +159,9 @@ class Health:
         """The server set a rate limit; True when it has done nothing else for too long."""
         with self._lock:
             self._rows[:2] = 0, 0
-            now = time.monotonic()
-            self._limited_since = self._limited_since or now
+            now = self._clock.now()
+            if self._limited_since is None:
+                self._limited_since = now
             return now - self._limited_since >= self._patience
 
     def not_connected(self) -> bool:

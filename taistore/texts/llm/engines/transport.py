@@ -1,30 +1,23 @@
 """JSON over HTTP with bounds: on time in all, on the size of an answer, on where a key goes.
 
-The standard library's sockets time out between two bytes, not over a whole answer, so a server
-that trickles could hold a request for ever; here each read gets what is left of the request's
-time. Redirects are never followed: the key must not travel to another host.
+Connections and the protocol are httpcore's, the part of httpx below its client. The client is left
+out for what it adds: proxies and passwords from the environment, cookies, a log line for each URL.
+Nothing here follows a redirect: the key must not travel to another host.
 """
 
-import contextlib
-import io
 import json
 import re
-import select
-import socket
-import ssl
-import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, cast
+from dataclasses import dataclass
+
+import httpcore2
 
 from taistore.texts.llm.engines.endpoint import Endpoint
+from taistore.texts.llm.engines.wires import Wires
 
 MAX_BYTES = 1 << 20
 """A caption has a few hundred bytes; what is larger than this is not read to its end."""
 
-CONNECT_SECONDS = 10.0
 HIDDEN = "***"
 
 SHORTEST_KEY = 8
@@ -58,81 +51,6 @@ class Answer:
     body: bytes
 
 
-class _TimedReader(io.RawIOBase):
-    """What a connection reads through: every read gets the time that is left."""
-
-    def __init__(self, timed: "_TimedSocket") -> None:
-        self._timed = timed
-        # SocketIO counts as a user of the socket: it stays open until the body has been read.
-        self._source = timed.raw.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        self._timed.arm()
-        return self._source.readinto(buffer)
-
-    def close(self) -> None:
-        self._source.close()
-        super().close()
-
-
-class _TimedSocket:
-    """The part of a socket that ``http.client`` uses, with one deadline over many reads."""
-
-    def __init__(self, raw: socket.socket) -> None:
-        self.raw = raw
-        self.deadline = 0.0
-
-    def arm(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the time of the request is over")
-        self.raw.settimeout(left)
-
-    def sendall(self, data: bytes) -> None:
-        self.arm()
-        self.raw.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self))
-
-    def close(self) -> None:
-        self.raw.close()
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """One kept connection."""
-
-    http: HTTPConnection
-    socket: _TimedSocket
-
-    @property
-    def hung_up(self) -> bool:
-        """Whether something lies there to read before anything was asked: the server's farewell."""
-        poll = select.poll()
-        poll.register(self.socket.raw, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def abort(self) -> None:
-        """Wake a thread that waits on this connection."""
-        with contextlib.suppress(OSError):
-            # Not SSLSocket.shutdown, which would take the TLS state from under the reader.
-            socket.socket.shutdown(self.socket.raw, socket.SHUT_RDWR)
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Connections at rest and at work."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    idle: list[_Line] = field(default_factory=list)
-    busy: list[_Line] = field(default_factory=list)
-    closed: bool = False
-
-
 class Transport:
     """Sends requests to one endpoint from many threads and keeps its connections open.
 
@@ -142,10 +60,21 @@ class Transport:
     def __init__(self, endpoint: Endpoint, *, seconds: float, key: str) -> None:
         self.endpoint = endpoint
         self._seconds = seconds
-        self._key = key
         self._shown_key = _shown(key) if len(key) >= SHORTEST_KEY else None
-        self._pool = _Pool()
-        self._tls = ssl.create_default_context() if endpoint.secure else None
+        self._headers: dict[bytes | str, bytes | str] = {
+            "Host": endpoint.authority,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "taistore",
+        }
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._wires = Wires()
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=httpcore2.default_ssl_context() if endpoint.secure else None,
+            max_connections=None,
+            network_backend=self._wires,
+        )
 
     def hide(self, text: str) -> str:
         """``text`` without the key."""
@@ -156,123 +85,64 @@ class Transport:
 
         Raises :class:`NotConnectedError`, :class:`TooLargeError` or :class:`NoAnswerError`.
         """
-        deadline = time.monotonic() + self._seconds
-        body = None if content is None else json.dumps(content).encode()
-        line = self._take(deadline)
         try:
-            answer, reusable = self._exchange(line, method, path, body)
-        except TimeoutError as error:
-            self._drop(line)
+            with self._wires.timed(self._seconds):
+                return self._exchange(method, path, content)
+        except httpcore2.ConnectTimeout as error:
+            raise NotConnectedError("unreachable", "connecting took too long") from error
+        except httpcore2.ConnectError as error:
+            raise NotConnectedError("unreachable", _why(error)) from error
+        except httpcore2.TimeoutException as error:
             raise NoAnswerError("timeout", f"no answer in {self._seconds:g} s") from error
-        except (OSError, HTTPException, ValueError) as error:
-            self._drop(line)
+        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
             detail = f"the connection was dropped ({type(error).__name__})"
             # Such errors quote what the server sent, and a traceback would show it.
             raise NoAnswerError("dropped", detail) from None
-        except BaseException:
-            self._drop(line)
-            raise
-        self._give_back(line, reusable=reusable)
-        return answer
+
+    def abort(self) -> None:
+        """Break off what is under way in other threads; nothing is sent any more."""
+        self._wires.abort()
 
     def close(self) -> None:
-        """Break off what is under way and close every connection, for good."""
-        with self._pool.lock:
-            self._pool.closed = True
-            idle, self._pool.idle = self._pool.idle, []
-            busy = list(self._pool.busy)
-        for line in idle:
-            line.http.close()
-        for line in busy:
-            line.abort()
+        """Close every connection; no other thread may be sending."""
+        self._pool.close()
 
-    def _exchange(
-        self, line: _Line, method: str, path: str, body: bytes | None
-    ) -> tuple[Answer, bool]:
-        headers = {"Accept": "application/json", "User-Agent": "taistore"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        line.http.request(method, self.endpoint.prefix + path, body=body, headers=headers)
-        with line.http.getresponse() as response:
-            if (response.length or 0) > MAX_BYTES:
-                raise TooLargeError("too_large", f"an answer of {response.length:,} bytes")
-            content = response.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                raise TooLargeError("too_large", f"an answer of more than {MAX_BYTES:,} bytes")
-            if response.length:
-                raise ConnectionResetError("fewer bytes than announced")
-            answer = Answer(
-                status=response.status,
-                phrase=self.hide(response.reason),
-                headers={name.lower(): self.hide(value) for name, value in response.getheaders()},
-                body=self._hide_in(content),
-            )
-            return answer, not response.will_close
+    def _exchange(self, method: str, path: str, content: object) -> Answer:
+        headers, body = self._headers, None
+        if content is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+            body = json.dumps(content).encode()
+        url = httpcore2.URL(
+            scheme="https" if self.endpoint.secure else "http",
+            host=self.endpoint.host,
+            port=self.endpoint.port,
+            target=self.endpoint.prefix + path,
+        )
+        with self._pool.stream(method, url, headers=headers, content=body) as response:
+            content_bytes = bytearray()
+            for chunk in response.iter_stream():
+                content_bytes += chunk
+                if len(content_bytes) > MAX_BYTES:
+                    raise TooLargeError("too_large", f"an answer of more than {MAX_BYTES:,} bytes")
+        return Answer(
+            status=response.status,
+            phrase=self._readable(response.extensions["reason_phrase"]),
+            headers={
+                self._readable(name).lower(): self._readable(value)
+                for name, value in response.headers
+            },
+            body=self._readable(bytes(content_bytes)).encode("latin-1"),
+        )
 
-    def _hide_in(self, content: bytes) -> bytes:
+    def _readable(self, sent: bytes) -> str:
         # Latin-1 takes any bytes there and back, and a key is ASCII.
-        return self.hide(content.decode("latin-1")).encode("latin-1")
+        return self.hide(sent.decode("latin-1"))
 
-    def _take(self, deadline: float) -> _Line:
-        with self._pool.lock:
-            line = self._pool.idle.pop() if self._pool.idle else None
-            if line is not None:
-                self._pool.busy.append(line)
-        if line is not None and line.hung_up:
-            # A server may close a connection at rest at any time; that is no failure.
-            self._drop(line)
-            line = None
-        if line is None:
-            line = self._connect(deadline)
-            with self._pool.lock:
-                self._pool.busy.append(line)
-                closed = self._pool.closed
-            if closed:
-                self._drop(line)
-                raise NoAnswerError("dropped", "the engine was closed")
-        line.socket.deadline = deadline
-        return line
 
-    def _connect(self, deadline: float) -> _Line:
-        patience = min(CONNECT_SECONDS, deadline - time.monotonic())
-        address = self.endpoint
-        try:
-            if patience <= 0:
-                raise TimeoutError
-            http: HTTPConnection
-            if self._tls is None:
-                http = HTTPConnection(address.host, address.port, timeout=patience)
-            else:
-                http = HTTPSConnection(
-                    address.host, address.port, timeout=patience, context=self._tls
-                )
-            http.connect()
-        except TimeoutError as error:
-            raise NotConnectedError("unreachable", "connecting took too long") from error
-        except (OSError, HTTPException, ValueError) as error:
-            detail = getattr(error, "strerror", None) or type(error).__name__
-            raise NotConnectedError("unreachable", str(detail)) from error
-        timed = _TimedSocket(http.sock)
-        http.sock = cast(socket.socket, timed)
-        # A dropped connection must not be dialled again behind the deadline's back.
-        http.auto_open = 0
-        return _Line(http, timed)
-
-    def _give_back(self, line: _Line, *, reusable: bool) -> None:
-        with self._pool.lock:
-            self._pool.busy.remove(line)
-            keep = reusable and not self._pool.closed
-            if keep:
-                self._pool.idle.append(line)
-        if not keep:
-            line.http.close()
-
-    def _drop(self, line: _Line) -> None:
-        with self._pool.lock:
-            self._pool.busy.remove(line)
-        line.http.close()
+def _why(error: httpcore2.ConnectError) -> str:
+    """What the system said; httpcore hands its error on as the only argument."""
+    (cause,) = error.args
+    return str(getattr(cause, "strerror", None) or type(cause).__name__)
 
 
 def _shown(key: str) -> re.Pattern[str]:

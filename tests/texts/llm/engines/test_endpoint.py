@@ -32,6 +32,8 @@ def test_a_base_url_is_understood(url: str, shown: str) -> None:
         ("http://host:eighty/v1", "not a URL"),
         ("http://host:99999/v1", "not a URL"),
         ("http://host/v 1", "must look like"),
+        ("http://ho st/v1", "must look like"),
+        ("http://a..b/v1", "not a URL"),
         ("", "must look like"),
     ],
 )
@@ -64,3 +66,9 @@ def test_a_key_that_is_none_is_not_repeated(key: str, monkeypatch: pytest.Monkey
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(TextError, match="must be positive"):
         OpenAIEngine("http://localhost:8000/v1", **wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_other_alphabets_are_sent_as_ascii() -> None:
+    endpoint = Endpoint.parse("https://bücher.example:8443/é/v1%2Fx")
+    assert endpoint.authority == "xn--bcher-kva.example:8443"
+    assert endpoint.prefix == "/%C3%A9/v1%2Fx"

@@ -1,19 +1,21 @@
 """Waiting times, one pause for all workers, and giving a server up."""
 
 import threading
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from taistore.texts.llm.engines.retry import (
     LONGEST_WAIT,
+    Clock,
     Gate,
     Health,
     RetryPolicy,
     Trial,
     retry_after,
 )
+from tests.faults.clock import QuickClock
 
 
 def test_waiting_times_double_up_to_a_bound_and_vary() -> None:
@@ -46,22 +48,41 @@ def test_retry_after_in_seconds_and_as_a_date(value: str | None, seconds: float 
 
 
 def test_a_pause_holds_everybody_and_the_longest_stands() -> None:
-    gate = Gate()
-    gate.pause(0.2)
-    gate.pause(0.01)
-    started = time.monotonic()
+    clock = QuickClock()
+    gate = Gate(clock=clock)
+    gate.pause(20)
+    gate.pause(1)
     assert gate.enter()
-    assert time.monotonic() - started >= 0.2
+    assert 20 <= clock.now() <= 20.25
+    assert gate.enter()
+    assert clock.now() <= 20.25
+    assert gate.sleep(3)
+    assert clock.waits[-1] == 3
 
 
-def test_a_shut_gate_wakes_who_waits() -> None:
-    gate = Gate()
-    gate.pause(30)
-    threading.Timer(0.05, gate.shut).start()
-    started = time.monotonic()
-    assert not gate.enter()
-    assert not gate.sleep(30)
-    assert time.monotonic() - started < 5
+class _Announcing(Clock):
+    """Says that somebody is about to wait."""
+
+    def __init__(self) -> None:
+        self.waiting = threading.Event()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.waiting.set()
+        return super().wait(event, seconds)
+
+
+@pytest.mark.parametrize("wait", [Gate.enter, lambda gate: gate.sleep(600)])
+def test_a_shut_gate_wakes_who_waits(wait: Callable[[Gate], bool]) -> None:
+    clock, passed = _Announcing(), []
+    gate = Gate(clock=clock)
+    gate.pause(600)
+    thread = threading.Thread(target=lambda: passed.append(wait(gate)))
+    thread.start()
+    assert clock.waiting.wait(30)
+    gate.shut()
+    thread.join(30)
+    assert passed == [False]
+    assert not wait(gate)
 
 
 def test_any_answer_ends_a_row_of_failures() -> None:
@@ -81,14 +102,17 @@ def test_a_trial_ends_with_the_first_success() -> None:
 
 
 def test_rate_limits_are_given_up_by_time_and_by_number() -> None:
-    health = Health(connects=3, requests=2, limited=0.1)
+    clock = QuickClock()
+    health = Health(connects=3, requests=2, limited=60, clock=clock)
     assert not health.rate_limited()
     assert not health.limit_lost()
     health.answered()
     assert [health.limit_lost() for _ in range(2)] == [False, True]
     health.answered()
     assert not health.rate_limited()
-    time.sleep(0.11)
+    clock.wait(threading.Event(), 59)
+    assert not health.rate_limited()
+    clock.wait(threading.Event(), 1)
     assert health.rate_limited()
     health.answered()
     assert not health.rate_limited()

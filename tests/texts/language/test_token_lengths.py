@@ -3,7 +3,7 @@
 import pytest
 
 from taistore.errors import EncoderError
-from taistore.texts.token_lengths import text_lengths, text_limit
+from taistore.texts.language.token_lengths import text_lengths, text_limit
 from tests.fakes import ColourEncoder
 
 

@@ -1,6 +1,7 @@
 """Token lengths against an encoder's context: what does not fit is told apart, never cut."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from taistore.encoders.protocol import Encoder
@@ -44,5 +45,10 @@ def text_lengths(encoder: Encoder, texts: Sequence[str]) -> list[Length]:
 
 
 def length_check(encoder: Encoder) -> Callable[[str], Length]:
-    """What measures one text after another."""
-    return lambda text: text_lengths(encoder, [text])[0]
+    """What measures one text after another; the last ones are remembered."""
+
+    @lru_cache(maxsize=1 << 14)
+    def measured(text: str) -> Length:
+        return text_lengths(encoder, [text])[0]
+
+    return measured

@@ -2,17 +2,15 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from taistore.store.store import Store
-from tests.texts.kill_me import LABELS, write
+import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from taistore.store.store import Store
+from tests.killing import run_and_kill
+from tests.texts.kill_me import LABELS, write, write_templates
+
 KILLS = int(os.environ.get("TAISTORE_TEST_KILLS", "2"))
 
 
@@ -29,30 +27,28 @@ def content(store: Store) -> dict[str, list[Any]]:
     return tables
 
 
-def test_killed_at_any_instant_and_run_again_gives_the_same_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", ["template", "openai"])
+def test_killed_at_any_instant_and_run_again_gives_the_same_rows(
+    tmp_path: Path, writer: str
+) -> None:
     calm = Store.create(tmp_path / "calm", LABELS, default_encoder="colour@32")
-    started = time.monotonic()
-    write(calm, seconds=0.004, lanes=2)
-    seconds = time.monotonic() - started
+    answers = write_templates(calm) if writer == "template" else write(calm, lanes=2)
+    assert calm.count("rejects")
     Store.create(tmp_path / "killed", LABELS, default_encoder="colour@32")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])}
-    command = [sys.executable, "-m", "tests.texts.kill_me", str(tmp_path / "killed")]
     random_ = random.Random(11)
     kills, texts = 0, [0]
     for _ in range(KILLS):
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, env=environment, cwd=tmp_path
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(random_.uniform(0.1, 1.6 / (KILLS + 1)) * seconds)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
+        steps = int(random_.uniform(0.1, 1.6 / (KILLS + 1)) * answers)
+        job = ("tests.texts.kill_me", str(tmp_path / "killed"), writer)
+        kills += run_and_kill(*job, cwd=tmp_path, steps=steps, ahead=8)
         texts.append(Store.open(tmp_path / "killed").count("texts"))
     assert kills
     assert texts[1] < texts[-1] < calm.count("texts") or KILLS > 2
     store = Store.open(tmp_path / "killed")
-    write(store)
+    if writer == "template":
+        write_templates(store)
+    else:
+        write(store)
     assert content(store) == content(calm)
     ids = [row["request_id"] for row in content(store)["texts"]]
     assert len(set(ids)) == len(ids)

@@ -1,4 +1,4 @@
-"""Resume of conversations: what is left to write for each combination, one text after another.
+"""What is pending: the texts of a sample that the store lacks, whoever writes them.
 
 A text depends on the earlier ones of its combination (it must differ from them, and those of its
 own conversation are quoted), so a combination is written in the order of its turns, and a job
@@ -6,7 +6,7 @@ that was killed goes on with the same questions. Many combinations are under way
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,18 +14,25 @@ from numpy.typing import NDArray
 
 from taistore.store.store import Store
 from taistore.texts.combinations.sampling import CombinationSample
-from taistore.texts.llm.requests import RequestIds, combination_of, key_number, key_of, request_id
-from taistore.texts.writer import Retry, TextRequest
+from taistore.texts.generate_config import JOB
+from taistore.texts.request_ids import (
+    RequestIds,
+    combination_of,
+    key_number,
+    key_of,
+    request_id,
+)
+from taistore.texts.writer import AskAgain, TextRequest
 
 UNANSWERED = "unanswered:"
-"""Begins the reasons of requests that no answer came to; they are put again by every run."""
+"""Begins the reasons of requests that no answer came to; every run puts them again."""
 
 _BLOCK_COMBINATIONS = 2048
 
 UInt64 = NDArray[np.uint64]
 
 
-class Chain:
+class PendingCombination:
     """The texts that one combination lacks; at most one request is under way."""
 
     def __init__(
@@ -76,14 +83,14 @@ class Chain:
             earlier=tuple(self._written[t] for t in turns if t in self._written),
         )
 
-    def again(self, request: TextRequest, retry: Retry, last: str) -> TextRequest:
+    def again(self, request: TextRequest, why: AskAgain) -> TextRequest:
         """The next attempt at the same text."""
         attempt = request.attempt + 1
         return replace(
             request,
             attempt=attempt,
-            retry=retry,
-            last=last,
+            retry=why.retry,
+            last=why.last,
             request_id=request_id(self.key, attempt),
         )
 
@@ -116,7 +123,7 @@ class Plan:
         return [self.ids.key(combination_id, self.instruction(t), t) for t in range(turns)]
 
 
-class Wanted:
+class Pending:
     """A sample against what the store holds: ``present``, ``rejected_earlier`` and ``due`` texts.
 
     Requests that were rejected count as done unless ``retry_rejects``; those without an answer
@@ -129,19 +136,20 @@ class Wanted:
         sample: CombinationSample,
         plan: Plan,
         *,
-        job: str,
         retry_rejects: bool,
     ) -> None:
         self._store, self._sample, self._plan = store, sample, plan
+        # Taken before reading, so that what another job adds meanwhile is found at the commit.
+        self.texts_version = texts_version(store)
         self._turns = np.bincount(sample.combination, minlength=len(sample.label_ids))
         self._ids = [store.labels.combination_id(labels) for labels in sample.combinations()]
         numbers = np.array(
-            [key_number(k) for i, n in self._combinations() for k in plan.keys(i, n)],
+            [key_number(k) for i, n in self._turns_of() for k in plan.keys(i, n)],
             dtype=np.uint64,
         )
         stored = _stored(store, plan)
         self._present = stored[np.isin(stored, numbers)]
-        self._rejected, unanswered = _rejected(store, job)
+        self._rejected, unanswered = _rejected(store)
         self._set_aside = np.union1d(self._rejected, unanswered)
         self._done = self._present
         if not retry_rejects:
@@ -150,7 +158,7 @@ class Wanted:
         self.due = int((~np.isin(numbers, self._done)).sum())
         self.rejected_earlier = len(numbers) - self.present - self.due
 
-    def _combinations(self) -> Iterator[tuple[int, int]]:
+    def _turns_of(self) -> Iterator[tuple[int, int]]:
         return zip(self._ids, self._turns.tolist(), strict=True)
 
     def was_present(self, key: str) -> bool:
@@ -161,13 +169,13 @@ class Wanted:
         """Whether ``rejects`` held this request when the job started."""
         return _contains(self._set_aside, key)
 
-    def chains(self) -> Iterator[Chain]:
+    def combinations(self) -> Iterator[PendingCombination]:
         """Combinations with texts to write, those with most texts first; read in blocks."""
         order = np.argsort(-self._turns, kind="stable")
         for start in range(0, len(order), _BLOCK_COMBINATIONS):
             yield from self._block(order[start : start + _BLOCK_COMBINATIONS].tolist())
 
-    def _block(self, places: Sequence[int]) -> Iterator[Chain]:
+    def _block(self, places: Sequence[int]) -> Iterator[PendingCombination]:
         keys = {c: self._plan.keys(self._ids[c], int(self._turns[c])) for c in places}
         due = {
             c: [(t, key) for t, key in enumerate(of) if not _contains(self._done, key)]
@@ -183,7 +191,7 @@ class Wanted:
             texts = sorted(
                 there.get(combination_id, []), key=lambda row: (turn_of.get(row[0], -1), row[1])
             )
-            yield Chain(
+            yield PendingCombination(
                 combination_id,
                 self._sample.labels_of(c),
                 turns=len(keys[c]),
@@ -210,17 +218,26 @@ def _stored(store: Store, plan: Plan) -> UInt64:
     return np.unique(np.concatenate(blocks))
 
 
-def _rejected(store: Store, job: str) -> tuple[UInt64, UInt64]:
+def texts_version(store: Store) -> int:
+    """A number that grows with every change of the table ``texts``; 0 before there is one."""
+    return store.versions([("texts", None)]).get("texts", 0)
+
+
+def answered_keys(store: Store, ids: Iterable[str]) -> set[str]:
+    """The keys of those requests, given by the ids of their attempts, that have a text by now."""
+    batches = store.scan("texts", columns=["request_id"], where={"request_id": list(ids)})
+    return {key_of(str(i)) for batch in batches for i in batch.column(0).to_pylist()}
+
+
+def _rejected(store: Store) -> tuple[UInt64, UInt64]:
     """Sorted numbers of the requests that were rejected, and of those without an answer."""
     judged: list[int] = []
     unanswered: list[int] = []
     columns = ["uri", "reason"]
-    for batch in store.scan("rejects", columns=columns, where={"job": job}, batch_rows=65536):
+    for batch in store.scan("rejects", columns=columns, where={"job": JOB}, batch_rows=65536):
         for row in batch.to_pylist():
-            uri = str(row["uri"])
-            if len(uri) == 32 and " " not in uri:
-                kept = unanswered if str(row["reason"]).startswith(UNANSWERED) else judged
-                kept.append(key_number(uri))
+            kept = unanswered if str(row["reason"]).startswith(UNANSWERED) else judged
+            kept.append(key_number(str(row["uri"])))
     return (
         np.unique(np.array(judged, dtype=np.uint64)),
         np.unique(np.array(unanswered, dtype=np.uint64)),

@@ -13,7 +13,6 @@ from taistore.texts.combinations.sampling import (
 )
 
 JOB = "generate-texts"
-REPEATED = "repeated"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,13 +23,15 @@ class GenerateConfig:
     "plausible" ones follow the store's labelled training images as they are when the job starts.
     ``sizes`` maps labels per combination to their relative frequency; every label occurs in at
     least ``min_per_label`` texts. A text that is too long or repeats another of its combination is
-    asked for up to ``attempts`` times. ``max_rejects`` stops the job once more texts are rejected.
+    asked for up to ``attempts`` times. ``max_rejects`` stops the job once more texts are rejected;
+    ``retry_rejects`` asks again for what an earlier run rejected.
 
     For texts by a language model: ``lost_labels`` says what becomes of a caption that does not
-    mention all its labels: it is kept for those that it mentions ("reduce"), written again and in
-    the end reduced ("retry"), or rejected ("drop"). ``retry_rejects`` asks again for what an
-    earlier run rejected. ``concurrent`` combinations are under way at once; rows are committed by
-    ``commit_rows``, or after ``commit_seconds`` where there are fewer.
+    mention all its labels: it is kept for those that it mentions ("reduce", the default), written
+    again and in the end reduced ("retry"), or rejected ("drop").
+
+    ``concurrent`` combinations are under way at once; rows are committed by ``commit_rows``, or
+    after ``commit_seconds`` where there are fewer.
     """
 
     count: int
@@ -39,21 +40,19 @@ class GenerateConfig:
     min_per_label: int = 1
     seed: int = 0
     combinations: Combinations = "balanced"
-    writer: str = "template"
     attempts: int = 4
-    batch_texts: int = 4096
     max_rejects: int | None = None
-    lost_labels: Lost = "reduce"
+    lost_labels: Lost | None = None
     retry_rejects: bool = False
     concurrent: int = 16_384
-    commit_rows: int = 512
+    commit_rows: int = 4096
     commit_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "batch_texts", "concurrent", "commit_rows"):
+        for name in ("attempts", "concurrent", "commit_rows"):
             if getattr(self, name) < 1:
                 raise TextError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.lost_labels not in LOST:
+        if self.lost_labels not in (None, *LOST):
             raise TextError(
                 f"lost_labels is {self.lost_labels!r}: it must be one of {', '.join(LOST)}"
             )
@@ -64,12 +63,12 @@ class GenerateSummary:
     """What a run did.
 
     ``requested`` = ``present`` + ``written`` + ``repeated`` + ``rejected`` + ``rejected_earlier``;
-    ``repeated`` template texts were still equal to another of their combination after all
-    attempts; ``rejected_earlier`` were set aside by an earlier run and not asked for again;
-    ``rejects`` counts those of this run by reason. ``combinations`` are those that were asked
-    for, ``balance`` is that of all texts in the store. ``reduced`` of the written texts are kept
-    for fewer labels than they were asked for. ``encoded_earlier`` texts were in the store without
-    a vector of this encoder.
+    ``repeated`` texts were still equal to another of their combination after all attempts;
+    ``rejected_earlier`` were set aside by an earlier run, as repeated or for another reason, and
+    not asked for again; ``rejects`` counts those that this run rejected by reason. ``combinations``
+    are those that were asked for, ``balance`` is that of all texts in the store. ``reduced`` of the
+    written texts are kept for fewer labels than they were asked for. ``encoded_earlier`` texts were
+    in the store without a vector of this encoder.
     """
 
     requested: int
@@ -84,30 +83,3 @@ class GenerateSummary:
     reduced: int = 0
     rejected_earlier: int = 0
     rejects: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What became of a sample's texts; the fields are those of :class:`GenerateSummary`."""
-
-    present: int
-    written: int
-    rejects: Mapping[str, int]
-    last_reason: str
-    repeated: int = 0
-    reduced: int = 0
-    rejected_earlier: int = 0
-
-    @property
-    def rejected(self) -> int:
-        """How many were rejected, for whatever reason."""
-        return sum(self.rejects.values())
-
-
-def check_rejects(rejected: int, limit: int | None, last_reason: str) -> None:
-    """Raise :class:`TextError` where more texts were rejected than ``max_rejects`` allows."""
-    if limit is not None and rejected > limit:
-        raise TextError(
-            f"{rejected:,} texts rejected, more than the {limit:,} allowed (last: "
-            f"{last_reason}): 'taistore show --rejects' lists them; good texts are kept"
-        )

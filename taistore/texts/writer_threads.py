@@ -1,9 +1,10 @@
-"""Keeps a text writer busy in threads of its own while the job checks and stores its answers."""
+"""Keeps a text writer busy, in threads of its own, while the job checks and stores its answers."""
 
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -20,21 +21,33 @@ MOST_WAVE = 8192
 LANE_WAVE = 2
 """Requests of a call where there are several: few, so that the job decides what comes next."""
 
+NO_REPLY = "no_reply"
+
+
+def answers(writer: TextWriter, wave: Sequence[TextRequest]) -> Iterator[WrittenText]:
+    """What the writer answers: to each request once, whatever a careless writer leaves out."""
+    waiting = {request.request_id: request for request in wave}
+    for answer in writer.write(wave):
+        if waiting.pop(answer.request.request_id, None) is not None:
+            yield answer
+    for request in waiting.values():
+        yield WrittenText(request=request, text=None, reason=NO_REPLY)
+
 
 class _WaveDone:
     """A writer has answered everything that it was given in one call."""
 
 
-class Asker:
+class WriterThreads:
     """Gives waves of requests to a writer; a context manager that leaves no wave behind.
 
-    ``lanes`` calls of :meth:`TextWriter.write` are under way at once, and one more wave waits, so
-    that neither a slow answer nor a commit leaves the model without work. More would wait for
-    nothing: the texts of a combination are asked for one after another. A writer that is not safe
-    in several threads takes one lane.
+    As many calls of :meth:`TextWriter.write` as the writer has ``lanes`` are under way at once, and
+    one more wave waits, so that neither a slow answer nor a commit leaves the model without work.
+    More would wait for nothing: the texts of a combination are asked for one after another.
     """
 
-    def __init__(self, writer: TextWriter, *, lanes: int = 1) -> None:
+    def __init__(self, writer: TextWriter) -> None:
+        lanes = writer.lanes
         self._writer = writer
         self._waves: queue.SimpleQueue[Sequence[TextRequest] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[WrittenText | _WaveDone | BaseException]
@@ -104,7 +117,7 @@ class Asker:
         try:
             while (wave := self._waves.get()) is not None and not self._stopped.is_set():
                 started = time.monotonic()
-                for answer in self._writer.write(wave):
+                for answer in answers(self._writer, wave):
                     self._answers.put(answer)
                     if self._stopped.is_set():
                         return
@@ -114,3 +127,37 @@ class Asker:
                 self._answers.put(_WaveDone())
         except BaseException as error:
             self._answers.put(error)
+
+
+class SameThread:
+    """A writer that answers at once, called where the job runs; as :class:`WriterThreads`."""
+
+    quiet = False
+    """Nobody waits: texts are encoded when they are committed, many at a time."""
+
+    def __init__(self, writer: TextWriter) -> None:
+        self._writer = writer
+        self._answers: deque[WrittenText] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.clear()
+
+    def room(self, ready: int) -> int:
+        """How many of ``ready`` requests to ask now: none while answers wait to be taken."""
+        return 0 if self._answers else min(ready, MOST_WAVE)
+
+    def ask(self, wave: Sequence[TextRequest]) -> None:
+        """Have one wave answered."""
+        self._answers.extend(answers(self._writer, wave))
+
+    def next(self, timeout: float) -> WrittenText | None:
+        """The next answer; there is always one after a wave, so that nothing is waited for."""
+        return self._answers.popleft() if self._answers else None
+
+
+def start_writer(writer: TextWriter) -> WriterThreads | SameThread:
+    """What calls the writer, in as many threads as it takes."""
+    return WriterThreads(writer) if writer.lanes else SameThread(writer)

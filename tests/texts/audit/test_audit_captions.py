@@ -4,13 +4,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars
 import pytest
 from click.testing import CliRunner
 
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
-from taistore.texts.audit.caption_figures import SAMPLE_TEXTS, audit_file, audit_store, distinct
+from taistore.texts.audit.audit_captions import audit_file, audit_store
+from taistore.texts.audit.audit_report import SAMPLE_TEXTS, distinct
 from taistore.texts.text_rows import TextRow, text_id, write_texts
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
@@ -48,7 +51,8 @@ def store(tmp_path: Path) -> Store:
         _row(made, "Two women and dogs", (PERSON, DOG), "openai", 40),
     ]
     write_texts(made, encoder, rows)
-    made.reject("generate-texts", [("a", "refusal", "I'm sorry"), ("b", "refusal", "As an AI")])
+    said = (("a", "I'm sorry"), ("b", "As an AI"))
+    made.reject("generate-texts", [Reject(key, "refusal", text, "openai") for key, text in said])
     made.reject("ingest-images", [("c.jpg", "unreadable", "no image")])
     return made
 
@@ -71,10 +75,20 @@ def test_figures_of_a_store(store: Store) -> None:
     assert len(report.examples["refusal"]) == 1
 
 
+def test_a_report_as_a_frame_has_one_row_a_label(store: Store) -> None:
+    report = audit_store(store)
+    frame = report.frame()
+    assert frame["name"].to_list() == ["person", "dog", "sofa", "kite"]
+    assert frame["texts"].to_list() == [figures.texts for _, _, figures in report.labels]
+    assert frame.row(SOFA, named=True)["coverage"] == pytest.approx(1 / 2)
+    assert frame.row(KITE, named=True)["tokens_p95"] is None
+    assert frame.schema["tokens_mean"] == polars.Float64
+    assert "hidden" not in frame.columns
+
+
 def test_one_writer_alone(store: Store) -> None:
-    template = ("combination 3 turn 1 seed 0", "too_long", "81 tokens")
-    store.reject("generate-texts", [template])
-    store.reject("ingest-texts", [("mine.txt:3", "empty", "no text")])
+    store.reject("generate-texts", [Reject("c", "too_long", "81 tokens", "template")])
+    store.reject("ingest-texts", [Reject("mine.txt:3", "empty", "no text", "captions")])
     report = audit_store(store, writer="template")
     assert report.total.texts == 1
     assert report.rejects == {"too_long": 1}
