@@ -1,6 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
+# make bench-diff  what moved between the last two results of a benchmark
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +18,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-vllm check format schemas docs lock benchmarks clean
+.PHONY: setup demo test test-vllm check format schemas docs lock bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -66,6 +67,10 @@ schemas: setup
 
 docs: setup
 	$(BIN)/python -m taistore_cli.reference docs/cli.md
+
+# The newest results of benchmarks beside the last of their kind; make bench-diff KIND=accuracy
+bench-diff: setup
+	$(BIN)/python -m benchmarks.diff $(KIND)
 
 # The exact versions that were tested: an empty environment, the newest that fit, then frozen.
 lock:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import Table, write_report
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import train
 from taistore.encoders.imported.vector_reader import imported_info
 from taistore.labels import read_labels

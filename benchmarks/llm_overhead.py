@@ -40,7 +40,7 @@ from taistore.texts.llm.engines.completions import request_body
 from taistore.texts.llm.engines.llama_server import local_server
 from taistore.texts.llm.engines.openai import OpenAIEngine
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from tests.fakes import ColourEncoder
 
 EXAMPLES = (

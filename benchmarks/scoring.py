@@ -22,9 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, load_adapter, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
+from taistore.adapter.run_files.checkpoint import (
+    AdapterCard,
+    load_adapter,
+    save_adapter,
+    save_prompts,
+)
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
 from taistore.scoring.ladder import Ladder

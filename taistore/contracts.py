@@ -175,7 +175,6 @@ TABLES = {
             ),
             per_encoder=True,
             vector_fields=("vector",),
-            # Refreshed by subtracting and adding images: in float16 that would drift.
             vector_type=pa.float32(),
         ),
         TableContract(

@@ -20,6 +20,9 @@ MAX_LABELS: Final = 3
 REGIONS: Final = 7
 """Regions a side that tagging photos looks at; it suits every encoder."""
 
+TOP_K: Final = 5
+"""Tags of an image where neither a number nor a threshold is asked for."""
+
 PAGE_IMAGES: Final = 500
 """Images on a page of tags."""
 

@@ -6,13 +6,14 @@ I images, T texts, N labels, D embedding dimension.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from taistore import defaults
+from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
-from taistore.encoders.registry import canonical_spec, load_encoder
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, terminal_progress
@@ -31,11 +32,16 @@ if TYPE_CHECKING:
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
     from taistore.run import Run
-    from taistore.scoring.make_ensemble import EnsembleSummary
+    from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
+    from taistore.scoring.page.write_page import PageSummary
     from taistore.store.migrations import Upgrade
-    from taistore.texts.audit.caption_figures import AuditReport
+    from taistore.texts.audit.audit_report import AuditReport
+    from taistore.texts.audit.caption_audit import Lost
+    from taistore.texts.combinations.dealing import Combinations
+    from taistore.texts.generate_config import GenerateSummary
     from taistore.texts.ingest.ingest_text_vectors import IngestTextVectorsSummary
     from taistore.texts.ingest.ingest_texts import IngestTextsSummary
+    from taistore.texts.writer import TextWriter
 
 Labels = str | Path | LabelSet | Sequence[str]
 """A label file (.txt, .csv), a label set, or names."""
@@ -100,7 +106,7 @@ class Project:
         loaded and :class:`StoreError` where another store is in the way.
         """
         label_set = _label_set(labels)
-        spec = canonical_spec(encoder)
+        spec = registry.canonical_spec(encoder)
         told = note or _log.info
         if shared := label_set.shared_names():
             example = next(iter(shared))
@@ -111,7 +117,7 @@ class Project:
         loaded = None
         if not spec.startswith("vectors:"):
             told(f"loading encoder {spec}")
-            loaded = load_encoder(spec, device=device, precision=precision)
+            loaded = registry.load_encoder(spec, device=device, precision=precision)
         store = Store.create(path, label_set, default_encoder=spec)
         project = cls(store, device=device, precision=precision, progress=progress, note=note)
         if loaded is not None:
@@ -173,10 +179,10 @@ class Project:
 
     def encoder(self, spec: str | None = None) -> "Encoder":
         """The encoder of a spec, else the store's default: loaded, and registered in the store."""
-        wanted = canonical_spec(spec or self.store.default_encoder)
+        wanted = registry.canonical_spec(spec or self.store.default_encoder)
         if wanted not in self._encoders:
             self.note(f"loading encoder {wanted}")
-            loaded = load_encoder(wanted, device=self.device, precision=self.precision)
+            loaded = registry.load_encoder(wanted, device=self.device, precision=self.precision)
             self._encoders[wanted] = loaded
         encoder = self._encoders[wanted]
         self.store.register_encoder(encoder.info)
@@ -187,7 +193,7 @@ class Project:
 
         Raises :class:`StoreError` where the store has none of it, or of several weights.
         """
-        wanted = canonical_spec(spec or self.store.default_encoder)
+        wanted = registry.canonical_spec(spec or self.store.default_encoder)
         known = self.store.encoders()
         found = [info for info in known if info.spec == wanted]
         if not found:
@@ -215,6 +221,66 @@ class Project:
 
     # --- texts ----------------------------------------------------------------------------
 
+    def generate_texts(
+        self,
+        count: int = defaults.TEXTS,
+        *,
+        writer: "str | TextWriter" = "template",
+        combinations: "Combinations" = "balanced",
+        max_labels: int = defaults.MAX_LABELS,
+        texts_per_combination: int | None = None,
+        min_per_label: int = 1,
+        seed: int = 0,
+        lost_labels: "Lost | None" = None,
+        retry_rejects: bool = False,
+        max_rejects: int | None = None,
+        encoder: str | None = None,
+        **options: Any,
+    ) -> "GenerateSummary":
+        """Captions for combinations of labels, and their vectors; run again, it does what is left.
+
+        ``writer`` is a writer or the name of one, whose ``options`` are those that
+        :func:`taistore.texts.writers.open_writer` hands on, such as ``base_url`` of ``openai``.
+        Captions hold 1 to ``max_labels`` labels, each number as often. The rest is that of
+        :class:`taistore.texts.generate_config.GenerateConfig`.
+        """
+        from taistore.texts.generate import generate_texts
+        from taistore.texts.generate_config import GenerateConfig
+        from taistore.texts.label_prompts import prompt_vectors
+        from taistore.texts.writers import open_writer
+
+        given = {"texts_per_combination": texts_per_combination}
+        config = GenerateConfig(
+            count=count,
+            combinations=combinations,
+            sizes=dict.fromkeys(range(1, min(max_labels, len(self.labels)) + 1), 1.0),
+            min_per_label=min_per_label,
+            seed=seed,
+            lost_labels=lost_labels,
+            retry_rejects=retry_rejects,
+            max_rejects=max_rejects,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        # The writer first: a server that is not there should not cost the loading of an encoder,
+        # and vLLM wants its share of the GPU's memory while that is free.
+        opening: AbstractContextManager[TextWriter]
+        if isinstance(writer, str):
+            opening = open_writer(writer, self.labels, **options)
+        else:
+            opening = nullcontext(writer)
+        if model := options.get("model"):
+            self.note(f"opening {model}")
+        with opening as opened:
+            for line in getattr(opened, "notes", ()):
+                self.note(line)
+            loaded = self.encoder(encoder)
+            summary = generate_texts(
+                self.store, loaded, config, writer=opened, progress=self.progress
+            )
+        prompt_vectors(self.store, loaded, progress=self.progress)
+        self._tidy()
+        return summary
+
     def audit_texts(
         self,
         captions: str | Path | None = None,
@@ -229,7 +295,7 @@ class Project:
         file's captions; ``examples`` rejected captions are shown for each reason. Nothing is
         changed. Raises :class:`TextError` where there is nothing to audit.
         """
-        from taistore.texts.audit.caption_figures import audit_file, audit_store
+        from taistore.texts.audit.audit_captions import audit_file, audit_store
 
         if captions is None:
             return audit_store(self.store, writer=writer, examples=examples, progress=self.progress)
@@ -377,7 +443,7 @@ class Project:
 
     def _ids(self, what: str) -> Iterator[str]:
         for batch in self.store.scan(f"{what}s", columns=[f"{what}_id"]):
-            yield from batch.column(0).to_pylist()
+            yield from map(str, batch.column(0).to_pylist())
 
     # --- tables ---------------------------------------------------------------------------
 
@@ -409,9 +475,9 @@ class Project:
 
     def train(
         self,
-        task: "Task" = "zsl",
+        task: "Task | None" = None,
         *,
-        config: "TrainConfig | None" = None,
+        config: "TrainConfig | str | Path | None" = None,
         encoder: str | None = None,
         out: str | Path | None = None,
         on_start: Callable[[str], None] | None = None,
@@ -420,15 +486,21 @@ class Project:
         """An adapter from the texts of the store, and from its labelled images.
 
         ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
-        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. A ``config``
-        takes the place of task and settings. The rest is that of
-        :func:`taistore.adapter.train.train`.
+        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. ``config`` is
+        a configuration or a file of one (TOML, or a run's ``card.json``), whose fields task and
+        settings override. The rest is that of :func:`taistore.adapter.train.train`.
         """
         from taistore.adapter.config import TrainConfig
         from taistore.adapter.train import train
 
+        if task is not None:
+            settings["task"] = task
         if config is None:
-            config = TrainConfig.of(task=task, **{"device": self.device, **settings})
+            config = TrainConfig.of(**{"device": self.device, **settings})
+        elif isinstance(config, TrainConfig):
+            config = replace(config, **settings)
+        else:
+            config = TrainConfig.from_file(config, **settings)
         result = train(
             self.store,
             self.encoder_info(encoder).encoder_id,
@@ -468,10 +540,12 @@ class Project:
         split: str | None = None,
         out: str | Path | None = None,
     ) -> "EnsembleSummary":
-        """A run that averages the scores of several, as
-        :func:`taistore.scoring.make_ensemble.make_ensemble`; :meth:`run` opens it by its id."""
+        """A run that averages the scores of several; :meth:`run` opens it by its id.
+
+        As :func:`taistore.scoring.ensembles.make_ensemble.make_ensemble`.
+        """
         from taistore.encoders.precision import resolve_device
-        from taistore.scoring.make_ensemble import make_ensemble
+        from taistore.scoring.ensembles.make_ensemble import make_ensemble
 
         return make_ensemble(
             self.store,
@@ -492,12 +566,20 @@ class Project:
         neighbours: int = 0,
         known: float | None = None,
         mask_seed: int = 0,
+        plots: str | Path | None = None,
     ) -> "Survey":
         """Each label's image centroid and what it rests on, as
-        :func:`taistore.geometry.diagnosis.survey`."""
+        :func:`taistore.geometry.diagnosis.survey`.
+
+        ``plots`` is a folder for pictures of the image vectors around the centroids of the most
+        frequent labels; that needs the extra ``[plots]``.
+        """
+        from taistore.evaluation.drawing import require_drawing
         from taistore.geometry.diagnosis import survey
 
-        return survey(
+        if plots is not None:
+            require_drawing(Path(plots))
+        found = survey(
             self.store,
             self.encoder_info(encoder).encoder_id,
             split=split,
@@ -507,6 +589,9 @@ class Project:
             mask_seed=mask_seed,
             progress=self.progress,
         )
+        if plots is None:
+            return found
+        return replace(found, pictures=tuple(self._draw_centroids(found, Path(plots), encoder)))
 
     def runs(self) -> "list[Run]":
         """All runs, oldest first."""
@@ -520,10 +605,7 @@ class Project:
 
         return Run(self, self.store.run(run_id))
 
-    def draw_centroids(
-        self, found: "Survey", folder: str | Path, *, encoder: str | None = None
-    ) -> list[Path]:
-        """Pictures of the image vectors around the centroids of the most frequent labels."""
+    def _draw_centroids(self, found: "Survey", folder: Path, encoder: str | None) -> list[Path]:
         from taistore.evaluation.drawing import draw_projection
         from taistore.geometry.diagnosis import pictured
 
@@ -537,7 +619,30 @@ class Project:
             [self.labels[int(n)].name for n in label_ids],
             found.estimates_ND[label_ids],
             found.true_ND[label_ids],
-            folder=Path(folder),
+            folder=folder,
+        )
+
+    # --- pages ----------------------------------------------------------------------------
+
+    def page(
+        self,
+        tags: str | Path,
+        html: str | Path,
+        *,
+        about: str | None = None,
+        page_images: int = defaults.PAGE_IMAGES,
+    ) -> "PageSummary":
+        """A page to look at, of a file of tags, as
+        :func:`taistore.scoring.page.write_page.write_page`."""
+        from taistore.scoring.page.write_page import write_page
+
+        return write_page(
+            tags,
+            html,
+            store=self.store,
+            about=about or f"Tagged by taistore, from {Path(tags).name}.",
+            max_images=page_images,
+            progress=self.progress,
         )
 
     # --- upkeep ---------------------------------------------------------------------------

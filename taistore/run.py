@@ -4,16 +4,17 @@ Shapes: N labels, D embedding dimension.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
-from taistore.store.store import RunRow
+from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
     from taistore.adapter.train import RunResult
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     from taistore.project import Project
     from taistore.scoring.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
+    from taistore.scoring.photos import Photo
     from taistore.scoring.score import ScoreSummary
-    from taistore.scoring.tag_frame import TagFrame
-    from taistore.scoring.tagging import ImageInput, ImageTags
+    from taistore.scoring.tagging import OnError
+    from taistore.scoring.tags.image_tags import ImageTags
+    from taistore.scoring.tags.tag_frame import TagFrame
+
+    P = TypeVar("P", bound=Photo)
 
 
 class Run:
@@ -84,6 +89,10 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}: {self.task}, {self.status}, {self.created:%F %R})"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of its row in the store."""
+        return asdict(self._row)
+
     # --- figures --------------------------------------------------------------------------
 
     def evaluate(
@@ -93,16 +102,23 @@ class Run:
         protocol: str | None = None,
         bootstrap: int = 0,
         seed: int = 0,
+        plots: str | Path | None = None,
     ) -> "Evaluation":
         """Every step of the ladder on the labelled images of a split ("test" unless named).
 
-        ``protocol`` is one of :data:`taistore.evaluation.protocols.PROTOCOLS`; the rest is that of
+        ``protocol`` is one of :data:`taistore.evaluation.protocols.PROTOCOLS`. ``plots`` is a
+        folder for pictures of the ladder, of each label's AP, and of mAP over what similar runs
+        differ in; that needs the extra ``[plots]``. The rest is that of
         :func:`taistore.evaluation.evaluate.evaluate`.
         """
+        from taistore.evaluation.curves import draw_evaluation
+        from taistore.evaluation.drawing import require_drawing
         from taistore.evaluation.evaluate import evaluate
         from taistore.evaluation.protocols import PROTOCOLS
 
-        return evaluate(
+        if plots is not None:
+            require_drawing(Path(plots))
+        found = evaluate(
             self.project.store,
             self.run_id,
             split=split,
@@ -112,6 +128,10 @@ class Run:
             device=self._device,
             progress=self.project.progress,
         )
+        if plots is None:
+            return found
+        drawn = draw_evaluation(self.project.store, found, folder=Path(plots))
+        return replace(found, pictures=tuple(drawn))
 
     def compare(
         self,
@@ -140,31 +160,22 @@ class Run:
             progress=self.project.progress,
         )
 
-    def draw(self, evaluation: "Evaluation", folder: str | Path) -> list[Path]:
-        """Pictures of an evaluation: the ladder, each label, mAP over what similar runs differ in.
-
-        Returns their paths, a .png and an .svg each; needs the extra ``[plots]``.
-        """
-        from taistore.evaluation.curves import draw_evaluation
-
-        return draw_evaluation(self.project.store, evaluation, folder=Path(folder))
-
     # --- tags -----------------------------------------------------------------------------
 
     def tag(
         self,
-        images: "Iterable[ImageInput]",
+        photos: "Iterable[P]",
         *,
         top_k: int | None = None,
         threshold: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
         batch_size: int = 32,
-        on_error: Literal["raise", "skip"] = "raise",
-    ) -> "Iterator[tuple[ImageInput, ImageTags]]":
-        """Tags of images in memory, in their order, as they come; no file and no store is written.
+        on_error: "OnError" = "raise",
+    ) -> "Iterator[tuple[P, ImageTags]]":
+        """Each of ``photos`` with its tags, in their order, as they come; nothing is written.
 
-        An image is a path, a PIL image, encoded bytes or uint8 [H, W, 3]. The rest is that of
+        A photo is a path, a PIL image, encoded bytes or uint8 [H, W, 3]. The rest is that of
         :func:`taistore.scoring.tagging.tag_images`.
         """
         from taistore.scoring.tagging import tag_images
@@ -172,7 +183,7 @@ class Run:
         return tag_images(
             self._scoring,
             self.project.encoder(self.encoder.spec),
-            images,
+            photos,
             labels=self.project.labels,
             top_k=top_k,
             threshold=threshold,
@@ -185,16 +196,21 @@ class Run:
     def tags(
         self,
         *,
+        split: str | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
         step: "Step | None" = None,
     ) -> "TagFrame":
-        """Tags of the store's images as a polars frame, a row a tag; ``.wide()`` turns it."""
-        from taistore.scoring.tag_frame import store_tags
+        """Tags of the store's images as a polars frame, a row a tag; ``.wide()`` turns it.
 
-        return store_tags(
+        As :func:`taistore.scoring.tagging.tag_store`.
+        """
+        from taistore.scoring.tagging import tag_store
+
+        return tag_store(
             self.project.store,
             self._scoring,
+            split=split,
             top_k=top_k,
             threshold=threshold,
             step=step,
@@ -224,8 +240,11 @@ class Run:
         that of :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
+        from taistore.scoring.page.write_page import require_page
         from taistore.scoring.score import score
 
+        if html is not None:
+            require_page(Path(html), Path(out))
         project = self.project
         source = encoder = None
         if photos is not None:
@@ -250,7 +269,9 @@ class Run:
             progress=project.progress,
         )
         if html is not None:
-            self.page(out, html, page_images=page_images)
+            about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
+            about += summary.step + _cut(threshold, summary.without_tags)
+            project.page(out, html, about=about, page_images=page_images)
         return summary
 
     @cached_property
@@ -262,3 +283,14 @@ class Run:
     @property
     def _device(self) -> str:
         return str(resolve_device(self.project.device))
+
+
+def _cut(threshold: float | None, without_tags: int) -> str:
+    """The end of a page's line: from which score on there are tags, and who got none."""
+    if threshold is None:
+        return "."
+    text = f", threshold {threshold:g}."
+    if without_tags:
+        whose = "1 image has" if without_tags == 1 else f"{without_tags:,} images have"
+        text += f" {whose} no tag above {threshold:g}."
+    return text

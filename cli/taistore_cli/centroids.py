@@ -57,18 +57,13 @@ def command(
 ) -> dict[str, Any]:
     """Show each label's known images, their spread, and where its image centroid is taken from.
 
-    Refreshes the centroids in the store, reading only what has changed. "before" and "after" are
-    the share of the K images nearest to a label's texts that are known to show it, before and
-    after the texts are shifted by their offsets.
+    "before" and "after" are the share of the K images nearest to a label's texts that are known to
+    show it, before and after the texts are shifted by their offsets.
 
     \b
     Example:
       taistore centroids --split train --known 0.1 --plots plots/
     """
-    if plots is not None:
-        from taistore.evaluation.drawing import require_drawing
-
-        require_drawing(plots)
     project = open_project(store_uri, out)
     found = project.centroids(
         split=split,
@@ -77,12 +72,12 @@ def command(
         neighbours=k,
         known=known,
         mask_seed=mask_seed,
+        plots=plots,
     )
     value = {"encoder": project.encoder_info(encoder_spec).spec, **found.to_json()}
     lines = [_table(found)]
     if plots is not None:
-        drawn = project.draw_centroids(found, plots, encoder=encoder_spec)
-        value["plots"] = [str(path) for path in drawn]
+        value["plots"] = [str(path) for path in found.pictures]
         lines += value["plots"]
     return out.result(value, "\n".join(lines))
 
@@ -93,9 +88,7 @@ def _table(found: "Survey") -> str:
     masked = any(line.error is not None for line in found.labels)
     lines = [
         f"{found.images:,} images of split {found.split!r}"
-        + (f" ({found.without_vector:,} more have no vector)" if found.without_vector else "")
-        + f"; read {found.read['image_vectors']:,} image and {found.read['text_vectors']:,} text "
-        "vectors",
+        + (f" ({found.without_vector:,} more have no vector)" if found.without_vector else ""),
         f"{'label':<{width}} {'images':>8} {'spread':>8} {'distance':>8}  {'source':<10} "
         f"{'before':>6} {'after':>6}" + ("    error" if masked else ""),
     ]

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from taistore_cli.evaluate import protocol_option
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -53,19 +53,8 @@ def command(
     Example:
       taistore compare zsl-20260101-120000-abc123 latest --split test
     """
-    from taistore.encoders.precision import resolve_device
-    from taistore.evaluation.comparison import compare
-    from taistore.evaluation.protocols import PROTOCOLS
-
-    store = open_store(store_uri)
-    found = compare(
-        store,
-        (first, second),
-        split=split,
-        protocol=PROTOCOLS[protocol] if protocol else None,
-        samples=samples,
-        seed=seed,
-        device=resolve_device(device),
-        progress=out.progress,
+    project = open_project(store_uri, out, device=device)
+    found = project.run(second).compare(
+        first, split=split, protocol=protocol, samples=samples, seed=seed
     )
     return out.result(found.to_json(), found.table())

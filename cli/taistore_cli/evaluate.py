@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import open_store
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -71,30 +71,13 @@ def command(
     Example:
       taistore evaluate latest --split test --bootstrap 1000 --plots plots/
     """
-    from taistore.encoders.precision import resolve_device
-    from taistore.evaluation import protocols
-    from taistore.evaluation.evaluate import evaluate
-
-    store = open_store(store_uri)
-    if plots is not None:
-        from taistore.evaluation.drawing import require_drawing
-
-        require_drawing(plots)
-    found = evaluate(
-        store,
-        store.run(run_id).run_id,
-        split=split,
-        protocol=protocols.PROTOCOLS[protocol] if protocol else None,
-        bootstrap=bootstrap or 0,
-        seed=seed,
-        device=resolve_device(device),
-        progress=out.progress,
+    run = open_project(store_uri, out, device=device).run(run_id)
+    found = run.evaluate(
+        split=split, protocol=protocol, bootstrap=bootstrap or 0, seed=seed, plots=plots
     )
     value, text = found.to_json(), found.table()
     if plots is not None:
-        from taistore.evaluation.curves import draw_evaluation
-
-        drawn = [str(path) for path in draw_evaluation(store, found, folder=plots)]
+        drawn = [str(path) for path in found.pictures]
         value["plots"] = drawn
         text += "\n\n" + "\n".join(f"picture: {path}" for path in drawn if path.endswith(".png"))
     return out.result(value, text)

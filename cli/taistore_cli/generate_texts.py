@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore_cli.model_options import ModelOptions, model_options
-from taistore_cli.opening import label_prompts, open_encoder, open_store, tidy
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -118,36 +118,22 @@ def command(
       taistore generate-texts --writer openai --base-url http://127.0.0.1:8000/v1
       taistore generate-texts --writer vllm --model Qwen/Qwen2.5-7B-Instruct
     """
-    from taistore.texts.generate import GenerateConfig, generate_texts
-    from taistore.texts.writers import open_writer
-
     options = model.given(writer)
-    store = open_store(store_uri)
-    chosen: dict[str, Any] = {}
-    if texts_per_combination is not None:
-        chosen["texts_per_combination"] = texts_per_combination
-    config = GenerateConfig(
-        count=count,
+    project = open_project(store_uri, out, device=device, precision=precision)
+    summary = project.generate_texts(
+        count,
+        writer=writer,
         combinations=combinations,
-        sizes=dict.fromkeys(range(1, min(max_labels, len(store.labels)) + 1), 1.0),
+        max_labels=max_labels,
+        texts_per_combination=texts_per_combination,
         min_per_label=min_per_label,
         seed=seed,
-        max_rejects=max_rejects,
         lost_labels=lost_labels,
         retry_rejects=retry_rejects,
-        **chosen,
+        max_rejects=max_rejects,
+        encoder=encoder_spec,
+        **options,
     )
-    # The writer first: a server that is not there should not cost the loading of an encoder, and
-    # vLLM wants its share of the GPU's memory while that is free.
-    if model.model is not None:
-        out.note(f"opening {model.model}")
-    with open_writer(writer, store.labels, **options) as opened:
-        for line in getattr(opened, "notes", ()):
-            out.note(line)
-        encoder = open_encoder(store, encoder_spec, device=device, precision=precision, out=out)
-        summary = generate_texts(store, encoder, config, writer=opened, progress=out.progress)
-    label_prompts(store, encoder.info, device=device, precision=precision, out=out, encoder=encoder)
-    tidy(store, out)
     balance = summary.balance
     return out.result(
         asdict(summary),

@@ -18,7 +18,7 @@ from taistore_cli.options import (
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
-    from taistore.texts.audit.audit_captions import AuditReport, Figures
+    from taistore.texts.audit.audit_report import AuditReport, Figures
 
 LABELS_SHOWN = 10
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.opening import label_prompts, open_store, registered_encoder
+from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -164,10 +164,7 @@ def command(
             f"{min(given - WITH_RESUME)} cannot change with --resume: a run goes on with its own "
             "settings; leave it out, or train a new run"
         )
-    from taistore.adapter.config import TrainConfig
-    from taistore.adapter.train import resume, train
-
-    store = open_store(store_uri)
+    project = open_project(store_uri, out, device=device, precision=precision)
     started: list[str] = []
 
     def on_start(run_id: str) -> None:
@@ -176,36 +173,21 @@ def command(
 
     try:
         if resume_run is not None:
-            result = resume(
-                store,
-                resume_run,
-                device=device if "--device" in given else None,
-                progress=out.progress,
-                on_start=on_start,
-            )
+            chosen_device = device if "--device" in given else None
+            run = project.resume(resume_run, device=chosen_device, on_start=on_start)
         else:
             chosen = {name: value for name, value in settings.items() if value is not None}
             if "--device" in given:
                 chosen["device"] = device
-            if config_file is None:
-                config = TrainConfig.of(**chosen)
-            else:
-                config = TrainConfig.from_file(config_file, **chosen)
-            info = registered_encoder(store, encoder_spec)
-            prompts_ND = label_prompts(store, info, device=device, precision=precision, out=out)
-            result = train(
-                store,
-                info.encoder_id,
-                config,
-                prompts_ND=prompts_ND,
-                out=folder,
-                progress=out.progress,
-                on_start=on_start,
+            run = project.train(
+                config=config_file, encoder=encoder_spec, out=folder, on_start=on_start, **chosen
             )
     except (KeyboardInterrupt, click.Abort):
         for run_id in started:
             out.note(f"stopped; to go on: taistore train --resume {run_id}")
         raise
+    result = run.training
+    assert result is not None
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
     state = " is finished already" if result.finished_before else ""
     return out.result(

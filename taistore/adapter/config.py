@@ -320,6 +320,8 @@ def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
     if isinstance(given, str):
         pairs = [part.partition("=") for part in given.split(",") if part.strip()]
         named = {name.strip(): value.strip() for name, _, value in pairs}
+    elif not isinstance(given, Mapping):
+        raise TrainingError(f"text_weights {given!r} is not allowed: give writers with a number")
     else:
         pairs, named = [], {str(name): str(value) for name, value in given.items()}
     weights: dict[str, float] = {}

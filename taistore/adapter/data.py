@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.kept_shift import read_image_side, save_image_side
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
-from taistore.adapter.run_start import RunStart
+from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
+from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.errors import TrainingError
@@ -158,7 +158,7 @@ class Preparation:
             raise TrainingError(
                 f"{store.uri}: none of the {which} has a vector of "
                 f"{store.encoder(self.encoder_id).spec}: run 'taistore ingest-images' with this "
-                "--encoder"
+                "encoder"
             )
         side = TextSide.build(texts, index, labels=images.labels)
         if config.shift == "plain":

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import write_whole
 from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.run_files.checkpoint import write_whole
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import (
     IMAGE_ID,
@@ -42,7 +42,7 @@ def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
     if not len(images):
         there = ", ".join(repr(name) for name in sorted(split_counts(store))) or "none yet"
         raise TrainingError(
-            f"{place} has no images (splits: {there}): name another with --split, or ingest "
+            f"{place} has no images (splits: {there}): name another with split=, or ingest "
             f"images with 'taistore ingest-images PHOTOS --split {config.split}'"
         )
     if config.task == "zsl":
@@ -51,7 +51,7 @@ def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
     if not positives_N.any():
         raise TrainingError(
             f"{place}: no image is known to show any label ({len(images):,} images): ingest "
-            "labels with 'taistore ingest-images MANIFEST', or train with --task zsl"
+            "labels with 'taistore ingest-images MANIFEST', or train with task=zsl"
         )
     if config.task == "fsl":
         most = int(positives_N.max())
@@ -59,7 +59,7 @@ def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
             label = store.labels[int(positives_N.argmax())]
             raise TrainingError(
                 f"{place}: {config.shots} shots, but no label has more than {most:,} images "
-                f"({label.name}): use --shots {most} or fewer, or ingest more labelled images"
+                f"({label.name}): use shots={most} or fewer, or ingest more labelled images"
             )
         images = images.take(choose_shots(images, config.shots, seed=config.shot_seed))
     elif config.known < 1:
@@ -67,7 +67,7 @@ def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
         if not images.positives_per_label.any():
             raise TrainingError(
                 f"{place}: with known {config.known:g} and mask_seed {config.mask_seed} no image "
-                "is known to show any label: raise --known"
+                "is known to show any label: raise known="
             )
     return images
 

@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 import taistore
-from taistore.adapter.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Residual
-from taistore.adapter.run_start import RunStart
-from taistore.adapter.runs import run_row
-from taistore.adapter.schedule import one_cycle
-from taistore.adapter.state import Position, save_state
+from taistore.adapter.one_cycle import one_cycle
+from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
+from taistore.adapter.run_files.run_folder import run_row
+from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.training_state import Position, save_state
 from taistore.adapter.steps import Source, Step, TrainingBatch
 from taistore.errors import TrainingError
 from taistore.geometry.perturbation import perturb

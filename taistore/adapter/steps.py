@@ -241,7 +241,7 @@ def image_stream(
     if not len(there):
         raise TrainingError(
             f"{store.uri}: none of the {int(usable_I.sum()):,} labelled images has a vector of "
-            f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this --encoder"
+            f"{store.encoder(encoder_id).spec}: run 'taistore ingest-images' with this encoder"
         )
 
     def no_labels(keys: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

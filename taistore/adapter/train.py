@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import save_prompts
 from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
-from taistore.adapter.run_start import RunStart
-from taistore.adapter.runs import new_folder, run_folder
-from taistore.adapter.state import load_state, read_position
+from taistore.adapter.run_files.checkpoint import save_prompts
+from taistore.adapter.run_files.run_folder import new_folder, run_folder
+from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.training_state import load_state, read_position
 from taistore.adapter.steps import Source
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -109,6 +110,27 @@ class Comparison:
             ],
             **({"protocol": self.protocol.to_json()} if self.protocol else {}),
         }
+
+    def frame(self) -> pl.DataFrame:
+        """One row a label: its AP in both runs and the difference with its interval, as fractions.
+
+        ``p`` is the difference's; null where a label has no positive.
+        """
+        rows = [
+            {
+                "label_key": label.key,
+                "label_name": label.name,
+                "positives": label.positives,
+                "first": label.precision.first,
+                "second": label.precision.second,
+                "difference": label.precision.value,
+                "low": label.precision.low,
+                "high": label.precision.high,
+                "p": label.precision.p,
+            }
+            for label in self.labels
+        ]
+        return pl.DataFrame(rows).with_columns(pl.col(pl.Float64).fill_nan(None))
 
     def table(self) -> str:
         """The steps' differences, and the labels that gain and lose most."""

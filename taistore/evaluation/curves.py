@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig, auto_radius
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.errors import TrainingError
 from taistore.evaluation.drawing import (
     COLOURS,

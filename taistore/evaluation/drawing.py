@@ -23,8 +23,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "h", "<")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
 """One of each for a curve or cluster; together they tell eight apart without colour."""
 
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++")
-
 MOST_POINTS = 3000
 """Points that a projection shows at most; t-SNE of as many takes some ten seconds on a core."""
 

@@ -125,7 +125,7 @@ def scored_split(
             raise ScoringError(
                 f"{store.uri}: none of the {labelled} labelled images of split {scope.split!r} has "
                 f"a vector of {store.encoder(run.encoder_id).spec}: add them with "
-                "'taistore ingest-images' and this --encoder"
+                "'taistore ingest-images' and this encoder"
             )
         if not (board.truth == 1).any():
             raise ScoringError(
@@ -206,7 +206,7 @@ def labelled_images(store: Store, split: str) -> int:
         return labelled[split]
     there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(labelled.items()) if count)
     remedy = (
-        f"name one of the splits that have them with --split: {there}"
+        f"name one of those that have them ({there}) with split="
         if there
         else "ingest a manifest that names labels, such as "
         '{"image": "a.jpg", "labels": ["dog"], "split": "test"}'

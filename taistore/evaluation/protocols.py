@@ -115,7 +115,7 @@ class Protocol:
         if split is not None and split not in self.splits:
             raise ScoringError(
                 f"protocol {self.name} evaluates the split {' or '.join(self.splits)}, not "
-                f"{split!r}: leave out --split, or --protocol"
+                f"{split!r}: leave out split=, or protocol="
             )
         _, labelled = splits_with_labels(store)
         for name in self.splits if split is None else (split,):
@@ -143,7 +143,7 @@ class Protocol:
             raise ScoringError(
                 f"{uri}: protocol {self.name} needs {len(missing)} labels that this store has not "
                 f"({', '.join(missing[:5])}{more}): make a store for its {len(self.labels or ())} "
-                "labels, or leave out --protocol"
+                "labels, or leave out protocol="
             )
         found = [_find(labels, spellings.split("|")) or 0 for spellings in self.labels or ()]
         twice = [label_id for label_id, count in Counter(found).items() if count > 1]
@@ -164,7 +164,7 @@ class Protocol:
             raise ScoringError(
                 f"{store.uri}: protocol {self.name} has no unknown labels, but {unknown:,} cells "
                 f"of {images:,} images of split {scope.split!r} are unknown: ingest them with "
-                f"complete labels ({self.annotations}), or leave out --protocol"
+                f"complete labels ({self.annotations}), or leave out protocol="
             )
 
 
@@ -214,7 +214,7 @@ PROTOCOLS = {
             unknown_refused=True,
             needs_negatives=False,
             only_with_positives=False,
-            annotations="a label that only difficult objects show is absent (--difficult negative)",
+            annotations="a label that only difficult objects show is absent (difficult=negative)",
             comparable=f"{TAI_ADAPTER}, {TAI_DPT}, {DUALCOOP}: the code of the latter two counts "
             "difficult objects as absent; the first does not say, but compares itself with them",
             differs="papers that leave difficult objects out (ML-GCN and its successors, the VOC "
@@ -229,7 +229,7 @@ PROTOCOLS = {
             unknown_refused=True,
             needs_negatives=False,
             only_with_positives=True,
-            annotations="every box counts, crowds too (--crowd positive)",
+            annotations="every box counts, crowds too (crowd=positive)",
             comparable=f"{TAI_ADAPTER}, {DUALCOOP}, SARB: 40,137 images that have a box",
             differs=f"{TAI_DPT}, whose zero-shot figures are over all 40,504 images of val2014, "
             "and COCO 2017 figures",
@@ -266,10 +266,3 @@ PROTOCOLS = {
     )
 }
 """All protocols by name."""
-
-
-def protocol_named(name: str) -> Protocol:
-    """The protocol of a name; raises :class:`ScoringError` naming those that there are."""
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    raise ScoringError(f"unknown protocol {name!r}: use {', '.join(PROTOCOLS)}")

@@ -1,9 +1,12 @@
-"""What an evaluation found: plain JSON for programs, a table for people. Values in percent."""
+"""What an evaluation found: plain JSON and a table in percent, objects and a frame in fractions."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown
@@ -46,9 +49,12 @@ class Intervals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """The ladder of one run on one split; ``ladder`` and ``labels`` hold fractions.
+    """The ladder of one run on one split; ``ladder`` and ``labels`` hold fractions, 0.85 for 85 %.
+
+    ``ladder["adapter"].mean_average_precision`` is the mAP of a step.
 
     ``top`` is the highest step. ``images_without_vectors`` were labelled, but are not part of it.
+    ``pictures`` are files that were drawn of it.
     """
 
     run_id: str
@@ -62,6 +68,7 @@ class Evaluation:
     protocol: Protocol | None = None
     intervals: Intervals | None = None
     warnings: tuple[str, ...] = ()
+    pictures: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -102,6 +109,22 @@ class Evaluation:
             **({"protocol": self.protocol.to_json()} if self.protocol else {}),
             **({"bootstrap": self.intervals.to_json()} if self.intervals else {}),
         }
+
+    def frame(self) -> pl.DataFrame:
+        """One row a label: key, name, positives and AP by step, as fractions; null without one."""
+        return pl.DataFrame(
+            {
+                "label_key": [label.key for label in self.labels],
+                "label_name": [label.name for label in self.labels],
+                "positives": [label.positives for label in self.labels],
+                **{
+                    step: pl.Series(
+                        [label.average_precision[step] for label in self.labels], dtype=pl.Float64
+                    )
+                    for step in self.ladder
+                },
+            }
+        ).with_columns(pl.col(pl.Float64).fill_nan(None))
 
     def table(self) -> str:
         """The ladder with its gains over zero-shot, the best and the worst labels, the warnings."""

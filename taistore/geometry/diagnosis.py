@@ -4,13 +4,14 @@ D embedding dimension, I images, N labels, P pictured images.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
-from taistore.geometry.centroids import LabelCentroids, label_centroids
+from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
 from taistore.geometry.expected_places import (
     PSEUDO_COUNTS,
     ImageNeighbours,
@@ -20,7 +21,6 @@ from taistore.geometry.expected_places import (
     expected_places,
 )
 from taistore.geometry.offsets import Float32, Shift, TextSide
-from taistore.geometry.stored_centroids import Refreshed, refresh_centroids
 from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels, split_counts
 from taistore.store.store import Store
@@ -51,17 +51,17 @@ class LabelLine:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All labels, what was read for it, and what a picture of it needs."""
+    """All labels, what a picture of it needs, and what was drawn of it."""
 
     split: str
     images: int
     without_vector: int
-    read: dict[str, Any]
     shift: dict[str, float | int]
     labels: tuple[LabelLine, ...]
     estimates_ND: Float32
     true_ND: Float32
     known: PartialLabels
+    pictures: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; vectors are left out."""
@@ -69,7 +69,6 @@ class Survey:
             "split": self.split,
             "images": self.images,
             "images_without_vector": self.without_vector,
-            "read": self.read,
             "shift": self.shift,
             "before": _mean([line.before for line in self.labels]),
             "after": _mean([line.after for line in self.labels]),
@@ -88,7 +87,7 @@ def survey(
     mask_seed: int = 0,
     progress: Progress = no_progress,
 ) -> Survey:
-    """Refresh the stored centroids, estimate every label as ``pll`` does, check the offsets.
+    """Estimate every label's place as ``pll`` does, and check the offsets that lead there.
 
     ``k`` images are searched for, 0: as many as :func:`auto_neighbours` says.
     ``known`` masks the labels of the split for an experiment (see ``PartialLabels.masked``): the
@@ -98,9 +97,11 @@ def survey(
     every = PartialLabels.read(store, split=split)
     if not every.known.any():
         raise StoreError(_nothing_known(store, split))
-    stored = refresh_centroids(store, encoder_id, split=split, progress=progress)
-    if not stored.images.images or not len(stored.texts):
-        kind, command = ("text", "generate-texts") if stored.images.images else (
+    index = store.combination_index()
+    everything = label_centroids(store, encoder_id, every, progress=progress)
+    texts = combination_centroids(store, encoder_id, index=index, progress=progress)
+    if not everything.images or not len(texts):
+        kind, command = ("text", "generate-texts") if everything.images else (
             "image",
             "ingest-images",
         )  # fmt: skip
@@ -109,30 +110,26 @@ def survey(
             f"{store.encoder(encoder_id).spec}: add them with 'taistore {command}'"
         )
     labels = every if known is None else every.masked(known, seed=mask_seed)
-    images = stored.images
+    images = everything
     if known is not None:
         images = label_centroids(store, encoder_id, labels, progress=progress)
-    index = store.combination_index()
     k = k or auto_neighbours(len(labels))
     neighbours = ImageNeighbours.build(store, encoder_id, labels, progress=progress)
     targets_ND = None
     if pseudo_counts > 0:
-        targets_ND = expected_places(neighbours, images, stored.texts, index, k=k)
-    shift = Shift.build(
-        images, stored.texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND
-    )
+        targets_ND = expected_places(neighbours, images, texts, index, k=k)
+    shift = Shift.build(images, texts, index, pseudo_counts=pseudo_counts, targets_ND=targets_ND)
     check = check_shift(neighbours, shift, index, truth=every, k=k, progress=progress)
-    side = TextSide.build(stored.texts, index, labels=images.labels)
-    true = stored.images if known is not None else None
+    side = TextSide.build(texts, index, labels=images.labels)
+    true = everything if known is not None else None
     return Survey(
         split=split,
         images=images.images,
         without_vector=images.without_vector,
-        read=_read(stored),
         shift=shift.report(),
         labels=_lines(store, images, side, shift, check=check, true=true),
         estimates_ND=shift.images.estimates_ND,
-        true_ND=stored.images.means_ND,
+        true_ND=everything.means_ND,
         known=every,
     )
 
@@ -207,21 +204,12 @@ def _source(count: int, shift: Shift, label_id: int) -> str:
     return "shrunk" if shift.images.pseudo_counts > 0 else "images"
 
 
-def _read(stored: Refreshed) -> dict[str, Any]:
-    return {
-        "images": stored.images_from,
-        "image_vectors": stored.image_vectors_read,
-        "texts": stored.texts_from,
-        "text_vectors": stored.text_vectors_read,
-    }
-
-
 def _nothing_known(store: Store, split: str) -> str:
     counts = split_counts(store)
     there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(counts.items()))
     return (
         f"{store.uri}: no image of split {split!r} has known labels (images by split: "
-        f"{there or 'none yet'}): name another --split, or ingest a manifest with labels"
+        f"{there or 'none yet'}): name another split=, or ingest a manifest with labels"
     )
 
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine or inner product: exact with torch or FAISS, approximate with IVF.
+"""Nearest neighbours by cosine: exact with torch or FAISS, approximate with IVF.
 
 B vectors added at once, D embedding dimension, K neighbours, M vectors of an index, Q queries.
 """
@@ -46,16 +46,14 @@ class NeighbourIndex(Protocol):
 
 
 class TorchIndex:
-    """Exact: a blocked float32 product with vectors kept in float16, on any torch device.
+    """Exact: a blocked float32 product with vectors kept in float16.
 
     Takes ``2 * D + 4`` bytes a vector. Vectors of a store are float16 already: nothing is lost.
     """
 
-    def __init__(self, dim: int, *, cosine: bool = True, device: str = "cpu") -> None:
+    def __init__(self, dim: int) -> None:
         self.bytes_per_vector = 2 * dim + 4
         self._dim = dim
-        self._cosine = cosine
-        self._device = torch.device(device)
         self._blocks: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._rows = 0
 
@@ -64,10 +62,8 @@ class TorchIndex:
         _check(vectors_BD, self._dim)
         for low in range(0, len(vectors_BD), _ROWS_PER_MATMUL):
             part = np.array(vectors_BD[low : low + _ROWS_PER_MATMUL], dtype=np.float16)
-            half_BD = torch.from_numpy(part).to(self._device)
-            scale_B = torch.ones(len(half_BD), device=self._device)
-            if self._cosine:
-                scale_B = half_BD.float().norm(dim=1).clamp_min_(1e-12).reciprocal_()
+            half_BD = torch.from_numpy(part)
+            scale_B = half_BD.float().norm(dim=1).clamp_min_(1e-12).reciprocal_()
             self._blocks.append((half_BD, scale_B))
         self._rows += len(vectors_BD)
 
@@ -84,11 +80,10 @@ class TorchIndex:
         return np.concatenate(scores), np.concatenate(rows)
 
     def _search(self, queries_QD: NDArray[Any], k: int) -> tuple[Float32, NDArray[np.int64]]:
-        queries = torch.from_numpy(np.array(queries_QD, dtype=np.float32)).to(self._device)
-        if self._cosine:
-            queries = torch.nn.functional.normalize(queries, dim=1)
-        scores_QK = torch.empty((len(queries), 0), device=self._device)
-        rows_QK = torch.empty((len(queries), 0), dtype=torch.int64, device=self._device)
+        queries = torch.from_numpy(np.array(queries_QD, dtype=np.float32))
+        queries = torch.nn.functional.normalize(queries, dim=1)
+        scores_QK = torch.empty((len(queries), 0))
+        rows_QK = torch.empty((len(queries), 0), dtype=torch.int64)
         first = 0
         for half_BD, scale_B in self._blocks:
             scores_QB = (queries @ half_BD.float().T).mul_(scale_B)
@@ -98,7 +93,7 @@ class TorchIndex:
             scores_QK, order_QK = scores_QK.topk(min(k, scores_QK.shape[1]), dim=1)
             rows_QK = rows_QK.gather(1, order_QK)
             first += len(half_BD)
-        return scores_QK.cpu().numpy(), rows_QK.cpu().numpy()
+        return scores_QK.numpy(), rows_QK.numpy()
 
 
 class FaissIndex:
@@ -113,14 +108,12 @@ class FaissIndex:
         self,
         dim: int,
         *,
-        cosine: bool = True,
         lists: int = 0,
         probes: int = 1,
         sample_SD: NDArray[Any] | None = None,
     ) -> None:
         faiss = require("faiss", extra="faiss", purpose="this neighbour index")
         self._dim = dim
-        self._cosine = cosine
         self.bytes_per_vector = 2 * dim + 8 if lists else 4 * dim
         flat = faiss.IndexFlatIP(dim)
         if not lists:
@@ -155,8 +148,7 @@ class FaissIndex:
 
     def _rows(self, vectors_BD: NDArray[Any]) -> Float32:
         rows_BD: Float32 = np.array(vectors_BD, dtype=np.float32, order="C")
-        if self._cosine:
-            rows_BD /= np.maximum(np.linalg.norm(rows_BD, axis=1, keepdims=True), 1e-12)
+        rows_BD /= np.maximum(np.linalg.norm(rows_BD, axis=1, keepdims=True), 1e-12)
         return rows_BD
 
 
@@ -165,8 +157,6 @@ def open_index(
     dim: int,
     *,
     kind: Kind = "auto",
-    cosine: bool = True,
-    device: str = "cpu",
     sample_SD: NDArray[Any] | None = None,
 ) -> NeighbourIndex:
     """An empty index for about ``rows`` vectors of ``dim`` dimensions.
@@ -179,13 +169,11 @@ def open_index(
         there = importlib.util.find_spec("faiss") is not None
         kind = "ivf" if approximate and there else "torch"
     if kind == "torch":
-        return TorchIndex(dim, cosine=cosine, device=device)
+        return TorchIndex(dim)
     if kind == "faiss":
-        return FaissIndex(dim, cosine=cosine)
+        return FaissIndex(dim)
     lists = ivf_lists(rows)
-    return FaissIndex(
-        dim, cosine=cosine, lists=lists, probes=ivf_probes(lists), sample_SD=sample_SD
-    )
+    return FaissIndex(dim, lists=lists, probes=ivf_probes(lists), sample_SD=sample_SD)
 
 
 def ivf_lists(rows: int) -> int:

@@ -41,6 +41,7 @@ _HEADERS = {
 }
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
+_ORIENTATION_BLOCKS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _SIXTEEN_TO_EIGHT = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -136,24 +137,42 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)", reason="empty")
-    with _quiet():
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _require_size(image.size, max_pixels)
-            image.load()
-            return _to_rgb(_upright(image))
-        except ImageError:
-            raise
-        except UnidentifiedImageError:
-            raise _unidentified(data) from None
-        except Image.DecompressionBombError as error:
-            detail = str(error).split(", could", maxsplit=1)[0]
-            raise ImageError(f"{detail}: save it smaller", reason="too_large") from None
-        except MemoryError:
-            raise ImageError("not enough memory to decode it", reason="too_large") from None
-        except Exception as error:
-            # Damaged bytes make Pillow's readers raise nearly every exception that there is.
-            raise _damaged(error) from None
+    with _quiet(), _image_errors(data):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        return _loaded(image, max_pixels)
+
+
+def upright_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image that Pillow opened or made, as :func:`decode_image` gives the bytes of one.
+
+    An upright RGB image comes back as it is. Raises :class:`ImageError` as ``decode_image`` does.
+    """
+    with _quiet(), _image_errors(b""):
+        return _loaded(image, max_pixels)
+
+
+def _loaded(image: Image.Image, max_pixels: int) -> Image.Image:
+    _require_size(image.size, max_pixels)
+    image.load()
+    return _to_rgb(_upright(image))
+
+
+@contextlib.contextmanager
+def _image_errors(data: bytes) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(data) from None
+    except Image.DecompressionBombError as error:
+        detail = str(error).split(", could", maxsplit=1)[0]
+        raise ImageError(f"{detail}: save it smaller", reason="too_large") from None
+    except MemoryError:
+        raise ImageError("not enough memory to decode it", reason="too_large") from None
+    except Exception as error:
+        # Damaged bytes make Pillow's readers raise nearly every exception that there is.
+        raise _damaged(error) from None
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -214,7 +233,13 @@ def _upright(image: Image.Image) -> Image.Image:
         # A damaged EXIF block is no reason to lose the photo.
         return image
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    # What says how to turn it goes, so that nobody turns it twice.
+    for name in _ORIENTATION_BLOCKS:
+        turned.info.pop(name, None)
+    return turned
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

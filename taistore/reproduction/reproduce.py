@@ -28,8 +28,6 @@ from taistore.reproduction.tables import DEFAULT, PAPER, ZERO_SHOT, Column, Tabl
 
 Note = Callable[[str], None]
 
-PAPERS_ENCODER = "RN50/openai"
-
 
 def reproduce(
     table: Table,
@@ -93,7 +91,7 @@ def _find(
     table: Table, data: Path, names: Sequence[str], lacks: Callable[[str], None]
 ) -> list[FoundSet]:
     if not data.is_dir():
-        raise ScoringError(f"{data}: no such folder: name the one that holds the sets with --data")
+        raise ScoringError(f"{data}: no such folder: name the one that holds the sets with data=")
     found = []
     for name in dict.fromkeys(names):
         try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+import polars as pl
+
 from taistore.reproduction.tables import DEFAULT, METHODS, PAPER, ZERO_SHOT, Table
 
 NAMES = {
@@ -106,6 +108,38 @@ class Reproduction:
             "missing": list(self.missing),
             "deviations": list(self.deviations),
         }
+
+    def frame(self) -> pl.DataFrame:
+        """One row a figure, mAP in percent: of the paper's methods, and of ours by seed.
+
+        Ours were read at ``step``, which is null of the paper's. ``seed`` is null of those, and of
+        zero-shot, in which none plays a part.
+        """
+        headings = [column.heading for column in self.table.columns]
+        rows = [
+            (result.name, "paper", name, None, heading, None, value)
+            for result in self.sets
+            for name, values in self._published(result).items()
+            for heading, value in zip(headings, values, strict=True)
+        ] + [
+            (result.name, "here", row.method, row.step, heading, seed, value)
+            for result in self.sets
+            for row in result.rows
+            for heading, values in zip(headings, row.values, strict=True)
+            for seed, value in zip(
+                (None,) if row.method == ZERO_SHOT else self.seeds, values, strict=True
+            )
+        ]
+        schema = {
+            "set": pl.String,
+            "source": pl.String,
+            "method": pl.String,
+            "step": pl.String,
+            "column": pl.String,
+            "seed": pl.Int64,
+            "mAP": pl.Float64,
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     def text(self) -> str:
         """The table for people: per set the paper's rows, then ours."""

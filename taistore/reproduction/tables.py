@@ -97,7 +97,7 @@ TABLES = {
             beside={PAPER: "TaI-Adapter*"},
             deviations=(
                 "*: the paper's figures are averaged with DualCoOp's scores; ours stand alone",
-                "which labels are known is drawn anew by --seeds; the paper's masks are not public",
+                "which labels are known is drawn by the seed; the paper's masks are not public",
                 TEXTS,
                 WIDTH,
                 TIES,
@@ -149,7 +149,7 @@ TABLES = {
             beside={PAPER: "TaI-Adapter*"},
             deviations=(
                 "*: the paper's figures are averaged with CoOp's scores; ours stand alone",
-                "which images are the shots is drawn by --seeds; the paper's are not public",
+                "which images are the shots is drawn by the seed; the paper's are not public",
                 TEXTS,
                 WIDTH,
                 TIES,

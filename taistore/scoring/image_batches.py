@@ -11,11 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder
+from taistore.errors import ScoringError
 from taistore.images.pipeline import encode_source
 from taistore.images.sources.open_source import ImageSource, Reject, SourceImage
+from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.stored_images import stored_batches
 from taistore.scoring.string_set import Seen
 from taistore.store.store import Store
+
+
+def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
+    """The encoder, where it is that of the run; else :class:`ScoringError`."""
+    if encoder.info.encoder_id != run.encoder_id:
+        raise ScoringError(
+            f"run {run.run_id} was trained for the encoder {run.encoder_id}, not for "
+            f"{encoder.info.encoder_id} ({encoder.info.spec}): give the run's `encoder`"
+        )
+    return encoder
 
 
 class ScorableBatch(NamedTuple):
@@ -34,7 +46,7 @@ def from_store(
 ) -> Generator[ScorableBatch, None, None]:
     """The store's images whose ``image_id`` is not in ``done``, which learns them."""
     spec = store.encoder(encoder_id).spec
-    detail = f"no vector of {spec}: run 'taistore ingest-images' with this --encoder"
+    detail = f"no vector of {spec}: run 'taistore ingest-images' with this encoder"
     for batch in stored_batches(store, encoder_id, columns=["uri"], regions=regions):
         ids = [str(i) for i in batch.rows.column("image_id").to_pylist()]
         fresh = np.flatnonzero(done.new(ids))

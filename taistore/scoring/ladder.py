@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.scoring.fusion import DEFAULT_FUSION, FUSIONS, Competition, standardise
+from taistore.scoring.competition import Competition, ensemble_scores, standardise
 
 Step = Literal["zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -81,16 +81,12 @@ class Ladder:
         adapter: AdapterLogits | None = None,
         *,
         competition: Competition = BARE_COMPETITION,
-        fusion: str = DEFAULT_FUSION,
         device: str | torch.device = "cpu",
     ) -> None:
-        if fusion not in FUSIONS:
-            raise ScoringError(f"unknown ensemble rule {fusion!r}: use {', '.join(FUSIONS)}")
         self._device = torch.device(device)
         self.prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
         self._adapter = adapter
         self._competition = competition
-        self._fuse = FUSIONS[fusion]
 
     @property
     def dim(self) -> int:
@@ -167,12 +163,7 @@ class Ladder:
     ) -> dict[Step, Tensor]:
         """Scores of these steps, which there are, from raw vectors on this ladder's device."""
         climb = _Climb(self.prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
-        return {
-            step: self._fuse(climb.best_zero_shot, climb.best_shares)
-            if step == "ensemble"
-            else climb.step(step)
-            for step in steps
-        }
+        return {step: climb.step(step) for step in steps}
 
 
 class _Climb:
@@ -193,16 +184,6 @@ class _Climb:
         self._regions_BRD = regions_BRD
         self._made: dict[Step, Tensor] = {}
 
-    @property
-    def best_zero_shot(self) -> Tensor:
-        """Zero-shot with regions where there are any."""
-        return self.step("zero_shot" if self._regions_BRD is None else "regions")
-
-    @property
-    def best_shares(self) -> Tensor:
-        """Log shares of the adapter, with regions where there are any."""
-        return self.step("adapter")
-
     def step(self, step: Step) -> Tensor:
         if step not in self._made:
             self._made[step] = self._compute(step)
@@ -217,6 +198,9 @@ class _Climb:
             return self._add_regions(self.step("zero_shot"), self._cosines)
         if step == "adapter_global":
             return self._competition.log_shares(self._whole_logits)
+        if step == "ensemble":
+            zero_shot_BN = self.step("zero_shot" if self._regions_BRD is None else "regions")
+            return ensemble_scores(zero_shot_BN, self.step("adapter"))
         if self._regions_BRD is None:
             return self.step("adapter_global")
         logits_BN = self._add_regions(self._whole_logits, self._logits)

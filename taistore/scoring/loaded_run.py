@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from taistore.adapter.checkpoint import CARD, Adapter, load_adapter
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.checkpoint import CARD, Adapter, load_adapter
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
-from taistore.scoring.ensemble import TASK, EnsembleLadder, load_ensemble
-from taistore.scoring.fusion import DEFAULT_FUSION, Competition
+from taistore.scoring.competition import Competition
+from taistore.scoring.ensembles.ensemble import TASK, EnsembleLadder, load_ensemble
 from taistore.scoring.ladder import Ladder
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
@@ -35,7 +35,6 @@ def open_run(
     run_id: str,
     *,
     device: str | torch.device = "cpu",
-    fusion: str = DEFAULT_FUSION,
 ) -> ScoringRun:
     """Load the adapter of a run and set up its ladder with the label prompts kept with it.
 
@@ -46,7 +45,7 @@ def open_run(
     ensemble or a member of it is no longer what it was.
     """
     place = resolve_device(str(device))
-    opening = _Opening(store, place, fusion)
+    opening = _Opening(store, place)
     return opening.run(store.run(run_id), above=())
 
 
@@ -56,7 +55,6 @@ class _Opening:
 
     store: Store
     device: torch.device
-    fusion: str
 
     def run(self, row: RunRow, *, above: tuple[str, ...]) -> ScoringRun:
         """The run of a row; ``above`` are the ensembles that it is opened for."""
@@ -76,7 +74,6 @@ class _Opening:
             self._prompts(adapter, encoder),
             adapter.logits,
             competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
-            fusion=self.fusion,
             device=self.device,
         )
         return ScoringRun(

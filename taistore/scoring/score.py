@@ -18,13 +18,14 @@ from taistore.errors import ScoringError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
-from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store
+from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store, require_encoder
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.selection import Choice, tag_table
 from taistore.scoring.stored_images import all_have_regions
-from taistore.scoring.tag_file import require_suffix
-from taistore.scoring.tag_parts import TagFile
+from taistore.scoring.tags.tag_file import require_suffix
+from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.wide import Layout
 from taistore.store.store import Store
 
 JOB = "score"
@@ -63,7 +64,8 @@ def score(
     out: str | Path,
     *,
     encoder: Encoder | None = None,
-    top_k: int | None = 5,
+    layout: Layout = "long",
+    top_k: int | None = None,
     threshold: float | None = None,
     step: Step | None = None,
     regions: int = 7,
@@ -78,10 +80,11 @@ def score(
 ) -> ScoreSummary:
     """Tag every image of ``source`` (None: every image of the store) into ``out``.
 
-    ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``. Labels
-    are ranked by the scores of ``step`` (None: the top of the ladder); the column ``score`` is
-    their :func:`~taistore.scoring.ladder.confidence`. Each image gets its ``top_k`` best labels
-    (None: no bound), of these only those with a score of at least ``threshold``.
+    ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
+    tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
+    scores of ``step`` (None: the top of the ladder); the column ``score`` is their
+    :func:`~taistore.scoring.ladder.confidence`. ``top_k`` and ``threshold`` choose among them as in
+    :meth:`~taistore.scoring.selection.Choice.asked`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
     The store's images need no encoder; their region vectors are used where all have them.
@@ -101,10 +104,16 @@ def score(
         name, total = store.uri, store.count("images")
         grid: int | str = "stored" if all_have_regions(store, run.encoder_id) else 0
     else:
-        encoder = _require_encoder(store, run, encoder)
+        if encoder is None:
+            raise ScoringError(
+                f"photos need the encoder of run {run.run_id}: give "
+                f"{store.encoder(run.encoder_id).spec} as `encoder`"
+            )
+        encoder = require_encoder(run, encoder)
         name, total, grid = source.name, source.count() or 0, regions
-    steps = run.ladder.steps(regions=bool(grid))
-    choice = Choice(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
+    choice = Choice.asked(
+        run.ladder, regions=bool(grid), step=step, top_k=top_k, threshold=threshold
+    )
     file = TagFile(
         Path(out),
         job=_fingerprint(run, choice, source=name, grid=grid),
@@ -130,7 +139,7 @@ def score(
         with contextlib.closing(batches), bars as bar:
             for done in job.run(batches):
                 bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
-        tags, without_tags = file.finish()
+        tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
     return ScoreSummary(
         run_id=run_id,
         source=name,
@@ -144,18 +153,6 @@ def score(
         rejected=job.rejected,
         seconds=time.monotonic() - started,
     )
-
-
-def _require_encoder(store: Store, run: ScoringRun, encoder: Encoder | None) -> Encoder:
-    wanted = store.encoder(run.encoder_id).spec
-    if encoder is None:
-        raise ScoringError(f"photos need the encoder of run {run.run_id}: give {wanted}")
-    if encoder.info.encoder_id != run.encoder_id:
-        raise ScoringError(
-            f"run {run.run_id} was trained for the encoder {wanted!r}, not for "
-            f"{encoder.info.spec!r}: use --encoder {wanted}"
-        )
-    return encoder
 
 
 def _fingerprint(
@@ -243,7 +240,7 @@ class _Job:
             raise ScoringError(
                 f"{self._source}: stopped at {self.rejected} rejected images, at most "
                 f"{self._max_rejects} are allowed ({self._why()}): mend them or raise "
-                "--max-rejects, and run it again; what was scored is kept"
+                "max_rejects=, and run it again; what was scored is kept"
             )
 
     def _require_success(self) -> None:

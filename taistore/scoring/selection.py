@@ -5,7 +5,7 @@ Shapes: B images, N labels, T tags (of all images, one after another).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taistore.contracts import SCORES
+from taistore.defaults import TOP_K
 from taistore.errors import ScoringError
 from taistore.labels import LabelSet
-from taistore.scoring.ladder import STEPS, Step, confidence
+from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,26 @@ class Choice:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ScoringError(f"threshold is {self.threshold}: it must lie between 0 and 1")
 
+    @classmethod
+    def asked(
+        cls,
+        ladder: Ladder,
+        *,
+        regions: bool,
+        step: Step | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> Self:
+        """What a caller's options mean: ``step`` None is the top of the ladder.
+
+        Without ``top_k`` and ``threshold`` an image gets :data:`taistore.defaults.TOP_K` tags;
+        with a threshold alone there is no bound (0: every label).
+        """
+        steps = ladder.steps(regions=regions)
+        if top_k is None and threshold is None:
+            top_k = TOP_K
+        return cls(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
+
 
 class Tags(NamedTuple):
     """Chosen tags: image row [T], rank from 1 [T], label id [T]; by row, then by rank."""
@@ -49,6 +70,10 @@ class Tags(NamedTuple):
     row: NDArray[np.int64]
     rank: NDArray[np.int32]
     label_id: NDArray[np.int32]
+
+
+Confidence = Callable[[Step, Tensor], Tensor]
+"""As :func:`~taistore.scoring.ladder.confidence`, of the ladder that gave the scores."""
 
 
 def choose(
@@ -74,6 +99,16 @@ def choose(
     return Tags(row.astype(np.int64), (rank + 1).astype(np.int32), label_id)
 
 
+def chosen_tags(
+    scores_BN: Tensor, choice: Choice, *, confidence: Confidence = confidence
+) -> tuple[Tags, NDArray[np.float32]]:
+    """The tags that ``choice`` gives to images with these scores, and their confidence [T]."""
+    confidence_BN = confidence(choice.step, scores_BN)
+    allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
+    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN)
+    return tags, confidence_BN.cpu().numpy()[tags.row, tags.label_id]
+
+
 def tag_table(
     image_ids: Sequence[str],
     uris: Sequence[str],
@@ -81,26 +116,39 @@ def tag_table(
     *,
     labels: LabelSet,
     choice: Choice,
-    confidence: Callable[[Step, Tensor], Tensor] = confidence,
+    confidence: Confidence = confidence,
 ) -> pa.Table:
-    """The chosen tags as rows of ``contracts.SCORES``; an image without any has one of rank 0.
+    """The chosen tags as rows of ``contracts.SCORES``, by image and by rank.
 
-    ``confidence`` is that of the ladder which gave the scores.
+    An image without any has one row, of rank 0, whose key and name are empty.
     """
-    confidence_BN = confidence(choice.step, scores_BN)
-    allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
-    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN)
+    tags, values_T = chosen_tags(scores_BN, choice, confidence=confidence)
+    return tag_rows(image_ids, uris, tags, values_T, labels=labels)
+
+
+def tag_rows(
+    image_ids: Sequence[str],
+    uris: Sequence[str],
+    tags: Tags,
+    values_T: NDArray[np.float32],
+    *,
+    labels: LabelSet,
+) -> pa.Table:
+    """Tags with their scores [T] as in :func:`tag_table`."""
     bare = np.setdiff1d(np.arange(len(image_ids)), tags.row)
     rows = np.concatenate([tags.row, bare])
-    label_ids = np.concatenate([tags.label_id, np.full(len(bare), len(labels), np.int32)])
-    values = confidence_BN.cpu().numpy()[tags.row, tags.label_id]
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    label_ids = np.concatenate([tags.label_id, np.full(len(bare), len(labels), np.int32)])[order]
+    ranks = np.concatenate([tags.rank, np.zeros(len(bare), np.int32)])[order]
+    scores = np.concatenate([values_T, np.zeros(len(bare), np.float32)])[order]
     return pa.table(
         {
             "image_id": pa.array(list(image_ids), pa.string()).take(rows),
             "uri": pa.array(list(uris), pa.string()).take(rows),
-            "rank": pa.array(np.concatenate([tags.rank, np.zeros(len(bare), np.int32)])),
+            "rank": pa.array(ranks),
             "label_key": pa.array([*labels.keys, ""], pa.string()).take(label_ids),
             "label_name": pa.array([*(x.name for x in labels), ""], pa.string()).take(label_ids),
-            "score": pa.array(np.concatenate([values, np.zeros(len(bare), np.float32)])),
+            "score": pa.array(scores),
         }
     ).cast(SCORES)

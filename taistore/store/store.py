@@ -60,13 +60,11 @@ class Store:
         if _has_labels(uri):
             store = cls.open(uri)
             if store.labels != labels:
-                raise StoreError(
-                    f"{uri}: a store with other labels is here: choose another --store"
-                )
+                raise StoreError(f"{uri}: a store with other labels is here: choose another path=")
             if store.default_encoder != default_encoder:
                 raise StoreError(
                     f"{uri}: this store's default encoder is {store.default_encoder!r}, not "
-                    f"{default_encoder!r}: name it with --encoder, or choose another --store"
+                    f"{default_encoder!r}: name it with encoder=, or choose another path="
                 )
             return store
         schema = TABLES["labels"].schema()

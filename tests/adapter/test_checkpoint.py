@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from taistore.adapter.checkpoint import (
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import (
     CARD,
     PROMPTS,
     WEIGHTS,
@@ -16,8 +18,7 @@ from taistore.adapter.checkpoint import (
     load_adapter,
     save_adapter,
 )
-from taistore.adapter.config import TrainConfig
-from taistore.adapter.state import STATE, read_position
+from taistore.adapter.run_files.training_state import STATE, read_position
 from taistore.adapter.train import train
 from taistore.errors import TrainingError
 from taistore.store.arrow import vector_array
@@ -100,6 +101,44 @@ def test_a_damaged_card_is_named(run: Path, damage: bytes) -> None:
     (run / CARD).write_bytes(damage)
     with pytest.raises(TrainingError, match=r"card\.json: not a readable card"):
         load_adapter(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run_id": 3}, "run_id: input should be a valid string"),
+        ({"run_id": None}, "run_id: input should be a valid string"),
+        ({"radius": "25"}, "radius: input should be a valid number"),
+        ({"mean_text_norm": float("nan")}, "mean_text_norm: input should be a finite number"),
+        ({"metrics": {"loss": float("inf")}}, "metrics.loss: input should be a finite number"),
+        ({"label_keys": "abc"}, "label_keys: input should be a valid array"),
+        ({"label_keys": [1]}, "label_keys.0: input should be a valid string"),
+        ({"colour": 1}, "colour: unexpected keyword argument"),
+        ({"shape": {"network": "deep"}}, "shape.network: input should be 'residual' or 'paper'"),
+        ({"config": 3}, "config: input should be an object"),
+        ({"config": {"epochs": 0}}, "epochs 0 is not allowed"),
+        ({"config": {"split": 3}}, "config.split: input should be a valid string"),
+        ({"config": {"text_weights": 3}}, "text_weights 3 is not allowed"),
+        ({"config": {"colour": 3}}, "unknown field 'colour'"),
+        ({"card_version": 9}, "card_version: 9, this taistore reads 1"),
+        ({"run_id": ...}, "run_id: field required"),
+    ],
+)
+def test_a_tampered_card_is_refused_with_its_field(
+    run: Path, change: dict[str, Any], message: str
+) -> None:
+    card = json.loads((run / CARD).read_text())
+    for name, value in change.items():
+        if value is ...:
+            del card[name]
+        else:
+            card[name] = {**card[name], **value} if name == "shape" else value
+    (run / CARD).write_text(json.dumps(card))
+    with pytest.raises(TrainingError) as caught:
+        load_adapter(run)
+    assert f"{run / CARD}: not a readable card" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_weights_are_named(run: Path) -> None:

@@ -127,5 +127,5 @@ def test_more_shots_than_there_are_images(store: Store) -> None:
 
 def test_a_mask_that_leaves_nothing(store: Store) -> None:
     add_images(store, count=3)
-    with pytest.raises(TrainingError, match="raise --known"):
+    with pytest.raises(TrainingError, match="raise known="):
         known_labels(store, TrainConfig(task="pll", known=1e-6))

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from taistore.adapter import config as config_module
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import ShiftKind, TrainConfig
 from taistore.adapter.data import UNLABELLED_FROM, Preparation, settle
-from taistore.adapter.kept_shift import SHIFT
 from taistore.adapter.known_labels import KNOWN
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.kept_shift import SHIFT
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from taistore.adapter.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Network, Residual
-from taistore.adapter.runs import run_folder
+from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import EncoderError, StoreError, TrainingError
 from taistore.progress import no_progress

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from taistore.adapter.checkpoint import WEIGHTS
+from taistore.adapter.run_files.checkpoint import WEIGHTS
 from taistore.adapter.train import RunResult
 from taistore.progress import Progress, ProgressBar, no_progress
 

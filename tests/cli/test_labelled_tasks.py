@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import UNLABELLED_FROM
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import train
 from taistore.store.store import Store
 from taistore.texts.label_prompts import (

@@ -102,6 +102,12 @@ def test_labels_are_compared_at_the_top(tmp_path: Path, encoder: ColourEncoder) 
     value = found.to_json()
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert value["labels"][0]["positives"] == 3
+    frame = found.frame()
+    assert frame["label_key"].to_list() == store.labels.keys
+    for row, label in zip(frame.iter_rows(named=True), value["labels"], strict=True):
+        for name in ("first", "second", "difference", "low", "high"):
+            expected = None if label[name] is None else pytest.approx(label[name] / 100, abs=1e-4)
+            assert row[name] == expected
     table = found.table()
     assert "100 paired resamples (seed 0)" in table
     assert "labels that lose most (ensemble)" in table

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.evaluation import score_matrices as board_module
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.metrics import metrics
-from taistore.scoring.fusion import Competition
+from taistore.scoring.competition import Competition
 from taistore.scoring.ladder import Ladder
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
@@ -96,6 +96,13 @@ def test_labels_are_reported_with_positives_and_ap(
     assert by_key["WHITE"]["positives"] == 0
     assert by_key["WHITE"]["AP"] is None
     assert found.labels_without_positives == 1
+    frame = found.frame()
+    assert frame.columns == ["label_key", "label_name", "positives", *found.ladder]
+    assert frame.row(0) == ("RED", "red", 2, *(1.0 for _ in found.ladder))
+    assert frame.filter(label_key="WHITE").select(*found.ladder).row(0) == (None,) * len(
+        found.ladder
+    )
+    assert frame["adapter"].mean() == pytest.approx(found.ladder["adapter"].mean_average_precision)
 
 
 def test_unknown_cells_and_unlabelled_images_are_left_out(
@@ -183,7 +190,7 @@ def test_every_refusal_names_its_remedy(
     assert "none of the 1 images of split 'test' has known labels" in refused(store, encoder)
     store.append("images", [image_row(2, ["red"], split="mine")])
     message = refused(store, encoder)
-    assert message.endswith("name one of the splits that have them with --split: 'mine' (1)")
+    assert message.endswith("name one of those that have them ('mine' (1)) with split=")
     assert "none of the 1 labelled images" in refused(store, encoder, split="mine")
     blind = image_row(3, ["red"], split="no", complete=False, positives=[], negatives=[2])
     add_images(store, encoder, [blind], [["red"]])

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taistore.adapter.checkpoint import CARD, PROMPTS
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import CARD, PROMPTS
 from taistore.adapter.train import train
 from taistore.encoders.imported.vector_reader import imported_info
 from taistore.errors import ScoringError
 from taistore.evaluation.evaluate import evaluate
 from taistore.labels import Label, LabelSet
+from taistore.scoring.ensembles.make_ensemble import make_ensemble
 from taistore.scoring.loaded_run import open_run
-from taistore.scoring.make_ensemble import make_ensemble
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
 from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors

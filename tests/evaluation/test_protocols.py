@@ -13,7 +13,7 @@ from taistore.errors import ScoringError
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.labelled_scores import Scope, scored_split
 from taistore.evaluation.metrics import average_precision
-from taistore.evaluation.protocols import PROTOCOLS, Protocol, protocol_named
+from taistore.evaluation.protocols import PROTOCOLS, Protocol
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
@@ -87,8 +87,6 @@ def test_the_protocols_are_those_of_the_command_and_hold_their_labels() -> None:
         assert len(set(protocol.labels or ())) == len(protocol.labels or ())
         assert "non-interpolated" in protocol.text()
         assert json.dumps(protocol.to_json())
-    with pytest.raises(ScoringError, match="unknown protocol 'x': use voc2007, coco2014"):
-        protocol_named("x")
 
 
 @pytest.mark.parametrize("name", ["coco", "voc2012", "nuswide"])

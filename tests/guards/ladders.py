@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import load_adapter
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import train
 from taistore.evaluation.evaluate import evaluate
 from taistore.store.store import Store
@@ -45,7 +45,7 @@ def figures(store: Store, encoder_id: str, prompts_ND: NDArray[Any]) -> Figures:
     found: Figures = {}
     for name, config in SETTINGS.items():
         run = train(store, encoder_id, config, prompts_ND=prompts_ND)
-        done = evaluate(store, run.run_id, split=SPLIT, prompts_ND=prompts_ND)
+        done = evaluate(store, run.run_id, split=SPLIT)
         ladder = done.to_json()["ladder"]
         rungs = {step: float(of["mAP"]) for step, of in ladder.items()}
         card = load_adapter(run.checkpoint).card

@@ -22,6 +22,7 @@ from taistore.images.decoding import (
     image_id,
     read_file,
     read_image,
+    upright_rgb,
 )
 from tests.images.odd_files import png, without_rights
 
@@ -73,6 +74,15 @@ def test_every_exif_orientation_comes_out_upright(
     assert shown.size == photo.size
     difference = np.abs(np.asarray(shown).astype(int) - np.asarray(photo).astype(int))
     assert difference.mean() < (6 if kind == "JPEG" else 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_an_upright_image_is_not_turned_again(photo: Image.Image, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    shown = decode_image(_encoded(photo, kind, exif=exif))
+    assert shown.size == photo.size[::-1]
+    assert upright_rgb(shown) is shown
 
 
 def test_damaged_exif_does_not_lose_the_photo(photo: Image.Image) -> None:

@@ -66,6 +66,17 @@ def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder
     assert all(len(row["by_seed"][0]) == 2 for row in colours["here"][1:])
     assert colours["here"][0]["mAP"][0] > 50
     assert (colours["images"], colours["trained"]) == (6, 4)
+    frame = found.frame().filter(source="here")
+    assert [row[2:6] for row in frame.iter_rows()] == [
+        ("zero_shot", "zero_shot", "mAP", None),
+        ("paper", "adapter_global", "mAP", 0),
+        ("paper", "adapter_global", "mAP", 1),
+        ("default", "ensemble", "mAP", 0),
+        ("default", "ensemble", "mAP", 1),
+    ]
+    assert frame["mAP"].round(2).to_list() == [
+        figure for row in colours["here"] for figure in row["by_seed"][0]
+    ]
     text = found.text()
     assert "here:  the paper's network and settings" in text
     assert "halves" not in text
@@ -136,6 +147,9 @@ def test_a_published_set_is_evaluated_by_its_protocol(
     assert "has 4,952 images, here are 4" in " ".join(result.deviations)
     assert found.missing[0].startswith("coco2014: not below")
     assert "paper: TaI-Adapter*" in found.text()
+    frame = found.frame().filter(source="paper", method="TaI-Adapter*")
+    assert frame["mAP"].to_list() == [90.0]
+    assert frame["seed"].null_count() == frame["step"].null_count() == 1
     assert set(splits_of(result).values()) == {"trainval", "test"}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Network, NetworkShape, Residual, build_network
+from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.run_rows import RunRow

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, build_network
+from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 

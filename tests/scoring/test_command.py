@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.scoring import ladder
-from taistore.scoring.tag_file import read_tags
+from taistore.scoring.tags.read_tags import read_tags
 from taistore_cli import score as module
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder

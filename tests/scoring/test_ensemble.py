@@ -12,13 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.checkpoint import CARD
+from taistore.adapter.run_files.checkpoint import CARD
 from taistore.errors import ScoringError, StoreError
 from taistore.evaluation.evaluate import evaluate
-from taistore.scoring.ensemble import MEMBER_STEPS, EnsembleCard, load_ensemble
+from taistore.scoring.ensembles.ensemble import MEMBER_STEPS, EnsembleCard, load_ensemble
+from taistore.scoring.ensembles.make_ensemble import EnsembleSummary, make_ensemble
 from taistore.scoring.ladder import ZERO_SHOT_STEPS
 from taistore.scoring.loaded_run import open_run
-from taistore.scoring.make_ensemble import EnsembleSummary, make_ensemble
 from taistore.scoring.score import score
 from taistore.scoring.stored_images import stored_batches
 from taistore.store.store import Store
@@ -249,3 +249,30 @@ def test_another_weight_is_another_digest(store: Store, encoder: ColourEncoder) 
     }
     assert len(digests) == 2
     assert datetime.now(UTC) > store.run("latest").created
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": "12"}, "images: input should be a valid integer"),
+        ({"members": []}, "members: there are none"),
+        ({"weight": float("nan")}, "members.0.weight: input should be a finite number"),
+        ({"whole": {}}, "members.0.whole: the range of adapter_global is missing"),
+        (
+            {"whole": {key: [2, 1] for key in MEMBER_STEPS}},
+            "the range of adapter_global is 2.0 to 1",
+        ),
+        ({"colour": 1}, "colour: unexpected keyword argument"),
+    ],
+)
+def test_a_tampered_card_is_refused_with_its_field(
+    store: Store, encoder: ColourEncoder, change: dict[str, Any], message: str
+) -> None:
+    made = ensemble(store, encoder, "first", "second")
+    card = json.loads((made.checkpoint / CARD).read_text())
+    for name, value in change.items():
+        (card["members"][0] if name in ("weight", "whole") else card)[name] = value
+    (made.checkpoint / CARD).write_text(json.dumps(card))
+    with pytest.raises(ScoringError, match=r"card\.json: not a card of an ensemble") as caught:
+        load_ensemble(made.checkpoint)
+    assert message in str(caught.value)

@@ -94,8 +94,6 @@ def test_steps_that_are_not_there_are_named() -> None:
     assert ladder.steps(regions=True) == ("zero_shot", "standardised", "regions")
     with pytest.raises(ScoringError, match="'ensemble' cannot be scored here: use zero_shot, stan"):
         ladder.scores(WHOLE, steps=["ensemble"])
-    with pytest.raises(ScoringError, match="unknown ensemble rule 'best'"):
-        Ladder(PROMPTS, fusion="best")
     with pytest.raises(ScoringError, match="16 dimensions, label prompts 8"):
         Ladder(PROMPTS[:, :8]).scores(WHOLE)
 

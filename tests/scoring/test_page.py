@@ -23,7 +23,7 @@ from taistore.errors import ScoringError
 from taistore.labels import Label, LabelSet
 from taistore.scoring.page.html import inline_json, render, visible
 from taistore.scoring.page.write_page import require_page, write_page
-from taistore.scoring.tag_file import tag_writer
+from taistore.scoring.tags.tag_file import tag_writer
 from taistore.store.store import Store
 from tests.fakes import colour_image
 from tests.scoring.colours import image_row
@@ -260,7 +260,7 @@ def test_places_for_a_page_are_refused_before_anything_is_done(tmp_path: Path) -
     tags = write_tags(tmp_path / "tags.csv", [])
     before = tags.read_bytes()
     for page, complaint in {
-        "/": "/ is a directory: name a file for --html",
+        "/": "/ is a directory: name a file for html=",
         str(tmp_path): "is a directory",
         f"{tmp_path}/deep/../tags.csv": "tags.csv is the file of tags: name another file",
         f"{tags}/deep/page.html": r"cannot be written \(Not a directory\)",

@@ -10,15 +10,15 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from taistore.adapter.checkpoint import load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.progress import ProgressBar, no_progress
-from taistore.scoring import tag_parts as parts_module
-from taistore.scoring.fusion import Competition
+from taistore.scoring.competition import Competition
 from taistore.scoring.ladder import Ladder, confidence
 from taistore.scoring.score import score
-from taistore.scoring.tag_file import read_tags
+from taistore.scoring.tags import tag_parts as parts_module
+from taistore.scoring.tags.read_tags import read_tags
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
@@ -141,7 +141,7 @@ def test_a_threshold_leaves_some_images_without_tags(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     every = tmp_path / "every.csv"
-    score(store, "run-1", None, every, top_k=None, step="regions")
+    score(store, "run-1", None, every, threshold=0.0, step="regions")
     values = sorted(value for entry in tags(every).values() for _, value in entry)
     assert len(values) == len(PICTURES) * len(NAMES)
     unlike = sorted(set(values))
@@ -349,7 +349,9 @@ def test_every_refusal_is_one_line_with_a_remedy(
     assert "no images here: give a folder" in refusal()
     assert "unknown format '.txt'" in refusal(out="t.txt")
     assert "photos need the encoder of run run-1: give colour@32" in refusal(folder)
-    assert "trained for the encoder 'colour@32'" in refusal(folder, encoder=other)
+    assert "trained for the encoder colour_32_32, not for other_32_32" in refusal(
+        folder, encoder=other
+    )
     assert "threshold is 2" in refusal(threshold=2)
     assert "top_k is 0" in refusal(top_k=0)
     assert "step 'regions' cannot be scored here" in refusal(step="regions")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
-from taistore.scoring.tag_file import SUFFIXES, harmless, read_tags, require_suffix, tag_writer
+from taistore.scoring.tags.read_tags import read_tags
+from taistore.scoring.tags.tag_file import SUFFIXES, harmless, require_suffix, tag_writer
 
 NASTY = [
     "=1+1",

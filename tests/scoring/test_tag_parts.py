@@ -14,9 +14,9 @@ import pytest
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
-from taistore.scoring import tag_parts as module
-from taistore.scoring.tag_file import read_tags
-from taistore.scoring.tag_parts import TagFile
+from taistore.scoring.tags import tag_parts as module
+from taistore.scoring.tags.read_tags import read_tags
+from taistore.scoring.tags.tag_parts import TagFile
 
 JOB = {"run": "r", "top-k": 2}
 
@@ -83,7 +83,7 @@ def test_a_part_is_written_when_time_has_passed(
 def test_a_finished_file_is_only_replaced_on_request(tmp_path: Path) -> None:
     out = tmp_path / "tags.csv"
     new(out).finish()
-    with pytest.raises(ScoringError, match=r"is there already, finished: give --overwrite"):
+    with pytest.raises(ScoringError, match=r"is there already, finished: give overwrite="):
         new(out)
     before = out.read_bytes()
     file = new(out, overwrite=True)

@@ -10,7 +10,7 @@ from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from tests.fakes import COLOURS, ColourEncoder
 from tests.killing import step
 from tests.texts.talking import TalkingEngine

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from taistore.texts.request_ids import (
     RequestIds,
     combination_of,

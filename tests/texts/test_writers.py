@@ -99,7 +99,7 @@ def test_a_writer_of_another_package_writes(installed: Path, tmp_path: Path) -> 
     assert "--model has no meaning for --writer haiku: it takes --temperature" in refused.stderr
     broken = _taistore(installed, *generate, "broken")
     assert broken.returncode != 0
-    assert "mend the package 'haiku-writer'" in broken.stderr
+    assert "from the package haiku-writer, cannot be imported" in broken.stderr
     assert "Traceback" not in broken.stderr
 
 

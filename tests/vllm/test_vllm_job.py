@@ -16,7 +16,7 @@ from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.engines.vllm import VllmEngine
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from tests.fakes import ColourEncoder
 
 pytestmark = pytest.mark.skipif(

@@ -3,9 +3,7 @@
 The page needs nothing from elsewhere: photos are embedded as small upright JPEGs.
 """
 
-import base64
 import errno
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,18 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from taistore.errors import ImageError, ScoringError
-from taistore.images.decoding import decode_image, read_file
+from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
-from taistore.scoring.tag_file import count_images, read_tags
+from taistore.scoring.page.thumbnail import Thumbnail, thumbnail
+from taistore.scoring.tags.read_tags import count_images, read_tags
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 320
-_QUALITY = 80
 _MISSED_SHOWN = 8
 _TALLEST, _WIDEST = 1.0, 2.0
 """Photos of another shape (width over height) are shown whole, as cutting would hide too much."""
@@ -65,15 +60,6 @@ class _TaggedImage:
     tags: tuple[dict[str, Any], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Thumbnail:
-    """A JPEG in base64 with its size, or why there is none."""
-
-    data: str = ""
-    size: tuple[int, int] = (0, 0)
-    problem: str = ""
-
-
 def write_page(
     tags: str | Path,
     page: str | Path,
@@ -98,14 +84,18 @@ def write_page(
     """
     tags, page = Path(tags), Path(page)
     require_page(page, tags)
-    images = list(itertools.islice(_images(read_tags(tags)), max_images))
+    images = list(
+        itertools.islice(
+            _images(read_tags(tags, labels=store.labels if store else None)), max_images
+        )
+    )
     total = count_images(tags) if len(images) == max_images else len(images)
     known = _known_labels(store, images) if store is not None else {}
     with progress("page", total=len(images), unit="image") as bar:
         thumbnails = []
         with ThreadPoolExecutor(workers, thread_name_prefix="taistore-page") as pool:
-            for thumbnail in pool.map(lambda i: _thumbnail(i.uri, thumbnail_pixels), images):
-                thumbnails.append(thumbnail)
+            for small in pool.map(lambda i: thumbnail(i.uri, pixels=thumbnail_pixels), images):
+                thumbnails.append(small)
                 bar.advance()
     left_out = total - len(images)
     html = render(
@@ -120,7 +110,7 @@ def write_page(
         least_score=least_score,
     )
     _write(page, html)
-    without = sum(not thumbnail.data for thumbnail in thumbnails)
+    without = sum(not small.data for small in thumbnails)
     return PageSummary(
         page=str(page), images=len(images), left_out=left_out, without_preview=without
     )
@@ -134,9 +124,9 @@ def require_page(page: Path, tags: Path) -> None:
     """
     try:
         if page.is_dir():
-            raise ScoringError(f"{page} is a directory: name a file for --html")
+            raise ScoringError(f"{page} is a directory: name a file for html=")
         if page.resolve() == tags.resolve():
-            raise ScoringError(f"{page} is the file of tags: name another file for --html")
+            raise ScoringError(f"{page} is the file of tags: name another file for html=")
         folder = page.parent
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
@@ -164,17 +154,6 @@ def _tagged(rows: list[dict[str, Any]]) -> _TaggedImage:
     return _TaggedImage(image_id=rows[0]["image_id"], uri=rows[0]["uri"], tags=tuple(rows))
 
 
-def _thumbnail(uri: str, pixels: int) -> _Thumbnail:
-    try:
-        image = decode_image(read_file(uri))
-    except ImageError as error:
-        return _Thumbnail(problem=str(error))
-    image.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
-    return _Thumbnail(data=base64.b64encode(buffer.getvalue()).decode(), size=image.size)
-
-
 def _known_labels(store: Store, images: Sequence[_TaggedImage]) -> dict[str, KnownLabels]:
     keys = store.labels.keys
     ids = [image.image_id for image in images]
@@ -198,14 +177,14 @@ def _names(store: Store | None) -> Callable[[str], str]:
 
 def _cards(
     images: Sequence[_TaggedImage],
-    thumbnails: Sequence[_Thumbnail],
+    thumbnails: Sequence[Thumbnail],
     known: dict[str, KnownLabels],
     name_of: Callable[[str], str],
 ) -> list[dict[str, Any]]:
     """What the template shows of each image."""
     folder = _common_folder([image.uri for image in images])
     cards = []
-    for image, thumbnail in zip(images, thumbnails, strict=True):
+    for image, small in zip(images, thumbnails, strict=True):
         truth = known.get(image.image_id)
         tagged = {tag["label_key"] for tag in image.tags}
         missed = sorted(visible(name_of(key)) for key in truth.positives - tagged) if truth else []
@@ -216,11 +195,11 @@ def _cards(
                 "name": visible(image.uri.removeprefix(folder)),
                 "alt": "Photo tagged "
                 + ", ".join(visible(tag["label_name"]) for tag in image.tags),
-                "thumbnail": thumbnail.data,
-                "width": thumbnail.size[0],
-                "height": thumbnail.size[1],
-                "whole": not _TALLEST <= thumbnail.size[0] / max(thumbnail.size[1], 1) <= _WIDEST,
-                "problem": thumbnail.problem,
+                "thumbnail": small.data,
+                "width": small.size[0],
+                "height": small.size[1],
+                "whole": not _TALLEST <= small.size[0] / max(small.size[1], 1) <= _WIDEST,
+                "problem": small.problem,
                 "missed": missed,
                 "tags": [
                     {
@@ -259,4 +238,4 @@ def _write(page: Path, html: str) -> None:
 
 def _unwritable(page: Path, error: Exception) -> ScoringError:
     detail = getattr(error, "strerror", None) or error
-    return ScoringError(f"{page}: cannot be written ({detail}): name another file for --html")
+    return ScoringError(f"{page}: cannot be written ({detail}): name another file for html=")

@@ -33,7 +33,7 @@ def text_limit(encoder: Encoder) -> int:
     if limit is None:
         raise EncoderError(
             f"encoder {encoder.info.spec!r} holds imported vectors and cannot encode text: "
-            "name another with --encoder"
+            "name another with encoder="
         )
     return limit
 

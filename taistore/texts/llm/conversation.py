@@ -9,7 +9,7 @@ from taistore.texts.language.grammar import label_nouns, noun
 from taistore.texts.language.noun_filter import NounFilter
 from taistore.texts.llm.chat import ChatEngine, ChatReply, ChatRequest, Message
 from taistore.texts.llm.instructions import Example, Instructions
-from taistore.texts.llm.sampling import Sampling, model_seed
+from taistore.texts.llm.model_sampling import Sampling, model_seed
 from taistore.texts.templates.template_writer import clear_nouns, join_phrases
 from taistore.texts.writer import Judge, JudgeRules, TextRequest, WrittenText
 from taistore.texts.writer_threads import NO_REPLY

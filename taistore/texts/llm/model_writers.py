@@ -8,7 +8,7 @@ from taistore.labels import LabelSet
 from taistore.texts.llm.chat import ChatEngine
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 
 CONCURRENCY = 8
 TIMEOUT = 120.0

@@ -7,7 +7,7 @@ from taistore.labels import Label, LabelSet
 from taistore.texts.llm.chat import ChatReply, ChatRequest
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from taistore.texts.writer import TextRequest
 from taistore.texts.writer_threads import NO_REPLY
 from tests.texts.talking import TalkingEngine

@@ -18,7 +18,7 @@ from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.llm.chat import ChatReply, ChatRequest
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.instructions import load_instructions
-from taistore.texts.llm.sampling import Sampling
+from taistore.texts.llm.model_sampling import Sampling
 from taistore.texts.request_ids import combination_of, key_of
 from tests.fakes import COLOURS, ColourEncoder
 from tests.texts.talking import TalkingEngine

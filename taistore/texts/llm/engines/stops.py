@@ -14,7 +14,7 @@ _ON_TRIAL = {
     "refused_request": "refused each of the first {count} requests ({detail}): change what the "
     "server objects to and run the same command again",
     "empty_reply": "answered {count} requests and gave no text ({detail}): the model may spend its "
-    "tokens on reasoning, raise --max-tokens or turn thinking off at the server",
+    "tokens on reasoning, raise max_tokens= or turn thinking off at the server",
 }
 
 
@@ -64,7 +64,7 @@ class Stops:
         """Nothing but rate limits comes."""
         return TextError(
             f"{self.where} answers nothing but rate limits ({detail}): run the same command again "
-            "later, with a smaller --concurrency perhaps; it goes on where it stopped"
+            "later, with a smaller concurrency= perhaps; it goes on where it stopped"
         )
 
     def asked_to_wait(self, seconds: float) -> TextError:

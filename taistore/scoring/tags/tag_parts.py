@@ -20,8 +20,10 @@ from filelock import FileLock, Timeout
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
+from taistore.labels import LabelSet
 from taistore.scoring.string_set import Seen
-from taistore.scoring.tag_file import require_suffix, tag_writer
+from taistore.scoring.tags.tag_file import require_suffix, tag_writer
+from taistore.scoring.tags.wide import wide_schema, widen
 
 PART_IMAGES = 4096
 PART_SECONDS = 60.0
@@ -90,11 +92,11 @@ class TagFile:
 
     def _require_free(self, *, overwrite: bool) -> None:
         if self.out.is_dir():
-            raise ScoringError(f"{self.out} is a directory: name a file for --out")
+            raise ScoringError(f"{self.out} is a directory: name a file for out=")
         if self.out.exists() and not overwrite:
             raise ScoringError(
-                f"{self.out} is there already, finished: give --overwrite to replace it, or "
-                "another --out"
+                f"{self.out} is there already, finished: give overwrite= to replace it, or "
+                "another out="
             )
 
     def _require_same_job(self, *, overwrite: bool) -> None:
@@ -109,7 +111,7 @@ class TagFile:
                 raise ScoringError(
                     f"{self._parts}: holds the parts of an unfinished job with {name} "
                     f"{before.get(name)!r}, not {self._job[name]!r}: finish that one first, or "
-                    "give --overwrite to drop them"
+                    "give overwrite= to drop them"
                 )
 
     def _paths(self) -> list[Path]:
@@ -140,22 +142,25 @@ class TagFile:
         self._rows, self._images = [], 0
         self._since = time.monotonic()
 
-    def finish(self) -> tuple[int, int]:
+    def finish(self, *, wide: LabelSet | None = None) -> tuple[int, int]:
         """Merge all parts into ``out``, atomically, and remove them.
 
-        Returns how many tags were written and how many images have none.
+        One row a tag, or with the labels given as ``wide`` one row an image. Returns how many tags
+        were written and how many images have none.
         """
         self.flush()
         written = without = 0
         merged = self._parts / _MERGED
         with _writing(self.out):
-            with tag_writer(merged, self._suffix) as writer:
+            schema = SCORES if wide is None else wide_schema(wide)
+            with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
                     table = _read_part(path)
                     tags = table.filter(pa.compute.field("rank") > 0)
                     without += table.num_rows - tags.num_rows
                     written += tags.num_rows
-                    writer.write(tags)
+                    for piece in [tags] if wide is None else widen(table, wide):
+                        writer.write(piece)
             _settle(merged, self.out)
         with contextlib.suppress(OSError):  # The file is whole: what stays behind does no harm.
             self._drop_parts()
@@ -185,8 +190,7 @@ def _locked(path: Path, out: Path) -> FileLock:
         lock.acquire(blocking=False)
     except Timeout:
         raise ScoringError(
-            f"{out}: another job is writing it: wait until that one has ended, or name another "
-            "--out"
+            f"{out}: another job is writing it: wait until that one has ended, or name another out="
         ) from None
     return lock
 
@@ -216,6 +220,6 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         detail = error.strerror or str(error).splitlines()[0]
         raise ScoringError(
-            f"{out}: cannot be written ({detail}): mend that or choose another --out, and run the "
+            f"{out}: cannot be written ({detail}): mend that or choose another out=, and run the "
             "same command again; finished parts are kept"
         ) from error

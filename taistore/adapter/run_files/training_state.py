@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from taistore.adapter.checkpoint import write_tensors
-from taistore.adapter.run_start import RunStart
+from taistore.adapter.run_files.checkpoint import write_tensors
+from taistore.adapter.run_files.run_start import RunStart
 from taistore.errors import TrainingError
 
 STATE = "training-state.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from taistore.adapter.schedule import one_cycle
+from taistore.adapter.one_cycle import one_cycle
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4, 10, 57, 400])

@@ -1,11 +1,12 @@
-"""Rules that look at one image at a time: standardise its scores, let its labels compete, fuse.
+"""What is done to one image's scores: standardise them, let its labels compete, join both.
 
 An image's tags must not depend on which others are scored with it, and no rule is fitted to
 labelled images. Shapes: B images, N labels.
 
 arXiv:2312.04160, suppl. 8 scales each score matrix to [0, 1] over all test images and averages,
-which cannot stream. Measured with the packaged encoder and 5,000 template texts, mAP on 1,000
-VOC2012 / 600 COCO photos (residual network; paper's network):
+which cannot stream. The last row is the rule in use, :func:`ensemble_scores`. Measured with the
+packaged encoder and 5,000 template texts, mAP on 1,000 VOC2012 / 600 COCO photos (residual
+network; paper's network):
 
 ====================================  ============  ============
 adapter with regions, bare logits     75.7 / 48.9   78.5 / 48.9
@@ -17,14 +18,10 @@ standard scores + log shares          78.2 / 50.7   79.1 / 50.3
 ====================================  ============  ============
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-Fusion = Callable[[Tensor, Tensor], Tensor]
-"""(zero-shot cosines [B, N], log shares of the adapter [B, N]) -> ensemble scores [B, N]."""
 
 SHARE_WEIGHT = 1.5
 """Standard deviations of cosine that one unit of log share is worth; 1 to 3 measured alike."""
@@ -76,35 +73,9 @@ def standardise(scores_BN: Tensor) -> Tensor:
     return torch.where(flat_B1, 0.0, centred_BN / deviation_B1.masked_fill(flat_B1, 1.0))
 
 
-def standardised_plus_shares(zero_shot_BN: Tensor, shares_BN: Tensor) -> Tensor:
-    """Standardised zero-shot plus the log shares times :data:`SHARE_WEIGHT`.
+def ensemble_scores(zero_shot_BN: Tensor, shares_BN: Tensor) -> Tensor:
+    """Standardised zero-shot cosines plus the adapter's log shares times :data:`SHARE_WEIGHT`.
 
     Both parts have a scale of their own that is the same for every encoder and adapter.
     """
     return standardise(zero_shot_BN) + SHARE_WEIGHT * shares_BN
-
-
-def mean_of_standardised(zero_shot_BN: Tensor, shares_BN: Tensor) -> Tensor:
-    """The average of both matrices, each standardised image by image."""
-    return (standardise(zero_shot_BN) + standardise(shares_BN)) / 2
-
-
-def mean_of_ranges(zero_shot_BN: Tensor, shares_BN: Tensor) -> Tensor:
-    """The paper's rule image by image: each scaled to [0, 1] over the labels, averaged."""
-    return (_unit_range(zero_shot_BN) + _unit_range(shares_BN)) / 2
-
-
-def _unit_range(scores_BN: Tensor) -> Tensor:
-    low_B1 = scores_BN.amin(dim=1, keepdim=True)
-    span_B1 = scores_BN.amax(dim=1, keepdim=True) - low_B1
-    return (scores_BN - low_B1) / torch.where(span_B1 > 0, span_B1, 1.0)
-
-
-FUSIONS: dict[str, Fusion] = {
-    "standardised_plus_shares": standardised_plus_shares,
-    "mean_of_standardised": mean_of_standardised,
-    "mean_of_ranges": mean_of_ranges,
-}
-"""The rules by name; :data:`DEFAULT_FUSION` is the one in use."""
-
-DEFAULT_FUSION = "standardised_plus_shares"

@@ -10,12 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
-from taistore.adapter.checkpoint import CARD, write_whole
+from taistore.adapter.run_files.checkpoint import CARD, write_whole
+from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.errors import ScoringError
 from taistore.scoring.ladder import ZERO_SHOT_STEPS, Ladder, Step
 
@@ -62,6 +64,8 @@ class EnsembleCard:
     ``images`` says how many they were.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     run_id: str
     encoder_id: str
     label_keys: tuple[str, ...]
@@ -81,19 +85,15 @@ class EnsembleCard:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From :meth:`to_json`; raises TypeError, KeyError or ValueError on anything else."""
-        members = tuple(
-            Member(
-                **{
-                    **member,
-                    "weight": float(member["weight"]),
-                    "whole": _ranges(member["whole"]),
-                    "regions": None if member["regions"] is None else _ranges(member["regions"]),
-                }
-            )
-            for member in values["members"]
-        )
-        return cls(**{**values, "members": members, "label_keys": tuple(values["label_keys"])})
+        """From :meth:`to_json`; raises ValueError naming the field on anything else."""
+        found = from_plain(cls, values)
+        if not found.members:
+            raise ValueError("members: there are none")
+        for number, member in enumerate(found.members):
+            _check_ranges(f"members.{number}.whole", member.whole)
+            if member.regions is not None:
+                _check_ranges(f"members.{number}.regions", member.regions)
+        return found
 
     @property
     def digest(self) -> str:
@@ -101,14 +101,13 @@ class EnsembleCard:
         return hashlib.sha256(_card_text(self).encode()).hexdigest()
 
 
-def _ranges(values: Mapping[str, Sequence[float]]) -> Ranges:
-    found = {}
+def _check_ranges(place: str, ranges: Ranges) -> None:
     for step in MEMBER_STEPS:
-        low, high = values[step]
-        if not (-float("inf") < low <= high < float("inf")):
-            raise ValueError(f"the range of {step} is {low} to {high}")
-        found[str(step)] = (float(low), float(high))
-    return found
+        if step not in ranges:
+            raise ValueError(f"{place}: the range of {step} is missing")
+        low, high = ranges[step]
+        if low > high:
+            raise ValueError(f"{place}: the range of {step} is {low} to {high}")
 
 
 def _card_text(card: EnsembleCard) -> str:
@@ -125,10 +124,10 @@ def load_ensemble(folder: Path) -> EnsembleCard:
     path = folder / CARD
     again = "make the ensemble again with 'taistore ensemble'"
     try:
-        return EnsembleCard.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return EnsembleCard.from_json(read_object(path))
     except OSError as error:
         raise ScoringError(f"{path}: cannot be read ({error.strerror}): {again}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise ScoringError(f"{path}: not a card of an ensemble ({error}): {again}") from error
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.runs import new_folder
+from taistore.adapter.run_files.run_folder import new_folder
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ensemble import (
+from taistore.scoring.ensembles.ensemble import (
     MEMBER_STEPS,
     TASK,
     EnsembleCard,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from taistore.adapter.checkpoint import CARD, WEIGHTS
-from taistore.adapter.run_start import RunStart
-from taistore.adapter.state import STATE
+from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS
+from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.run_rows import RunRow, RunStatus
 from taistore.store.store import Store

@@ -1,10 +1,10 @@
-"""The ensemble rules: one image at a time, right by hand, safe where all scores are equal."""
+"""The ensemble rule: one image at a time, right by hand, safe where all scores are equal."""
 
 import numpy as np
 import pytest
 import torch
 
-from taistore.scoring.fusion import FUSIONS, Competition, standardise
+from taistore.scoring.competition import Competition, ensemble_scores, standardise
 
 RANDOM = np.random.default_rng(11)
 COSINES = torch.from_numpy(RANDOM.uniform(0.1, 0.3, (9, 6)).astype(np.float32))
@@ -17,36 +17,21 @@ def z(scores: np.ndarray) -> np.ndarray:
     return np.asarray((scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True))
 
 
-def unit(scores: np.ndarray) -> np.ndarray:
-    """Each row scaled to [0, 1]."""
-    low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
-    return np.asarray((scores - low) / (high - low))
+def test_the_rule_equals_its_numpy_transcription() -> None:
+    expected = z(COSINES.numpy()) + 1.5 * LOGITS.numpy()
+    np.testing.assert_allclose(ensemble_scores(COSINES, LOGITS).numpy(), expected, atol=1e-4)
 
 
-def test_rules_equal_their_numpy_transcription() -> None:
-    c, a = COSINES.numpy(), LOGITS.numpy()
-    expected = {
-        "standardised_plus_shares": z(c) + 1.5 * a,
-        "mean_of_standardised": (z(c) + z(a)) / 2,
-        "mean_of_ranges": (unit(c) + unit(a)) / 2,
-    }
-    assert expected.keys() == FUSIONS.keys()
-    for name, fuse in FUSIONS.items():
-        np.testing.assert_allclose(fuse(COSINES, LOGITS).numpy(), expected[name], atol=1e-4)
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_an_image_does_not_depend_on_the_others(name: str) -> None:
-    together = FUSIONS[name](COSINES, LOGITS)
-    alone = torch.cat([FUSIONS[name](COSINES[i : i + 1], LOGITS[i : i + 1]) for i in range(9)])
+def test_an_image_does_not_depend_on_the_others() -> None:
+    together = ensemble_scores(COSINES, LOGITS)
+    alone = torch.cat([ensemble_scores(COSINES[i : i + 1], LOGITS[i : i + 1]) for i in range(9)])
     torch.testing.assert_close(together, alone)
 
 
-@pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize("labels", [1, 5])
-def test_equal_scores_give_finite_values(name: str, labels: int) -> None:
+def test_equal_scores_give_finite_values(labels: int) -> None:
     flat = torch.full((2, labels), 0.3)
-    assert FUSIONS[name](flat, flat * 7).isfinite().all()
+    assert ensemble_scores(flat, flat * 7).isfinite().all()
 
 
 def test_shares_with_none_add_up_to_one() -> None:

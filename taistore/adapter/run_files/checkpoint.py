@@ -10,17 +10,19 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
+from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
 from taistore.store.store import Store
@@ -42,6 +44,8 @@ class AdapterCard:
     the labels of an image compete. ``weights_digest`` and ``prompts_digest`` are the SHA-256 of
     the files; the latter is empty where a run is from before prompts were kept.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     run_id: str
     config: TrainConfig
@@ -74,16 +78,18 @@ class AdapterCard:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From :meth:`to_json`; raises TypeError, KeyError or TrainingError on anything else."""
-        changed = {
-            "config": TrainConfig.from_json(values["config"]),
-            "encoder": EncoderInfo(**values["encoder"]),
-            "shape": NetworkShape(**values["shape"]),
-            "label_keys": tuple(values["label_keys"]),
-            "label_names": tuple(values["label_names"]),
-        }
-        return cls(**{**values, **changed})
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From :meth:`to_json`; raises ValueError or TrainingError naming what is wrong."""
+        found = from_plain(cls, values | _todays_config(values))
+        if found.card_version != CARD_VERSION:
+            raise ValueError(f"card_version: {found.card_version}, this taistore reads 1")
+        return found
+
+
+def _todays_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in today's fields; nothing where it is none at all."""
+    config = values.get("config")
+    return {"config": TrainConfig.from_json(config).to_json()} if isinstance(config, dict) else {}
 
 
 class Adapter(nn.Module):
@@ -117,7 +123,7 @@ class Adapter(nn.Module):
         if self.card.encoder.encoder_id != encoder_id:
             raise TrainingError(
                 f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
-                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use --encoder "
+                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use encoder="
                 f"{self.card.encoder.spec}"
             )
         if list(self.card.label_keys) != store.labels.keys:
@@ -161,8 +167,8 @@ def load_adapter(path: str | Path) -> Adapter:
         if not (folder / name).is_file():
             raise TrainingError(f"{folder}: no trained adapter here ({name} is missing): {again}")
     try:
-        card = AdapterCard.from_json(json.loads((folder / CARD).read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, TrainingError) as error:
+        card = AdapterCard.from_json(read_object(folder / CARD))
+    except (ValueError, TrainingError) as error:
         raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
     network = build_network(card.shape)
     weights = _checked_tensors(folder / WEIGHTS, card.weights_digest, again)

@@ -3,7 +3,7 @@
 import pytest
 
 from taistore.errors import TextError
-from taistore.texts.llm.sampling import Sampling, model_seed
+from taistore.texts.llm.model_sampling import Sampling, model_seed
 
 
 def test_every_attempt_has_a_seed_of_its_own() -> None:

@@ -1,0 +1,207 @@
+"""Tags in memory: of photos as they come, and of the images of a store as a frame.
+
+Nothing is written, to no file and no store. Shapes: B photos of a batch, T tags of a batch.
+"""
+
+import contextlib
+import functools
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from taistore.contracts import SCORES
+from taistore.encoders.protocol import Encoder
+from taistore.errors import ImageError, ScoringError
+from taistore.images.decoding import MAX_PIXELS
+from taistore.images.pipeline import ordered_map, rejected
+from taistore.labels import LabelSet
+from taistore.progress import Progress, no_progress
+from taistore.scoring.image_batches import require_encoder
+from taistore.scoring.ladder import Ladder, Step
+from taistore.scoring.loaded_run import ScoringRun
+from taistore.scoring.photos import Photo, open_photo, photo_name
+from taistore.scoring.selection import Choice, chosen_tags, tag_table
+from taistore.scoring.stored_images import all_have_regions, stored_batches
+from taistore.scoring.tags.image_tags import ImageTags, Tag
+from taistore.scoring.tags.tag_frame import TagFrame
+from taistore.store.store import Store
+
+OnError = Literal["raise", "skip"]
+
+P = TypeVar("P", bound=Photo)
+
+
+def tag_images(
+    run: ScoringRun,
+    encoder: Encoder,
+    photos: Iterable[P],
+    *,
+    labels: LabelSet,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    step: Step | None = None,
+    regions: int = 7,
+    batch_size: int = 32,
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+    on_error: OnError = "raise",
+) -> Iterator[tuple[P, ImageTags]]:
+    """Each of ``photos`` with its tags, lazily and in their order, as ``score`` would give them.
+
+    ``encoder`` and ``labels`` are those of the run. ``photos`` may be without end: some two
+    batches are read ahead. ``top_k``, ``threshold`` and ``step`` are as in
+    :meth:`~taistore.scoring.selection.Choice.asked`; ``regions`` = G > 0 scores a G x G grid too.
+
+    A photo that cannot be read or prepared raises :class:`ImageError` with its name, once those
+    before it were given out; with ``on_error="skip"`` it is left out and the rest goes on. Raises
+    :class:`ScoringError` where the encoder is not the run's or an option is out of range.
+    """
+    if isinstance(photos, str | Path | bytes | Image.Image):
+        raise ScoringError("photos is a single photo: give a list of photos, such as [photo]")
+    if on_error not in ("raise", "skip"):
+        raise ScoringError(f"on_error is {on_error!r}: use 'raise' or 'skip'")
+    if batch_size < 1 or workers < 1 or regions < 0:
+        raise ScoringError(
+            f"batch_size {batch_size}, workers {workers}, regions {regions}: they must be at "
+            "least 1, 1 and 0"
+        )
+    require_encoder(run, encoder)
+    choice = Choice.asked(
+        run.ladder, regions=bool(regions), step=step, top_k=top_k, threshold=threshold
+    )
+    tagger = _Tagger(encoder, run.ladder, labels, choice, regions)
+    prepare = functools.partial(_prepared, encoder=encoder, max_pixels=max_pixels)
+    # Threads start with the first photo that is asked for.
+    prepared = ordered_map(
+        prepare, enumerate(photos), workers=workers, ahead=2 * batch_size + workers
+    )
+    return _tagged(tagger, prepared, batch_size=batch_size, skip=on_error == "skip")
+
+
+def tag_store(
+    store: Store,
+    run: ScoringRun,
+    *,
+    split: str | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    step: Step | None = None,
+    progress: Progress = no_progress,
+) -> TagFrame:
+    """The tags of the store's images (of ``split``, where one is named), from their vectors.
+
+    The options are as in :meth:`~taistore.scoring.selection.Choice.asked`. Region vectors are
+    used where all of these images have them. An image without a vector of the run's encoder is
+    left out. Images are read in batches; the frame is what stays in memory. Raises
+    :class:`ScoringError` where an option is out of range.
+    """
+    where = None if split is None else {"split": split}
+    regions = all_have_regions(store, run.encoder_id, where=where)
+    choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)
+    tables = [SCORES.empty_table()]
+    batches = stored_batches(store, run.encoder_id, columns=["uri"], regions=regions, where=where)
+    with progress("tag", total=None, unit="image") as bar:
+        for batch in batches:
+            scores = run.ladder.scores(batch.whole_BD, batch.regions_BRD, steps=[choice.step])
+            tables.append(
+                tag_table(
+                    [str(image_id) for image_id in batch.rows.column("image_id").to_pylist()],
+                    [str(uri) for uri in batch.rows.column("uri").to_pylist()],
+                    scores[choice.step],
+                    labels=store.labels,
+                    choice=choice,
+                    confidence=functools.partial(run.ladder.confidence, regions=regions),
+                )
+            )
+            bar.advance(batch.rows.num_rows)
+    return TagFrame.of(pa.concat_tables(tables), labels=store.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A photo with the encoder's input uint8 [3, H, W], or why there is none."""
+
+    photo: Any
+    pixels: NDArray[np.uint8] | None
+    error: ImageError | None = None
+
+
+def _prepared(numbered: tuple[int, Photo], *, encoder: Encoder, max_pixels: int) -> _Prepared:
+    number, photo = numbered
+    try:
+        return _Prepared(photo, encoder.prepare(open_photo(photo, max_pixels=max_pixels)))
+    except Exception as error:
+        name = photo_name(photo)
+        if not isinstance(photo, str | Path):
+            name += f" (photo {number + 1})"
+        reject = rejected(name, error)
+        return _Prepared(photo, None, ImageError(f"{name}: {reject.detail}", reason=reject.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagger:
+    """Prepared photos to tags, a batch at a time."""
+
+    encoder: Encoder
+    ladder: Ladder
+    labels: LabelSet
+    choice: Choice
+    regions: int
+
+    def __call__(self, batch: list[_Prepared]) -> Iterator[tuple[Any, ImageTags]]:
+        """The photos of a batch with their tags."""
+        if not batch:
+            return
+        vectors = self.encoder.encode_images(
+            np.stack([item.pixels for item in batch if item.pixels is not None]),
+            regions=self.regions,
+        )
+        step = self.choice.step
+        scores_BN = self.ladder.scores(vectors.whole, vectors.regions, steps=[step])[step]
+        confidence = functools.partial(self.ladder.confidence, regions=bool(self.regions))
+        tags, values_T = chosen_tags(scores_BN, self.choice, confidence=confidence)
+        ends = np.searchsorted(tags.row, np.arange(len(batch)), side="right").tolist()
+        for item, start, end in zip(batch, [0, *ends], ends, strict=False):
+            label_ids = tags.label_id[start:end].tolist()
+            scores = values_T[start:end].tolist()
+            yield item.photo, ImageTags(item.photo, self._tags(label_ids, scores))
+
+    def _tags(self, label_ids: list[int], scores: list[float]) -> tuple[Tag, ...]:
+        return tuple(
+            Tag(
+                key=self.labels[label_id].key,
+                name=self.labels[label_id].name,
+                score=score,
+                rank=rank,
+                label_id=label_id,
+            )
+            for rank, (label_id, score) in enumerate(zip(label_ids, scores, strict=True), start=1)
+        )
+
+
+def _tagged(
+    tagger: _Tagger,
+    prepared: Generator[_Prepared, None, None],
+    *,
+    batch_size: int,
+    skip: bool,
+) -> Iterator[tuple[Any, ImageTags]]:
+    batch: list[_Prepared] = []
+    with contextlib.closing(prepared):
+        for item in prepared:
+            if item.error is not None:
+                if skip:
+                    continue
+                yield from tagger(batch)
+                raise item.error
+            batch.append(item)
+            if len(batch) == batch_size:
+                yield from tagger(batch)
+                batch = []
+        yield from tagger(batch)

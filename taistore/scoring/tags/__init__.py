@@ -1,0 +1,1 @@
+"""Tags of images: in memory, in frames, in files and in files that are being written."""

@@ -1,0 +1,100 @@
+"""Files of tags read back, whichever format and layout they have."""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taistore.contracts import SCORES
+from taistore.errors import ScoringError
+from taistore.labels import LabelSet
+from taistore.scoring.tags.tag_file import TEXT_COLUMNS, require_suffix
+from taistore.scoring.tags.tag_frame import TagFrame
+from taistore.scoring.tags.wide import BLOCK_CELLS, is_wide, narrow
+
+_READ_ROWS = 8192
+
+
+def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[str, Any]]:
+    """The tags of a finished file, one at a time in the file's order.
+
+    Of a file in the wide layout, ``labels`` say which keys its columns stand for. Raises
+    :class:`ScoringError` where the file is missing or is no file of tags.
+    """
+    for batch in _batches(path, labels):
+        yield from (row for row in batch.to_pylist() if row["rank"] > 0)
+
+
+def read_tag_frame(path: Path, *, labels: LabelSet | None = None) -> TagFrame:
+    """All tags of a finished file as a frame; ``labels`` and errors as in :func:`read_tags`."""
+    batches = [SCORES.empty_table(), *_batches(path, labels)]
+    return TagFrame.of(pa.concat_tables(batches), labels=labels)
+
+
+def count_images(path: Path) -> int:
+    """How many images have tags in a file."""
+    return sum(int((batch.column("rank").to_numpy() == 1).sum()) for batch in _batches(path))
+
+
+def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
+    """Rows of ``contracts.SCORES``, in a wide file also those of rank 0."""
+    suffix = require_suffix(path)
+    try:
+        for table in _parquet(path) if suffix == ".parquet" else _text(path, suffix):
+            if is_wide(table.column_names):
+                yield narrow(table, labels)
+            else:
+                yield table.select(SCORES.names).cast(SCORES)
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, csv.Error) as error:
+        raise ScoringError(
+            f"{path}: not a readable file of tags ({error}): score again, or name the file that "
+            "'taistore score' wrote"
+        ) from error
+
+
+def _parquet(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_rows(len(file.schema_arrow.names))):
+            yield pa.Table.from_batches([batch])
+
+
+def _text(path: Path, suffix: str) -> Iterator[pa.Table]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = (
+            map(json.loads, file)
+            if suffix == ".jsonl"
+            else _csv_rows(csv.DictReader(file, strict=True))
+        )
+        for first in rows:
+            some = itertools.islice(rows, _rows(len(first)) - 1)
+            names = list(first)
+            columns = {name: [first[name]] for name in names}
+            for row in some:
+                for name in names:
+                    columns[name].append(row[name])
+            yield pa.table({name: pa.array(v, _type(name)) for name, v in columns.items()})
+
+
+def _csv_rows(reader: "csv.DictReader[str]") -> Iterator[dict[str, Any]]:
+    reader.fieldnames = [name.removeprefix("'") for name in reader.fieldnames or ()]
+    for row in reader:
+        yield {
+            name: text.removeprefix("'") if name in TEXT_COLUMNS else float(text) if text else None
+            for name, text in row.items()
+        }
+
+
+def _type(name: str) -> pa.DataType:
+    if name in TEXT_COLUMNS:
+        return pa.string()
+    return pa.int32() if name == "rank" else pa.float32()
+
+
+def _rows(columns: int) -> int:
+    """Rows read at once."""
+    return min(_READ_ROWS, max(1, BLOCK_CELLS // columns))
