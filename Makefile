@@ -1,6 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
+# make site  the pages of docs/ as a site in build/site
 # make bench-diff  what moved between the last two results of a benchmark
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-vllm check format schemas docs lock bench-diff clean
+.PHONY: setup demo test test-vllm check format schemas docs site lock bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -67,6 +68,9 @@ schemas: setup
 
 docs: setup
 	$(BIN)/python -m taistore_cli.reference docs/cli.md
+
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # The newest results of benchmarks beside the last of their kind; make bench-diff KIND=accuracy
 bench-diff: setup
