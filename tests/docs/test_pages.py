@@ -72,9 +72,10 @@ def run_page(page: str, names: dict[str, Any], *, changed: dict[str, str] | None
     for code, reason, line in blocks(page, "python"):
         if reason is not None:
             continue
+        source = "\n" * line + code
         for old, new in (changed or {}).items():
-            code = code.replace(old, new)
-        exec(compile("\n" * line + code, str(DOCS / page), "exec"), names)
+            source = source.replace(old, new)
+        exec(compile(source, str(DOCS / page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", [p for p in with_fences("python") if p != "index.md"])
@@ -127,13 +128,13 @@ def commands(page: str) -> Iterator[list[str]]:
 def parse(arguments: list[str]) -> None:
     """Let click parse a command line without running it; paths need not exist."""
     command: click.Command = main
-    context = click.Context(main, info_name="taistore")
+    context = click.Context(main, info_name="taistore", **main.context_settings)
     while isinstance(command, click.Group):
         name = arguments[0]
         found = command.get_command(context, name)
         assert found is not None, f"there is no command {name}"
         command, arguments = found, arguments[1:]
-        context = click.Context(command, parent=context, info_name=name)
+        context = click.Context(command, parent=context, info_name=name, **main.context_settings)
     options, _, _ = command.make_parser(context).parse_args(list(arguments))
     kinds = {parameter.name: parameter for parameter in command.params}
     for key, value in options.items():
