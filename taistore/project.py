@@ -179,14 +179,18 @@ class Project:
 
     def encoder(self, spec: str | None = None) -> "Encoder":
         """The encoder of a spec, else the store's default: loaded, and registered in the store."""
+        encoder = self._loaded(spec)
+        self.store.register_encoder(encoder.info)
+        return encoder
+
+    def _loaded(self, spec: str | None) -> "Encoder":
         wanted = registry.canonical_spec(spec or self.store.default_encoder)
         if wanted not in self._encoders:
             self.note(f"loading encoder {wanted}")
-            loaded = registry.load_encoder(wanted, device=self.device, precision=self.precision)
-            self._encoders[wanted] = loaded
-        encoder = self._encoders[wanted]
-        self.store.register_encoder(encoder.info)
-        return encoder
+            self._encoders[wanted] = registry.load_encoder(
+                wanted, device=self.device, precision=self.precision
+            )
+        return self._encoders[wanted]
 
     def encoder_info(self, spec: str | None = None) -> EncoderInfo:
         """What identifies an encoder whose vectors the store holds, without loading it.
@@ -302,7 +306,7 @@ class Project:
         return audit_file(
             self.store,
             Path(captions),
-            encoder=None if encoder is None else self.encoder(encoder),
+            encoder=None if encoder is None else self._loaded(encoder),
             examples=examples,
             progress=self.progress,
         )
