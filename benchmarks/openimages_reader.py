@@ -25,8 +25,9 @@ import polars as pl
 from benchmarks.report import Table, write_report
 from taistore.images.sources.published.openimages import OpenImagesSource
 from taistore.images.sources.published.row_partitions import ImageRows
-from taistore.images.sources.source import Reject, SourceImage
+from taistore.images.sources.source import SourceImage
 from taistore.labels import Label, LabelSet
+from taistore.store.rejects import Reject
 
 LABELS, IN_SET = 7500, 7186
 ROWS_PER_IMAGE = 5

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
-from taistore.images.sources.source import Reject, SourceImage
+from taistore.images.sources.source import SourceImage
 from taistore.store.arrow import vector_column
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 JOB = "ingest-images"
@@ -119,9 +120,7 @@ class ImageWriter:
             self._write_rows()
             self._store.clear_rejects(self._job, [image.source.uri for image in self._images])
         if self._rejects:
-            self._store.reject(
-                self._job, [(item.uri, item.reason, item.detail) for item in self._rejects]
-            )
+            self._store.reject(self._job, self._rejects)
         self._clear()
 
     def _clear(self) -> None:

@@ -10,8 +10,9 @@ from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
 from taistore.images.pipeline import ReadImage, Task, Work, encode_source, read_blocks
-from taistore.images.sources.source import ImageSource, Reject
+from taistore.images.sources.source import ImageSource
 from taistore.progress import Progress, no_progress
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 

@@ -33,8 +33,9 @@ from taistore.images.pipeline import (
 )
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
-from taistore.images.sources.source import Reject, SourceImage, printable
+from taistore.images.sources.source import SourceImage, printable
 from taistore.progress import Progress, no_progress
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 JOB = "ingest-vectors"

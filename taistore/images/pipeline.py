@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.sources.source import Reject, SourceImage, printable
+from taistore.images.sources.source import SourceImage, printable
+from taistore.store.rejects import Reject
 
 READ_AHEAD = 512
 """Files read ahead by :func:`read_blocks`, and the items of a block of it."""

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ScoringError
 from taistore.images.pipeline import encode_source
-from taistore.images.sources.open_source import ImageSource, Reject, SourceImage
+from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.stored_images import stored_batches
 from taistore.scoring.string_set import Seen
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 
@@ -31,13 +32,13 @@ def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
 
 
 class ScorableBatch(NamedTuple):
-    """Images with their vectors, rejects (uri, reason, detail), and how many were done before."""
+    """Images with their vectors, rejects, and how many were done before."""
 
     image_ids: list[str]
     uris: list[str]
     whole_BD: NDArray[Any]
     regions_BRD: NDArray[Any] | None
-    rejects: list[tuple[str, str, str]]
+    rejects: list[Reject]
     skipped: int
 
 
@@ -57,7 +58,7 @@ def from_store(
             whole_BD=batch.whole_BD[fresh],
             regions_BRD=None if batch.regions_BRD is None else batch.regions_BRD[fresh],
             rejects=[
-                (str(uri), "no_vector", detail)
+                Reject(str(uri), "no_vector", detail)
                 for uri in batch.without_vector.column("uri").to_pylist()
             ],
             skipped=len(ids) - len(fresh),
@@ -100,7 +101,7 @@ def from_photos(
                 uris=[image.source.uri for image in batch.images],
                 whole_BD=batch.vectors.whole,
                 regions_BRD=batch.vectors.regions,
-                rejects=[(item.uri, item.reason, item.detail) for item in batch.rejects],
+                rejects=batch.rejects,
                 skipped=skipped,
             )
             skipped = 0

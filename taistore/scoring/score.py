@@ -26,6 +26,7 @@ from taistore.scoring.stored_images import all_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.scoring.tags.wide import Layout
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 JOB = "score"
@@ -190,7 +191,7 @@ class _Job:
         self._file = file
         self._source = source
         self._max_rejects = max_rejects
-        self._first_reject: tuple[str, str, str] | None = None
+        self._first_reject: Reject | None = None
         # Looking for rejects to clear costs a scan a batch; mostly there are none at all.
         earlier = store.scan("rejects", columns=["uri"], where={"job": JOB})
         self._rejects_before = any(batch.num_rows for batch in earlier)
@@ -257,5 +258,5 @@ class _Job:
         )
 
     def _why(self) -> str:
-        uri, _, detail = self._first_reject or ("", "", "no reason is known")
-        return f"first: {uri}: {detail}"
+        first = self._first_reject or Reject("", "", "no reason is known")
+        return f"first: {first.uri}: {first.detail}"

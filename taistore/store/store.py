@@ -265,14 +265,10 @@ class Store:
             return pa.Table.from_pydict({**rows, **absent}, schema=schema)
         return pa.Table.from_pylist(list(rows), schema=schema)
 
-    def reject(self, job: str, rejects: Iterable[Reject | tuple[str, str, str]]) -> None:
-        """Set items of one job aside; a rerun replaces them.
-
-        Those that are not about a text may also be given as (uri, reason, detail).
-        """
+    def reject(self, job: str, rejects: Iterable[Reject]) -> None:
+        """Set items of one job aside; a rerun replaces them."""
         now = datetime.now(UTC)
-        whole = (row if isinstance(row, Reject) else Reject(*row) for row in rejects)
-        self.upsert("rejects", [{"job": job, **asdict(row), "when": now} for row in whole])
+        self.upsert("rejects", [{"job": job, **asdict(row), "when": now} for row in rejects])
 
     def clear_rejects(self, job: str, uris: Sequence[str]) -> None:
         """Forget earlier rejects of these items, which have succeeded since."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taistore.images.sources.source import Annotation, ImageSource, Reject, SourceImage
+from taistore.images.sources.source import Annotation, ImageSource, SourceImage
+from taistore.store.rejects import Reject
 from tests.fakes import colour_image
 
 

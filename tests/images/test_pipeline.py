@@ -24,7 +24,8 @@ from taistore.images.pipeline import (
     read_blocks,
 )
 from taistore.images.sources.folder import FolderSource
-from taistore.images.sources.source import Reject, SourceImage
+from taistore.images.sources.source import SourceImage
+from taistore.store.rejects import Reject
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
 

@@ -19,6 +19,7 @@ from taistore.scoring.ladder import Ladder, confidence
 from taistore.scoring.score import score
 from taistore.scoring.tags import tag_parts as parts_module
 from taistore.scoring.tags.read_tags import read_tags
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
@@ -192,7 +193,7 @@ def test_what_succeeds_later_is_no_reject_any_more(
     whole = sorted(photos.iterdir())[0].read_bytes()
     for path in (mended, broken):
         path.write_bytes(b"")
-    store.reject("ingest-images", [(str(mended), "empty", "of another job")])
+    store.reject("ingest-images", [Reject(str(mended), "empty", "of another job")])
 
     def rejected() -> list[tuple[str, str]]:
         rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]

@@ -15,6 +15,7 @@ from taistore.errors import StoreError
 from taistore.store import migrations
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.migrations import MIGRATIONS, upgrade
+from taistore.store.rejects import Reject
 from taistore.store.store import Store, writing
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
@@ -97,9 +98,9 @@ def old(tmp_path: Path) -> Path:
         {"image_id": ["a" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))},
         encoder_id=ID,
     )
-    store.reject("job", [("a.jpg", "unreadable", "")])
-    store.reject("generate-texts", [("combination 7 turn 4 seed 0", "too_long", "")])
-    store.reject("ingest-texts", [("mine.txt:3", "empty", "")])
+    store.reject("job", [Reject("a.jpg", "unreadable", "")])
+    store.reject("generate-texts", [Reject("combination 7 turn 4 seed 0", "too_long", "")])
+    store.reject("ingest-texts", [Reject("mine.txt:3", "empty", "")])
     without_writer(store)
     write_texts(store, ENCODER, [TEXT])
     texts = pa.concat_tables(map(_table, store.scan("texts")))
@@ -164,7 +165,7 @@ def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
     store = Store.open(old)
     more = {"image_id": ["b" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))}
     assert store.append("image_vectors", more, encoder_id=ID) == 1
-    store.reject("job", [("b.jpg", "unreadable", "")])
+    store.reject("job", [Reject("b.jpg", "unreadable", "")])
     assert store.count("rejects") == 4
     store.register_encoder(ColourEncoder(dim=64).info)
     assert len(store.encoders()) == 2
@@ -259,7 +260,7 @@ def _version_3(path: Path, writers: Sequence[str]) -> Store:
         for n, writer in enumerate(writers)
     ]
     write_texts(store, ENCODER, rows)
-    store.reject("generate-texts", [("b" * 32, "refusal", "I'm sorry")])
+    store.reject("generate-texts", [Reject("b" * 32, "refusal", "I'm sorry")])
     without_writer(store)
     dataset = store.dataset("texts")
     dataset.update({"request_id": "NULL", "attempt": "NULL"}, where="writer = 'template'")

@@ -15,6 +15,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
+from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from tests.images.odd_files import without_rights
@@ -87,8 +88,8 @@ def test_append_inserts_each_key_once(store: Store) -> None:
 
 
 def test_upsert_replaces_the_row(store: Store) -> None:
-    store.reject("job", [("it's; DROP TABLE", "empty", "first")])
-    store.reject("job", [("it's; DROP TABLE", "empty", "second")])
+    store.reject("job", [Reject("it's; DROP TABLE", "empty", "first")])
+    store.reject("job", [Reject("it's; DROP TABLE", "empty", "second")])
     rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
     assert [row["detail"] for row in rows] == ["second"]
     found = list(store.scan("rejects", where={"uri": "it's; DROP TABLE"}))
@@ -97,8 +98,8 @@ def test_upsert_replaces_the_row(store: Store) -> None:
 
 def test_a_reject_that_succeeded_is_forgotten(store: Store) -> None:
     store.clear_rejects("job", ["a"])
-    store.reject("job", [("a", "empty", ""), ("b' OR '1'='1", "empty", "")])
-    store.reject("other", [("a", "empty", "")])
+    store.reject("job", [Reject("a", "empty", ""), Reject("b' OR '1'='1", "empty", "")])
+    store.reject("other", [Reject("a", "empty", "")])
     store.clear_rejects("job", ["a", "c"])
     rows = [row for batch in store.scan("rejects") for row in batch.to_pylist()]
     left = sorted((row["job"], row["uri"]) for row in rows)

@@ -16,7 +16,7 @@ from taistore.images.sources.published.coco import CocoSource, Crowd
 from taistore.images.sources.published.nuswide import NusWideSource
 from taistore.images.sources.published.openimages import OpenImagesSource
 from taistore.images.sources.published.voc import Difficult, VocSource
-from taistore.images.sources.source import Annotation, ImageSource, Reject, SourceImage
+from taistore.images.sources.source import Annotation, ImageSource, SourceImage
 from taistore.labels import LabelSet
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "ManifestSource",
     "NusWideSource",
     "OpenImagesSource",
-    "Reject",
     "SourceImage",
     "VocSource",
     "open_source",

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from taistore.store.rejects import Reject
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
@@ -30,15 +32,6 @@ class SourceImage:
     annotation: Annotation | None = None
     split: str | None = None
     image_id: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reject:
-    """An item that cannot be used: its path or row, the reason's code and one line of detail."""
-
-    uri: str
-    reason: str
-    detail: str
 
 
 class ImageSource(Protocol):

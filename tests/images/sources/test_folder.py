@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from taistore.errors import ImageError
-from taistore.images.sources.open_source import FolderSource, Reject, SourceImage, open_source
+from taistore.images.sources.open_source import FolderSource, SourceImage, open_source
 from taistore.labels import Label, LabelSet
+from taistore.store.rejects import Reject
 from tests.images.odd_files import without_rights
 
 LABELS = LabelSet([Label("cat", "cat")])

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from taistore.errors import ManifestError
 from taistore.images.sources.manifest import MAX_LINE_BYTES, ManifestSource
-from taistore.images.sources.open_source import Annotation, Reject, SourceImage, open_source
+from taistore.images.sources.open_source import Annotation, SourceImage, open_source
 from taistore.labels import Label, LabelSet
+from taistore.store.rejects import Reject
 
 LABELS = LabelSet(
     [

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from taistore.errors import LabelError
-from taistore.images.sources.source import Annotation, Reject, SourceImage
+from taistore.images.sources.source import Annotation, SourceImage
+from taistore.store.rejects import Reject
 
 
 class SidecarSource:

@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Store:
     write_texts(made, encoder, rows)
     said = (("a", "I'm sorry"), ("b", "As an AI"))
     made.reject("generate-texts", [Reject(key, "refusal", text, "openai") for key, text in said])
-    made.reject("ingest-images", [("c.jpg", "unreadable", "no image")])
+    made.reject("ingest-images", [Reject("c.jpg", "unreadable", "no image")])
     return made
 
 
