@@ -182,8 +182,7 @@ def main() -> None:
         )
     text = (
         f"{options.rows:,} rows, {path.stat().st_size / 2**20:.0f} MiB of CSV. Peak resident "
-        "memory of the whole reading process. polars takes less time, but 1.8 to 4.2 times the "
-        "memory, so today's reader stays."
+        "memory of the whole reading process. One run a row."
     )
     columns = ("", "threads", "images", "seconds", "CPU seconds", "peak MiB")
     print(
