@@ -4,7 +4,6 @@ Layouts are described at :mod:`taistore.encoders.imported.vector_reader`. Shapes
 chunk, D dimension.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taistore.errors import EncoderError
+from taistore.record_files import BadRecord, Record, Value, read_lines, read_objects
 
 # A column or field of ids, the more telling names first.
 _FIELDS_OF_IMAGES = ("id", "image_id", "image_path", "image", "uri", "path", "file_name")
@@ -149,40 +149,31 @@ def _id_file(path: Path, id_field: str | None) -> _Ids:
     if not objects and path.suffix.lower() != ".txt":
         raise EncoderError(f"{path}: ids are read from .txt, .jsonl or .parquet files")
     count = 0
-    for number, line in enumerate(_lines(path), start=1):
-        count = number if line.strip() else count  # blank lines at the end are none
+    for record in _good(path, read_lines(path)):
+        count = record.line if record.value.strip() else count  # blank lines at the end are none
 
     def read(size: int) -> Iterator[tuple[list[str], Rows]]:
-        lines = islice(_lines(path), count)
-        for start in range(0, count, size):
-            batch = list(islice(lines, size))
-            if objects:
-                records = [_record(path, start + i, line) for i, line in enumerate(batch, start=1)]
-                yield _split_records(path, records, id_field)
-            else:
-                yield [line.strip() for line in batch], {}
+        if objects:
+            records = islice(_good(path, read_objects(path, blank_is_bad=True)), count)
+            while batch := list(islice(records, size)):
+                yield _split_records(path, [record.value for record in batch], id_field)
+        else:
+            lines = islice(_good(path, read_lines(path)), count)
+            while names := [record.value.strip() for record in islice(lines, size)]:
+                yield names, {}
 
     return _Ids(str(path), count, read)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _good(path: Path, records: Iterator[Record[Value] | BadRecord]) -> Iterator[Record[Value]]:
+    """The records, none left out: ids pair with vectors by their places."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from file
+        for record in records:
+            if isinstance(record, BadRecord):
+                raise EncoderError(f"{path}: line {record.line}: {record.detail}")
+            yield record
     except OSError as error:
         raise EncoderError(f"{path}: ids cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise EncoderError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
-
-
-def _record(path: Path, line: int, text: str) -> Mapping[str, Any]:
-    try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise EncoderError(f"{path}: line {line} is not JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise EncoderError(f"{path}: line {line} is not a JSON object")
-    return record
 
 
 def _split_records(

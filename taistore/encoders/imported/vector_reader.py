@@ -157,29 +157,6 @@ def open_vectors(
     return VectorSource(parts, batch_size, on_bad)
 
 
-def read_vectors(
-    path: str | Path,
-    ids: str | Path | Sequence[str] | None = None,
-    *,
-    kind: Literal["image", "text"] = "image",
-    vector_field: str | None = None,
-    id_field: str | None = None,
-    batch_size: int = 8192,
-    on_bad: Callable[[BadRow], None] | None = None,
-) -> Iterator[VectorBatch]:
-    """The batches of :func:`open_vectors`, for when count and dimension need not be known."""
-    source = open_vectors(
-        path,
-        ids,
-        kind=kind,
-        vector_field=vector_field,
-        id_field=id_field,
-        batch_size=batch_size,
-        on_bad=on_bad,
-    )
-    return iter(source)
-
-
 def vectors_spec(name: str) -> str:
     """``vectors:<name>``; raises :class:`EncoderError` unless the name is one plain word."""
     if not _NAME.fullmatch(name):

@@ -1,14 +1,12 @@
 """A manifest as a source: a file that lists images with their labels, one row each."""
 
-import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from taistore.errors import ManifestError
-from taistore.images.sources.listing import image_path, is_text, reading
+from taistore.images.sources.listing import image_path, reading
 from taistore.images.sources.row_labels import (
     COLUMNS,
     AnnotationReader,
@@ -17,12 +15,10 @@ from taistore.images.sources.row_labels import (
 )
 from taistore.images.sources.source import SourceImage, printable
 from taistore.labels import LabelSet
+from taistore.record_files import BadRecord, read_objects, read_rows
 from taistore.store.rejects import Reject
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
-
-MAX_LINE_BYTES = 2**20
-"""A longer line of JSON is set aside, so that no file can fill the memory."""
 
 _PARQUET_ROWS = 2048
 
@@ -110,58 +106,27 @@ class ManifestSource:
 
 
 def _json_rows(path: str) -> Iterator[tuple[str, Row]]:
-    number = 0
-    with Path(path).open("rb") as file:
-        while line := file.readline(MAX_LINE_BYTES):
-            number += 1
-            too_long = len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")
-            while too_long and (rest := file.readline(MAX_LINE_BYTES)):
-                if rest.endswith(b"\n"):
-                    break
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield f"line {number}", _json_row(line) if not too_long else _malformed("too long")
-
-
-def _json_row(line: bytes) -> Row:
-    try:
-        row = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return _malformed("not UTF-8 text")
-    except (json.JSONDecodeError, RecursionError) as error:
-        return _malformed(f"not JSON: {error}")
-    except ValueError as error:
-        return _malformed(f"not usable JSON: {error}")
-    return row if isinstance(row, dict) else _malformed('not a JSON object like {"image": …}')
+    for record in read_objects(path):
+        row = _malformed(record.detail) if isinstance(record, BadRecord) else record.value
+        yield f"line {record.line}", row
 
 
 def _csv_rows(path: str, annotations: AnnotationReader) -> Iterator[tuple[str, Row]]:
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        header: list[str] = []
-        while True:
-            line = reader.line_num + 1
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                yield f"line {line}", _malformed(f"not CSV: {error}")
-                continue
-            if fields is None:
-                return
-            if not any(field.strip() for field in fields):
-                continue
+    header: list[str] = []
+    for record in read_rows(path, delimiter=","):
+        place = f"line {record.line}"
+        if isinstance(record, BadRecord):
             if not header:
-                header = _header(fields)
-                _require_image_column(header, annotations)
-                continue
-            if len(fields) != len(header):
-                wrong = f"{len(fields)} fields where the header has {len(header)}"
-                yield f"line {line}", _malformed(f"{wrong}: quote fields that hold commas")
-            elif not is_text("".join(fields)):
-                yield f"line {line}", _malformed("not UTF-8 text")
-            else:
-                yield f"line {line}", dict(zip(header, fields, strict=True))
+                raise _malformed(f"{place}, the header: {record.detail}")
+            yield place, _malformed(record.detail)
+        elif not header:
+            header = _header(record.value)
+            _require_image_column(header, annotations)
+        elif len(record.value) != len(header):
+            wrong = f"{len(record.value)} fields where the header has {len(header)}"
+            yield place, _malformed(f"{wrong}: quote fields that hold commas")
+        else:
+            yield place, dict(zip(header, record.value, strict=True))
 
 
 def _header(fields: list[str]) -> list[str]:

@@ -1,14 +1,13 @@
 """Caption files (``.jsonl``, ``.txt``, ``.tsv``, ``.csv``), line by line, good and bad alike."""
 
-import csv
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from taistore.errors import TextError
 from taistore.labels import SYNONYM_SEPARATOR
+from taistore.record_files import NOT_UTF8, BadRecord, read_lines, read_objects, read_rows
 
 MALFORMED = "malformed"
 EMPTY = "empty"
@@ -85,37 +84,27 @@ def _checked(line: Line) -> Line:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return BadLine(line.line, MALFORMED, "not UTF-8 text: save the file as UTF-8")
+        return BadLine(line.line, MALFORMED, NOT_UTF8)
     return Caption(line.line, text, line.labels)
 
 
-def _decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
-    # Bytes that are not UTF-8 become lone surrogates, which mark the one line as malformed.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
-
-
 def _text_lines(path: Path) -> Iterator[Line]:
-    for number, line in _decoded_lines(path):
-        yield Caption(number, line)
+    for record in read_lines(path):
+        if isinstance(record, BadRecord):
+            yield _bad(record)
+        elif record.value.strip():
+            yield Caption(record.line, record.value)
 
 
 def _json_lines(path: Path) -> Iterator[Line]:
-    for number, line in _decoded_lines(path):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = str(error).splitlines()[0][:120]
-            yield BadLine(number, MALFORMED, f"not JSON: {reason}")
-            continue
-        yield _from_object(number, row)
+    for record in read_objects(path):
+        if isinstance(record, BadRecord):
+            yield _bad(record)
+        else:
+            yield _from_object(record.line, record.value)
 
 
-def _from_object(number: int, row: Any) -> Line:
-    if not isinstance(row, dict):
-        return BadLine(number, MALFORMED, 'not a JSON object: write {"text": "a caption"}')
+def _from_object(number: int, row: Mapping[str, Any]) -> Line:
     texts = [row[column] for column in _TEXT_COLUMNS if column in row]
     if not texts or not isinstance(texts[0], str):
         return BadLine(number, MALFORMED, 'no "text" or "caption" that is a string')
@@ -127,27 +116,26 @@ def _from_object(number: int, row: Any) -> Line:
     return Caption(number, texts[0], tuple(labels))
 
 
-def _table_rows(path: Path, delimiter: str) -> Iterator[Line]:
-    # A tab-separated file takes quotes as they are: captions hold inch marks and half quotations.
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
-        columns: tuple[int, int | None] | None = None
-        while True:
-            start = reader.line_num + 1
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                yield BadLine(start, MALFORMED, f"not {path.suffix[1:].upper()}: {error}")
-                continue
-            if row is None:
-                return
+def _table_rows(path: Path, delimiter: Literal[",", "\t"]) -> Iterator[Line]:
+    columns: tuple[int, int | None] | None = None
+    for record in read_rows(path, delimiter=delimiter):
+        if isinstance(record, BadRecord):
             if columns is None:
-                columns, is_header = _columns(row)
-                if is_header:
-                    continue
-            if any(cell.strip() for cell in row):
-                yield _from_row(start, row, columns)
+                # Nobody can tell a header, and rows read by the wrong column would look good.
+                detail = f"{record.detail} (no further row is read without the first)"
+                yield BadLine(record.line, MALFORMED, detail)
+                return
+            yield _bad(record)
+            continue
+        if columns is None:
+            columns, is_header = _columns(record.value)
+            if is_header:
+                continue
+        yield _from_row(record.line, record.value, columns)
+
+
+def _bad(record: BadRecord) -> BadLine:
+    return BadLine(record.line, MALFORMED, record.detail)
 
 
 def _columns(first: list[str]) -> tuple[tuple[int, int | None], bool]:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taistore.errors import ManifestError
-from taistore.images.sources.manifest import MAX_LINE_BYTES, ManifestSource
+from taistore.images.sources.manifest import ManifestSource
 from taistore.images.sources.open_source import Annotation, SourceImage, open_source
 from taistore.labels import Label, LabelSet
+from taistore.record_files import MAX_RECORD_BYTES
 from taistore.store.rejects import Reject
 
 LABELS = LabelSet(
@@ -154,8 +155,8 @@ def test_parquet(tmp_path: Path) -> None:
         ('{"image": "a", "label": ["cat"]}', "malformed", "'label' is not known: .*'labels'"),
         ('{"image": "a", "split": 3}', "malformed", "split is 3"),
         ('{"image": "a", "split": "a\\nb"}', "malformed", "it must be a short text"),
-        ("[" * 100_000, "malformed", "not JSON"),
-        ("1" * 5000, "malformed", "not usable JSON"),
+        ("[" * 100_000, "malformed", "nested deeper"),
+        ("1" * 5000, "malformed", "not JSON"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: str, reason: str, detail: str) -> None:
@@ -226,7 +227,7 @@ def test_a_column_named_like_a_label_is_left_alone_beside_another_form(tmp_path:
 
 
 def test_lines_that_are_no_text_or_never_end(tmp_path: Path) -> None:
-    long = b'{"image": "' + b"x" * MAX_LINE_BYTES * 2 + b'"}'
+    long = b'{"image": "' + b"x" * MAX_RECORD_BYTES * 2 + b'"}'
     ok = b'{"image": "ok.jpg"}'
     text = b"\n".join([b"\xef\xbb\xbf" + ok, b'{"image": "\xff.jpg"}', long, ok])
     items = _read(tmp_path / "m.jsonl", text)
@@ -264,7 +265,11 @@ def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
         ("m.csv", "image,cat,cat\na,1,0\n", "label 'cat' has several columns"),
         ("m.csv", "image,cat,kitty\na,1,0\n", "label 'cat' has several columns"),
         ("m.csv", "image,cat,splt\na,1,0\n", "'splt' is not known: did you mean 'split'"),
-        ("m.csv", "image\na\n".encode("utf-16").decode("latin-1"), "no column 'image'"),
+        (
+            "m.csv",
+            "image\na\n".encode("utf-16").decode("latin-1"),
+            "line 1, the header: holds a NUL",
+        ),
         ("m.parquet", "PAR1 this is none", "cannot be read"),
     ],
 )
