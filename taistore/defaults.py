@@ -28,3 +28,6 @@ PAGE_IMAGES: Final = 500
 
 BOOTSTRAP: Final = 1000
 """Resamples of the images that two runs are compared over."""
+
+KEEP_DAYS: Final = 1.0
+"""Days for which ``optimize`` keeps older versions of tables, for whoever still reads them."""

@@ -651,7 +651,7 @@ class Project:
 
     # --- upkeep ---------------------------------------------------------------------------
 
-    def optimize(self, *, keep_days: float = 7.0) -> list[TableReport]:
+    def optimize(self, *, keep_days: float = defaults.KEEP_DAYS) -> list[TableReport]:
         """Merge small fragments, refresh indexes, drop versions of tables older than that."""
         return optimize(self.store, keep_days=keep_days, progress=self.progress)
 

@@ -1,21 +1,25 @@
 """``taistore optimize``: compaction and indexes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.defaults import KEEP_DAYS
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
+
+if TYPE_CHECKING:
+    from taistore.store.maintenance import TableReport
 
 
 @click.command()
 @click.option(
     "--keep-days",
     type=click.FloatRange(min=0),
-    default=7.0,
+    default=KEEP_DAYS,
     show_default=True,
-    help="Keep older versions of tables for this many days.",
+    help="Keep older versions of tables for this many days (what unfinished runs read stays).",
 )
 @store_option
 @common_options
@@ -26,16 +30,25 @@ def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
 
     \b
     Example:
-      taistore optimize --keep-days 1
+      taistore optimize --keep-days 0
     """
     from dataclasses import asdict
 
     reports = open_project(store_uri, out).optimize(keep_days=keep_days)
     return out.result(
         {"tables": [asdict(report) for report in reports]},
-        "\n".join(
-            f"{report.table}: {report.rows:,} rows, fragments {report.fragments_before} -> "
-            f"{report.fragments_after}, {report.bytes_removed / 2**20:,.1f} MiB freed"
-            for report in reports
-        ),
+        "\n".join(map(_line, reports)),
     )
+
+
+def _line(report: "TableReport") -> str:
+    line = (
+        f"{report.table}: {report.rows:,} rows, fragments {report.fragments_before} -> "
+        f"{report.fragments_after}, {report.bytes_removed / 2**20:,.1f} MiB freed"
+    )
+    if not report.versions_kept:
+        return line
+    why = "younger than --keep-days"
+    if report.kept_for_runs:
+        why += f", or read by unfinished runs ({', '.join(report.kept_for_runs)})"
+    return f"{line}; {report.versions_kept} older versions kept: {why}"

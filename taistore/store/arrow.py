@@ -8,6 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+READ_AHEAD_BYTES = 32 * 2**20
+"""Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
+
 Rows = pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 """What can be appended: an Arrow table, columns by name, or rows by name."""
 

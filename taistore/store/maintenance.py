@@ -1,10 +1,14 @@
 """Compaction and indexes: what keeps a store fast after many appends, in bounded memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from taistore.contracts import TABLES
+from taistore.defaults import KEEP_DAYS
 from taistore.progress import Progress, no_progress
+from taistore.store.commits import is_conflict
 from taistore.store.store import Store, writing
 
 MIN_INDEXED_ROWS = 10_000
@@ -15,10 +19,17 @@ DUE_FRAGMENTS = 48
 
 _COMPACTION_ROWS = 1024
 
+_TAG = "taistore-run-reads-"
+"""Lance keeps a version that has a tag."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """What ``optimize`` did to one table."""
+    """What ``optimize`` did to one table, and what it kept.
+
+    ``versions_kept`` are older versions that are still there, because they are younger than
+    ``keep_days`` or because the unfinished runs ``kept_for_runs`` read them.
+    """
 
     table: str
     rows: int
@@ -26,12 +37,14 @@ class TableReport:
     fragments_after: int
     indexed: tuple[str, ...]
     bytes_removed: int
+    versions_kept: int
+    kept_for_runs: tuple[str, ...]
 
 
 def optimize(
     store: Store,
     *,
-    keep_days: float = 7.0,
+    keep_days: float = KEEP_DAYS,
     only_due: bool = False,
     progress: Progress = no_progress,
 ) -> list[TableReport]:
@@ -39,9 +52,9 @@ def optimize(
 
     ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments.
 
-    Safe beside readers and writers: they keep the version that they opened. Versions that an
-    unfinished run reads are kept, so that it can be resumed. Raises :class:`StoreError` where
-    another job was writing to the same table.
+    Safe beside readers and writers: they keep the version that they opened, and what they commit
+    meanwhile is merged the next time. The versions that unfinished runs read are kept, so that
+    these can be resumed. Raises :class:`StoreError` where a table cannot be written.
     """
     names = [name for name in store.table_names() if not only_due or _due(store, name)]
     reports: list[TableReport] = []
@@ -52,9 +65,10 @@ def optimize(
         for name in names:
             kind, _, encoder_id = name.partition("__")
             if kind in TABLES:
-                age = None if name in pinned else timedelta(days=keep_days)
                 with writing(store.uri, name):
-                    reports.append(_optimize_table(store, kind, encoder_id or None, age))
+                    keep = timedelta(days=keep_days)
+                    runs = pinned.get(name, {})
+                    reports.append(_optimize_table(store, kind, encoder_id or None, keep, runs))
             bar.advance()
     return reports
 
@@ -66,33 +80,84 @@ def _due(store: Store, name: str) -> bool:
     return len(store.dataset(kind, encoder_id or None).get_fragments()) > DUE_FRAGMENTS
 
 
-def _pinned(store: Store) -> set[str]:
-    """Tables of which an unfinished run reads a certain version."""
-    unfinished = [run for run in store.runs() if run.status != "finished"]
-    return {table for run in unfinished for table in run.table_versions}
+def _pinned(store: Store) -> dict[str, dict[int, list[str]]]:
+    """By table the versions that unfinished runs read, and which runs these are."""
+    pinned: dict[str, dict[int, list[str]]] = {}
+    for run in store.runs():
+        if run.status != "finished":
+            for table, version in run.table_versions.items():
+                pinned.setdefault(table, {}).setdefault(version, []).append(run.run_id)
+    return pinned
 
 
 def _optimize_table(
-    store: Store, kind: str, encoder_id: str | None, keep: timedelta | None
+    store: Store,
+    kind: str,
+    encoder_id: str | None,
+    keep: timedelta,
+    pinned: dict[int, list[str]],
 ) -> TableReport:
     dataset = store.dataset(kind, encoder_id)
     before = len(dataset.get_fragments())
     if before > 1:
-        dataset.optimize.compact_files(num_threads=1, batch_size=_COMPACTION_ROWS)
-    indexed = []
-    if dataset.count_rows() >= MIN_INDEXED_ROWS:
-        present = {tuple(index.field_names) for index in dataset.describe_indices()}
-        for column in TABLES[kind].indexed:
-            if (column,) not in present:
-                dataset.create_scalar_index(column, "BTREE")
-            indexed.append(column)
-        dataset.optimize.optimize_indices()
-    removed = dataset.cleanup_old_versions(older_than=keep) if keep is not None else None
+        _compact(store, kind, encoder_id)
+    dataset = store.dataset(kind, encoder_id)
+    indexed = _index(dataset, TABLES[kind].indexed)
+    removed = _drop_versions(dataset, keep, set(pinned))
+    dataset = store.dataset(kind, encoder_id)
     return TableReport(
         table=store.table_name(kind, encoder_id),
         rows=dataset.count_rows(),
         fragments_before=before,
         fragments_after=len(dataset.get_fragments()),
-        indexed=tuple(indexed),
-        bytes_removed=int(removed.bytes_removed) if removed is not None else 0,
+        indexed=indexed,
+        bytes_removed=removed,
+        versions_kept=len(dataset.versions()) - 1,
+        kept_for_runs=tuple(sorted({run for runs in pinned.values() for run in runs})),
     )
+
+
+def _compact(store: Store, kind: str, encoder_id: str | None) -> None:
+    """Merge fragments; beside writers all but the first, which each of their commits touches."""
+    for excluded in (False, True):
+        dataset = store.dataset(kind, encoder_id)
+        first = [dataset.get_fragments()[0].fragment_id] if excluded else []
+        try:
+            dataset.optimize.compact_files(
+                num_threads=1, batch_size=_COMPACTION_ROWS, excluded_fragment_ids=first
+            )
+        except (OSError, RuntimeError) as error:
+            if not is_conflict(error):
+                raise
+        else:
+            return
+
+
+def _index(dataset: Any, columns: Sequence[str]) -> tuple[str, ...]:
+    if dataset.count_rows() < MIN_INDEXED_ROWS:
+        return ()
+    present = {tuple(index.field_names) for index in dataset.describe_indices()}
+    try:
+        for column in columns:
+            if (column,) not in present:
+                dataset.create_scalar_index(column, "BTREE")
+        dataset.optimize.optimize_indices()
+    except (OSError, RuntimeError) as error:
+        # Another optimize is at it: what it leaves out comes with the next.
+        if not is_conflict(error):
+            raise
+    return tuple(columns)
+
+
+def _drop_versions(dataset: Any, keep: timedelta, pinned: set[int]) -> int:
+    """Remove old versions but those of unfinished runs, which a tag keeps; returns bytes freed."""
+    wanted = {f"{_TAG}{version}": version for version in pinned}
+    there = {name for name in dataset.tags.list() if name.startswith(_TAG)}
+    for name in there - wanted.keys():
+        dataset.tags.delete(name)
+    kept = {version["version"] for version in dataset.versions()}
+    for name, version in wanted.items():
+        if name not in there and version in kept:
+            dataset.tags.create(name, version)
+    removed = dataset.cleanup_old_versions(older_than=keep, error_if_tagged_old_versions=False)
+    return int(removed.bytes_removed)

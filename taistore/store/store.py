@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,13 +25,26 @@ from taistore.contracts import (
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
-from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
+from taistore.store.arrow import (
+    READ_AHEAD_BYTES,
+    Rows,
+    filter_expression,
+    unique_rows,
+    vector_array,
+)
 from taistore.store.combination_rows import CombinationIndex
+from taistore.store.commits import (
+    NOWHERE,
+    committed,
+    created,
+    rows_where,
+    rows_with,
+    tries,
+    without,
+)
+from taistore.store.known_keys import KnownKeys
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
-
-READ_AHEAD_BYTES = 32 * 2**20
-"""Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
 
 _SOURCE_PLACE = re.compile(r",? ?\S+\.rs:\d+(:\d+)?")
 """Where in Lance's own source an error arose: of no use to whoever reads the message."""
@@ -42,12 +56,16 @@ class Store:
     """A store at a directory or object-store URI. Make one with :meth:`create` or :meth:`open`.
 
     Reading never changes it. Appending inserts the rows whose key is absent, in one commit, so a
-    job that is killed and rerun, or two jobs at once, end with the same rows.
+    job that is killed and rerun, or many jobs at once, end with the same rows. Every write is a
+    commit that counts only where no other came first (:mod:`taistore.store.commits`), and what it
+    costs does not grow with the table.
     """
 
-    def __init__(self, uri: str, database: lancedb.DBConnection) -> None:
+    def __init__(self, uri: str, database: Any) -> None:
         self.uri = uri
         self._database = database
+        self._known_keys: dict[str, KnownKeys] = {}
+        self._writing = threading.Lock()
 
     @classmethod
     def create(cls, uri: str | Path, labels: LabelSet, *, default_encoder: str) -> "Store":
@@ -79,9 +97,10 @@ class Store:
             schema=schema.with_metadata(metadata),
         )
         with writing(uri, "labels"):
-            database = lancedb.connect(uri)
-            database.create_table("labels", rows, mode="create", exist_ok=False)
-        return cls(uri, database)
+            store = cls(uri, lancedb.connect(uri))
+            made = created(store._place("labels"), rows, store._database.storage_options)
+        # Another process may have made one at the same moment: of these labels or of others.
+        return store if made else cls.create(uri, labels, default_encoder=default_encoder)
 
     @classmethod
     def open(cls, uri: str | Path, *, any_version: bool = False) -> "Store":
@@ -177,11 +196,12 @@ class Store:
         while page.page_token:
             page = self._database.list_tables(page_token=page.page_token, limit=1000)
             names.extend(page.tables)
-        return sorted(names)
+        # A job that was killed while it made a table leaves a folder without a version in it.
+        return sorted(name for name in names if self._newest(name) is not None)
 
     def has(self, kind: str, encoder_id: str | None = None) -> bool:
         """Whether the table exists; a missing table reads as an empty one."""
-        return self.table_name(kind, encoder_id) in self.table_names()
+        return self._newest(self.table_name(kind, encoder_id)) is not None
 
     def _table(self, kind: str, encoder_id: str | None = None) -> Any:
         return self._database.open_table(self.table_name(kind, encoder_id))
@@ -222,24 +242,78 @@ class Store:
 
     def append(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert the rows whose key is absent, in one commit; returns how many were inserted."""
-        return self._merge(kind, rows, encoder_id=encoder_id, update=False)
+        data = unique_rows(self._as_rows(kind, rows, encoder_id), TABLES[kind].key)
+        name = self.table_name(kind, encoder_id)
+        if not data.num_rows:
+            return 0
+        with self._writing, writing(self.uri, name):
+            for _ in tries():
+                dataset = self._newest(name)
+                if dataset is None:
+                    if created(self._place(name), data, self._database.storage_options):
+                        return int(data.num_rows)
+                    continue
+                absent = self._absent(name, dataset, data, TABLES[kind].key)
+                if not absent.num_rows or committed(dataset, absent):
+                    return int(absent.num_rows)
+        raise self._too_busy(name)
 
     def upsert(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert new rows and replace those whose key is there; returns how many were inserted."""
-        return self._merge(kind, rows, encoder_id=encoder_id, update=True)
-
-    def _merge(self, kind: str, rows: Rows, *, encoder_id: str | None, update: bool) -> int:
-        contract = TABLES[kind]
-        data = unique_rows(self._as_rows(kind, rows, encoder_id), contract.key)
+        key = TABLES[kind].key
+        data = unique_rows(self._as_rows(kind, rows, encoder_id), key)
+        name = self.table_name(kind, encoder_id)
         if not data.num_rows:
             return 0
+        with self._writing, writing(self.uri, name):
+            for _ in tries():
+                dataset = self._newest(name)
+                if dataset is None:
+                    if created(self._place(name), data, self._database.storage_options):
+                        return int(data.num_rows)
+                    continue
+                _, old = rows_with(dataset, data.select(list(key)))
+                if committed(dataset, data, old):
+                    return int(data.num_rows) - len(old)
+        raise self._too_busy(name)
+
+    def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
+        """Delete the rows with these values, as in :meth:`scan`; returns how many there were."""
         name = self.table_name(kind, encoder_id)
-        with writing(self.uri, name):
-            table = self._database.create_table(name, schema=data.schema, exist_ok=True)
-            merge = table.merge_insert(list(contract.key)).when_not_matched_insert_all()
-            if update:
-                merge = merge.when_matched_update_all()
-            return int(merge.execute(data).num_inserted_rows)
+        with self._writing, writing(self.uri, name):
+            for _ in tries():
+                dataset = self._newest(name)
+                there = NOWHERE if dataset is None else rows_where(dataset, where)
+                if not len(there) or committed(dataset, dataset.schema.empty_table(), there):
+                    return len(there)
+        raise self._too_busy(name)
+
+    def _place(self, name: str) -> str:
+        return f"{self.uri.rstrip('/')}/{name}.lance"
+
+    def _newest(self, name: str) -> Any:
+        """The table as it is now, as a ``lance.LanceDataset``; None where there is none."""
+        try:
+            return self._database.open_table(name).to_lance()
+        except ValueError as error:
+            if "not found" in str(error).lower():
+                return None
+            raise
+
+    def _absent(self, name: str, dataset: Any, rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
+        known = self._known_keys.setdefault(name, KnownKeys(key))
+        known.follow(dataset)
+        maybe = known.may_hold(rows)
+        if not maybe.any():
+            return rows
+        there, _ = rows_with(dataset, rows.filter(pa.array(maybe)).select(list(key)))
+        return without(rows, key, there)
+
+    def _too_busy(self, name: str) -> StoreError:
+        return StoreError(
+            f"{self.uri}: other jobs write table {name!r} all the time: wait for one of them, then "
+            "run the same command again; what was committed before is kept"
+        )
 
     def overwrite(
         self,
@@ -272,10 +346,7 @@ class Store:
 
     def clear_rejects(self, job: str, uris: Sequence[str]) -> None:
         """Forget earlier rejects of these items, which have succeeded since."""
-        where = {"job": job, "uri": list(uris)}
-        if any(batch.num_rows for batch in self.scan("rejects", columns=["uri"], where=where)):
-            with writing(self.uri, "rejects"):
-                self.dataset("rejects").delete(filter_expression(where))
+        self.remove("rejects", {"job": job, "uri": list(uris)})
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -406,7 +477,9 @@ def _has_labels(uri: str) -> bool:
         return "labels" in Store(uri, lancedb.connect(uri)).table_names()
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
-        return (Path(uri) / "labels.lance").is_dir()
+        return (Path(uri) / "labels.lance" / "_versions").is_dir() and (
+            Store(uri, lancedb.connect(uri))._newest("labels") is not None
+        )
     except OSError as error:
         raise StoreError(
             f"{uri}: cannot be reached ({error.strerror}): check the path and its permissions"

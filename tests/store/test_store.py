@@ -270,3 +270,21 @@ def test_optimize_keeps_the_versions_that_an_unfinished_run_reads(store: Store) 
     store.record_run(dataclasses.replace(run, status="finished"))
     optimize(store, keep_days=0)
     assert len(store.dataset("text_vectors", "colour_16").versions()) == 1
+
+
+def test_optimize_frees_what_many_commits_left_and_says_what_it_keeps(store: Store) -> None:
+    for n in range(30):
+        store.append("text_vectors", text_rows([n]), encoder_id="colour_16")
+    folder = Path(store.uri) / "text_vectors__colour_16.lance"
+
+    def size() -> int:
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+    before = size()
+    (kept,) = [report for report in optimize(store) if report.table.startswith("text_vectors")]
+    assert kept.versions_kept >= 30
+    assert kept.kept_for_runs == ()
+    (freed,) = [r for r in optimize(store, keep_days=0) if r.table.startswith("text_vectors")]
+    assert freed.versions_kept == 0
+    assert freed.bytes_removed > 0
+    assert size() < before / 5

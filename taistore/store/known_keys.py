@@ -1,0 +1,66 @@
+"""Which keys a table may hold, kept up to date at the cost of what is new in it."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.store.arrow import READ_AHEAD_BYTES
+
+_SEED = 2312
+
+
+class KnownKeys:
+    """Hashes of the keys of one table, 8 bytes a row.
+
+    A key that is absent here is absent in the table; one that is present may have gone since, or be
+    another with the same hash, so who needs to be sure looks into the table.
+    """
+
+    def __init__(self, key: tuple[str, ...]) -> None:
+        self._key = list(key)
+        self._fragments: set[int] = set()
+        # Sorted runs of hashes, each at least twice as long as the next: few to search, and each
+        # hash is merged a logarithmic number of times.
+        self._runs: list[NDArray[np.uint64]] = []
+
+    def follow(self, dataset: Any) -> None:
+        """Read the keys of those fragments of a ``lance.LanceDataset`` that are new since."""
+        fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
+        if not self._fragments <= fragments.keys():  # compacted: the same keys in other fragments
+            self._fragments, self._runs = set(), []
+        new = [fragments[i] for i in sorted(fragments.keys() - self._fragments)]
+        if new:
+            scanner = dataset.scanner(
+                columns=self._key, fragments=new, io_buffer_size=READ_AHEAD_BYTES
+            )
+            for batch in scanner.to_batches():
+                self._add(_hashes(pa.Table.from_batches([batch])))
+        self._fragments = set(fragments)
+
+    def may_hold(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """For each row [n] whether the table may hold its key."""
+        hashes = _hashes(rows.select(self._key))
+        found = np.zeros(len(hashes), dtype=bool)
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
+            found |= run[places] == hashes
+        return found
+
+    def _add(self, hashes: NDArray[np.uint64]) -> None:
+        if not len(hashes):
+            return
+        self._runs.append(np.sort(hashes))
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            shorter, longer = self._runs.pop(), self._runs.pop()
+            merged = np.concatenate([longer, shorter])
+            merged.sort(kind="stable")  # two sorted runs: a merge
+            self._runs.append(merged)
+
+
+def _hashes(keys: pa.Table) -> NDArray[np.uint64]:
+    frame = pl.from_arrow(keys)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.hash_rows(seed=_SEED).to_numpy()
