@@ -116,7 +116,8 @@ def _tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _addresses(table: pa.Table) -> list[int]:
-    return [int(place) for place in table.column("_rowaddr").to_pylist()]
+    places: list[int] = table.column("_rowaddr").to_pylist()
+    return places
 
 
 def committed(dataset: Any, rows: pa.Table, gone: Addresses = NOWHERE) -> bool:
