@@ -340,7 +340,7 @@ class Project:
         self,
         path: str | Path,
         *,
-        regions: int = 0,
+        regions: int | None = None,
         layout: str = "auto",
         photos: str | Path | None = None,
         crowd: Literal["positive", "ignore"] | None = None,
