@@ -34,12 +34,12 @@ def settle_paths(store: Store) -> int:
             for loser in _losers(path, image_ids):
                 lost.setdefault(loser, set()).add(path)
         if lost:
-            gone += give_up(store, lost)
+            gone += len(give_up(store, lost))
     return gone
 
 
-def give_up(store: Store, lost: dict[str, set[str]]) -> int:
-    """Take paths from contents; returns how many had no other and are gone from ``images``."""
+def give_up(store: Store, lost: dict[str, set[str]]) -> list[str]:
+    """Take paths from contents; returns those that had no other and are gone from ``images``."""
 
     def plan(images: Snapshot) -> Change:
         changed, removed = [], []
@@ -55,7 +55,7 @@ def give_up(store: Store, lost: dict[str, set[str]]) -> int:
             rows=changed, removed=removed, known=frozenset(row["image_id"] for row in changed)
         )
 
-    return len(revise(store, "images", plan).removed)
+    return list(revise(store, "images", plan).removed)
 
 
 def stored_paths(store: Store) -> Iterator[tuple[str, list[str]]]:
