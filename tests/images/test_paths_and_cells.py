@@ -1,5 +1,6 @@
 """The store follows the folder: changed contents, copies, and corrections cell by cell."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -17,6 +18,7 @@ from taistore.images.ingest import ingest_images
 from taistore.images.pipeline import EncodedBatch, EncodedImage
 from taistore.images.sources.open_source import open_source
 from taistore.images.sources.source import SourceImage
+from taistore.store import revision
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.images.test_ingest import (
@@ -25,10 +27,13 @@ from tests.images.test_ingest import (
     LABELS,
     RED,
     Killed,
+    _dying_revision,
+    _DyingStore,
     _ingest,
     _manifest,
     images,
     rejects,
+    snapshot,
 )
 
 
@@ -130,6 +135,73 @@ def test_killed_before_the_old_content_went_a_rerun_ends_the_same(
     assert (summary.already_there, summary.encoded, summary.replaced) == (3, 0, 1)
     assert _all_paths(store)[_id(photos / "red.png")] == ["red.png"]
     assert store.count("images") == 3
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_any_write_while_contents_change_ends_the_same(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    monkeypatch.setattr(revision, "_done", _dying_revision)
+    (photos / "copy.png").write_bytes((photos / "red.png").read_bytes())
+    rows = [{"image": f"{name}.png", "positives": [name]} for name in ("red", "green", "blue")]
+    manifest = _manifest(photos, rows)
+    Store.create(tmp_path / "before", LABELS, default_encoder="colour@32")
+    _ingest(Store.open(tmp_path / "before"), manifest)
+    _ingest(Store.open(tmp_path / "before"), photos)
+    colour_image("pink").save(photos / "copy.png")
+    colour_image("cyan").save(photos / "green.png")
+    (photos / "blue.png").rename(photos / "x.png")
+    (photos / "red.png").rename(photos / "blue.png")
+    (photos / "x.png").rename(photos / "red.png")
+    rows = [{"image": name, "negatives": ["white"]} for name in ("blue.png", "copy.png", "red.png")]
+    rows.append({"image": "green.png", "labels": ["cyan"]})
+    manifest = _manifest(photos, rows)
+    options: dict[str, Any] = {"batch_size": 1, "commit_rows": 2}
+    shutil.copytree(tmp_path / "before", tmp_path / "calm")
+    _ingest(Store.open(tmp_path / "calm"), manifest, **options)
+    expected = snapshot(Store.open(tmp_path / "calm"))
+    assert len(expected["images"]) == 4
+    kills = 0
+    for fatal in range(1, 40):
+        shutil.copytree(tmp_path / "before", tmp_path / "killed")
+        dying = _DyingStore.open(tmp_path / "killed")
+        assert isinstance(dying, _DyingStore)
+        dying.fatal, dying.after = fatal, after
+        try:
+            _ingest(dying, manifest, **options)
+            ended = True
+        except Killed:
+            ended = False
+            kills += 1
+        store = Store.open(tmp_path / "killed")
+        _ingest(store, manifest, **options)
+        assert snapshot(store) == expected, f"killed at write {fatal}"
+        shutil.rmtree(tmp_path / "killed")
+        if ended:
+            break
+    assert kills >= 6
+
+
+def test_jobs_at_once_over_changed_photos_end_the_same(store: Store, photos: Path) -> None:
+    _ingest(store, photos)
+    store.dataset("images").create_scalar_index("image_id", "BTREE")
+    colour_image("cyan").save(photos / "red.png")
+    (photos / "copy.png").write_bytes((photos / "green.png").read_bytes())
+    together = Barrier(3)
+
+    def ingest(_: int) -> None:
+        own = Store.open(store.uri)
+        together.wait()
+        _ingest(own, photos, batch_size=1, commit_rows=1)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(ingest, range(3)))
+    assert store.count("images") == 3
+    assert _all_paths(store) == {
+        _id(photos / "red.png"): ["red.png"],
+        _id(photos / "blue.png"): ["blue.png"],
+        _id(photos / "green.png"): ["green.png", "copy.png"],
+    }
 
 
 def test_of_two_jobs_the_content_on_disk_wins_whoever_ends_last(store: Store, photos: Path) -> None:
