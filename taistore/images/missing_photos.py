@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import ImageError
-from taistore.images.paths import stored_paths
+from taistore.images.paths import holds_hash, stored_paths
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.images.statements import uri_image_id
@@ -42,10 +42,7 @@ class Place:
 
     def lists(self, path: str) -> bool:
         """Whether a photo belongs here by its path."""
-        if self._listed is None:
-            return True
-        row = int(np.searchsorted(self._listed, hash(path)))
-        return row < len(self._listed) and self._listed[row] == hash(path)
+        return self._listed is None or holds_hash(self._listed, path)
 
 
 def _listing(source: ImageSource) -> tuple[str, NDArray[np.int64]]:
@@ -146,7 +143,9 @@ class _Folders:
         self._seen = ""
 
     def see(self, path: str, *, there: bool) -> None:
-        folder = str(Path(path).parent)
+        folder = path.rpartition("/")[0] or "/"
+        if folder in (self._alive if there else self._missing):
+            return
         self._seen = os.path.commonpath((self._seen, folder)) if self._seen else folder
         if not there:
             self._missing.add(folder)

@@ -70,6 +70,12 @@ def path_hashes(paths: Iterable[str]) -> NDArray[np.int64]:
     return np.sort(np.fromiter((hash(path) for path in paths), np.int64))
 
 
+def holds_hash(hashes: NDArray[np.int64], path: str) -> bool:
+    """Whether sorted hashes hold that of a path."""
+    row = int(np.searchsorted(hashes, hash(path)))
+    return row < len(hashes) and bool(hashes[row] == hash(path))
+
+
 def _shared_hashes(store: Store) -> NDArray[np.int64]:
     """Hashes of the paths that several images have."""
     hashes = path_hashes(path for _, paths in stored_paths(store) for path in paths)

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-import numpy as np
-
 from taistore.errors import StoreError
 from taistore.images.missing_photos import Missing, Place, is_there, look_for, photos
-from taistore.images.paths import give_up
+from taistore.images.paths import give_up, holds_hash
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
@@ -102,12 +100,11 @@ def _blocks(
     lost: dict[str, set[str]] = {}
     gone: list[str] = []
     for image_id, paths in photos(store) if len(hashes) else ():
-        hit = np.isin([hash(path) for path in paths], hashes).tolist()
         # Looked at once more: a file may have come back.
         absent = {
             path
-            for path, seen in zip(paths, hit, strict=True)
-            if seen and not (is_there(path) and place.lists(path))
+            for path in paths
+            if holds_hash(hashes, path) and not (is_there(path) and place.lists(path))
         }
         if absent:
             lost[image_id] = absent
