@@ -479,7 +479,8 @@ class Project:
     # --- tables ---------------------------------------------------------------------------
 
     def images(self) -> "pl.DataFrame":
-        """The images: image_id, uri, size, split, and the keys of the labels known of each."""
+        """The images: image_id, uri, size, split, the keys of the labels known of each, and
+        ``other_uris``, the paths of its copies."""
         frame = self._frame("images")
         keys = self.labels.keys
         named = {name: [[keys[n] for n in ids] for ids in frame[name]] for name in _KNOWN}
