@@ -23,7 +23,7 @@ MOST_TRIES = 60
 _SHORTEST_WAIT = 0.02
 _LONGEST_WAIT = 1.0
 
-_LOST = ("too many concurrent writers", "conflict")
+_LOST = ("too many concurrent writers", "conflict", "incompatible transaction")
 """What Lance says where another commit came first."""
 
 Row = dict[str, Any]
@@ -85,7 +85,12 @@ def _done(store: Store, kind: str, snapshot: Snapshot, change: Change) -> bool:
     """Whether the change was written; False where a row was changed since the snapshot."""
     if snapshot.dataset is None:
         # Nobody has a row yet, so whoever inserts a key first has it.
-        return store.append(kind, change.rows) == len(change.rows)
+        try:
+            return store.append(kind, change.rows) == len(change.rows)
+        except StoreError as error:
+            if _came_second(error.__cause__):
+                return False
+            raise
     (key,) = TABLES[kind].key
     merge = snapshot.dataset.merge_insert(key).when_not_matched_insert_all()
     merge = merge.when_matched_update_all().conflict_retries(0)
@@ -100,10 +105,14 @@ def _done(store: Store, kind: str, snapshot: Snapshot, change: Change) -> bool:
         try:
             merge.execute(data)
         except OSError as error:
-            if any(words in str(error).lower() for words in _LOST):
+            if _came_second(error):
                 return False
             raise
     return True
+
+
+def _came_second(error: BaseException | None) -> bool:
+    return any(words in str(error).lower() for words in _LOST)
 
 
 def _quoted(text: str) -> str:
