@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
@@ -115,6 +115,7 @@ TABLES = {
                 _field("complete", pa.bool_()),
                 _field("combination_id", pa.int64(), nullable=True),
                 _field("split", pa.string()),
+                _field("other_uris", pa.list_(pa.string()), nullable=True),
             ),
         ),
         TableContract(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taistore.geometry.diagnosis import Survey
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
+    from taistore.images.prune import PruneSummary
     from taistore.run import Run
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
@@ -340,7 +341,7 @@ class Project:
         self,
         path: str | Path,
         *,
-        regions: int = 0,
+        regions: int | None = None,
         layout: str = "auto",
         photos: str | Path | None = None,
         crowd: Literal["positive", "ignore"] | None = None,
@@ -385,6 +386,32 @@ class Project:
         for line in summary.notes:
             self.note(line)
         return summary
+
+    def prune(
+        self,
+        path: str | Path | None = None,
+        *,
+        apply: bool = False,
+        lost_folders: bool = False,
+        layout: str = "auto",
+        photos: str | Path | None = None,
+    ) -> "PruneSummary":
+        """Find the photos that are gone; with ``apply`` remove them and all that is theirs.
+
+        ``path`` is a folder, of which only what lies below is looked at, or a manifest or a data
+        set's annotations, which list the photos that are to stay (``layout`` and ``photos`` as in
+        :meth:`ingest_images`); None: all that the store has. The rest is that of
+        :func:`taistore.images.prune.prune`.
+        """
+        from taistore.images.prune import prune
+        from taistore.images.sources.open_source import open_source
+
+        source = None
+        if path is not None:
+            source = open_source(path, self.labels, layout=layout, photos=photos)
+        return prune(
+            self.store, source, apply=apply, lost_folders=lost_folders, progress=self.progress
+        )
 
     # --- vectors --------------------------------------------------------------------------
 
@@ -452,7 +479,8 @@ class Project:
     # --- tables ---------------------------------------------------------------------------
 
     def images(self) -> "pl.DataFrame":
-        """The images: image_id, uri, size, split, and the keys of the labels known of each."""
+        """The images: image_id, uri, size, split, the keys of the labels known of each, and
+        ``other_uris``, the paths of its copies."""
         frame = self._frame("images")
         keys = self.labels.keys
         named = {name: [[keys[n] for n in ids] for ids in frame[name]] for name in _KNOWN}

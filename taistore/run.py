@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taistore.evaluation.comparison import Comparison
     from taistore.evaluation.report import Evaluation
     from taistore.project import Project
+    from taistore.scoring.known_cells import Known
     from taistore.scoring.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
     from taistore.scoring.photos import Photo
@@ -200,6 +201,7 @@ class Run:
         top_k: int | None = None,
         threshold: float | None = None,
         step: "Step | None" = None,
+        known: "Known" = "override",
     ) -> "TagFrame":
         """Tags of the store's images as a polars frame, a row a tag; ``.wide()`` turns it.
 
@@ -214,6 +216,7 @@ class Run:
             top_k=top_k,
             threshold=threshold,
             step=step,
+            known=known,
             progress=self.project.progress,
         )
 
@@ -228,6 +231,7 @@ class Run:
         threshold: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
+        known: "Known" = "override",
         page_images: int = defaults.PAGE_IMAGES,
         batch_size: int = 32,
         workers: int = 2,
@@ -261,6 +265,7 @@ class Run:
             threshold=threshold,
             step=step,
             regions=regions,
+            known=known,
             batch_size=batch_size,
             workers=workers,
             max_rejects=max_rejects,

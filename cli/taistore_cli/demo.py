@@ -95,7 +95,8 @@ def _run_job(
         ladder = _run(["evaluate", run, "--split", "test", *at], out)["ladder"]
     except ScoringError as error:
         out.note(f"not evaluated: {error}")
-    written = ["--threshold", "0.2", "--out", str(tags), "--html", str(page), "--overwrite"]
+    written = ["--threshold", "0.2", "--known", "ignore", "--out", str(tags)]
+    written += ["--html", str(page), "--overwrite"]
     _run(["score", run, *written, *at], out)
     return {"photos": str(photos), "run_id": run, "ladder": ladder, "tags": tags, "page": page}
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "reproduce",
     "score",
     "show",
+    "prune",
     "optimize",
     "upgrade",
     "doctor",

@@ -25,10 +25,9 @@ from taistore_cli.output import Output
 @click.option(
     "--regions",
     type=click.IntRange(min=0, max=32),
-    default=0,
-    show_default=True,
     metavar="G",
-    help="Also store the vectors of a G x G grid of regions; 7 suits every encoder.",
+    help="Also store the vectors of a G x G grid of regions; 7 suits every encoder, 0: none.  "
+    "[default: as the store has them, else none]",
 )
 @click.option(
     "--format",
@@ -78,7 +77,7 @@ def command(
     photos: Path | None,
     crowd: Literal["positive", "ignore"] | None,
     difficult: Literal["ignore", "negative", "positive"] | None,
-    regions: int,
+    regions: int | None,
     split: str | None,
     batch_size: int,
     workers: int,
@@ -95,8 +94,9 @@ def command(
     where all labels are known, or "positives" and "negatives" where some are, or a column per
     label with 1, 0 or -1 (unknown); optionally "split". Data sets: COCO's instances_*.json, a
     Pascal VOC folder, NUS-WIDE's folder of ImageList and Groundtruth, OpenImages' image-level
-    .csv. Images that are there are not encoded again, only relabelled, and what cannot be read is
-    set aside with a reason.
+    .csv. Images that are there are not encoded again, only relabelled: what a row says of a label
+    replaces what was known of that label, and -1 makes it unknown again. A photo whose content
+    changed takes the place of the old one. What cannot be read is set aside with a reason.
 
     \b
     Examples:
@@ -122,10 +122,12 @@ def command(
     )
     rejects = " (taistore show --rejects)" if summary.rejected else ""
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
+    replaced = f"\n{summary.replaced:,} replaced by a new content" if summary.replaced else ""
+    grid = f" with {summary.regions} x {summary.regions} regions" if summary.regions else ""
     return out.result(
         asdict(summary),
         f"{summary.seen:,} images: {summary.added:,} added, {summary.already_there:,} were there, "
         f"{summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
         f"{summary.rejected:,} rejected{rejects}\n"
-        f"{summary.encoded:,} encoded in {summary.seconds:,.1f} s ({rate:.1f}/s)",
+        f"{summary.encoded:,} encoded{grid} in {summary.seconds:,.1f} s ({rate:.1f}/s){replaced}",
     )

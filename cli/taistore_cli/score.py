@@ -1,7 +1,7 @@
 """``taistore score``: tags for a folder, a manifest or the store's own images."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,6 +17,9 @@ from taistore_cli.options import (
     workers_option,
 )
 from taistore_cli.output import Output
+
+if TYPE_CHECKING:
+    from taistore.scoring.score import ScoreSummary
 
 STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble")
 """Those of ``taistore.scoring.ladder``, whose import would load torch only to show help."""
@@ -69,6 +72,14 @@ STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "e
     metavar="G",
     help="Score a G x G grid of regions as well; 0: none.",
 )
+@click.option(
+    "--known",
+    type=click.Choice(["override", "ignore"]),
+    default="override",
+    show_default=True,
+    help="What the store knows of an image: override gives all labels that it shows, with the "
+    "score 1, and none that it does not; ignore goes by the scores alone.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a finished FILE.")
 @batch_size_option(32)
 @workers_option
@@ -89,6 +100,7 @@ def command(
     threshold: float | None,
     step: Any,
     regions: int,
+    known: Literal["override", "ignore"],
     overwrite: bool,
     batch_size: int,
     workers: int,
@@ -100,9 +112,10 @@ def command(
 ) -> dict[str, Any]:
     """Tag PHOTOS (a folder or manifest; default: the store's images) with RUN (an id, or latest).
 
-    A job that was stopped goes on where it was when run again. Images that cannot be read are set
-    aside with a reason (taistore show --rejects). With --html and a finished FILE, only the page
-    is written.
+    A job that was stopped goes on where it was when run again. Photos that the store has vectors of
+    are not encoded again, and its own images are scored with their regions where they have some.
+    Images that cannot be read are set aside with a reason (taistore show --rejects). With --html
+    and a finished FILE, only the page is written.
 
     \b
     Example:
@@ -126,6 +139,7 @@ def command(
         threshold=threshold,
         step=step,
         regions=regions,
+        known=known,
         page_images=page_images,
         batch_size=batch_size,
         workers=workers,
@@ -134,7 +148,7 @@ def command(
     )
     text = (
         f"{tags}: {summary.tags:,} tags for {summary.images:,} images by {summary.step}"
-        f"{', with regions' if summary.regions_used else ''}; {summary.rejected:,} rejected"
+        f"{_with_regions(summary)}; {summary.rejected:,} rejected"
     )
     if summary.without_tags:
         whose = "1 image" if summary.without_tags == 1 else f"{summary.without_tags:,} images"
@@ -143,3 +157,10 @@ def command(
         text += f"\npage: {html}"
     found = {**summary.to_json(), "html": str(html) if html else None, "page_only": False}
     return out.result(found, text)
+
+
+def _with_regions(summary: "ScoreSummary") -> str:
+    now = summary.images - summary.resumed
+    if not summary.regions_used or summary.with_regions == now:
+        return ", with regions" if summary.regions_used else ""
+    return f", {summary.with_regions:,} of {now:,} with regions"

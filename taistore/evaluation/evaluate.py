@@ -47,8 +47,9 @@ def evaluate(
     An image takes part when its labels are complete or some of them are known; unknown cells are
     ignored. ``split`` is "test" unless named; a ``protocol`` chooses it, and the labels, itself.
     With ``bootstrap``, mAP gets percentile intervals over that many resamples of the images, drawn
-    with ``seed``. Zero-shot goes by the label prompts kept with the run. Region vectors are used
-    where all images have them. The score matrices lie on disk where they are large
+    with ``seed``. Zero-shot goes by the label prompts kept with the run. An image is scored
+    with its region vectors where it has any; what is known of it never decides its score. The score
+    matrices lie on disk where they are large
     (:class:`~taistore.evaluation.score_matrices.ScoreBoard`).
 
     Raises :class:`StoreError` on an unknown run or encoder, :class:`TrainingError` on a lost or
@@ -70,13 +71,13 @@ def evaluate(
         protocol=protocol,
         images=images,
         images_without_vectors=scored.without_vectors,
-        regions_used=scored.regions,
+        images_with_regions=scored.with_regions,
         top=scored.steps[-1],
         ladder={str(step): found for step, found in ladder.items()},
         labels=_label_results(store, scope, positives_N, ladder),
         intervals=intervals,
         warnings=(
-            *_warnings(ladder, scored.regions, scored.without_vectors, scope.split),
+            *_warnings(ladder, scored, images),
             *(protocol.warnings(images) if protocol else ()),
         ),
     )
@@ -134,12 +135,7 @@ def _label_results(
     )
 
 
-def _warnings(
-    ladder: dict[Step, Metrics],
-    regions: bool,
-    without_vectors: int,
-    split: str,
-) -> tuple[str, ...]:
+def _warnings(ladder: dict[Step, Metrics], scored: ScoredSplit, images: int) -> tuple[str, ...]:
     warnings = []
     value = {step: round(100 * found.mean_average_precision, 1) for step, found in ladder.items()}
     if value["adapter_global"] < value["standardised"]:
@@ -153,15 +149,21 @@ def _warnings(
             f"the ensemble loses to plain zero-shot: mAP {value['ensemble']:.1f} against "
             f"{value['zero_shot']:.1f}"
         )
-    if not regions:
+    if not scored.regions:
         warnings.append(
-            "regions are left out: not every image has region vectors (of one grid). Store them "
-            "with 'taistore ingest-images --regions 7'"
+            "regions are left out: no image has region vectors. Store them with "
+            "'taistore ingest-images --regions 7'"
         )
-    if without_vectors:
+    elif scored.with_regions < images:
         warnings.append(
-            f"{without_vectors:,} labelled images of split {split!r} are left out, as they have no "
-            "vector of this encoder: run 'taistore ingest-images' on them again"
+            f"only {scored.with_regions:,} of {images:,} images have region vectors, the others "
+            "are scored as a whole: run 'taistore ingest-images' on them again"
+        )
+    if scored.without_vectors:
+        warnings.append(
+            f"{scored.without_vectors:,} labelled images of split {scored.scope.split!r} are left "
+            "out, as they have no vector of this encoder: run 'taistore ingest-images' on them "
+            "again"
         )
     return tuple(warnings)
 
@@ -169,7 +171,7 @@ def _warnings(
 def _record(store: Store, run: ScoringRun, evaluation: Evaluation) -> None:
     """Keep the ladder in the run's row, one entry per split and protocol."""
     found = evaluation.to_json()
-    names = ("images", "regions_used", "ladder", "bootstrap", "warnings")
+    names = ("images", "regions_used", "images_with_regions", "ladder", "bootstrap", "warnings")
     kept = {name: found[name] for name in names if name in found}
     row = store.run(run.run_id)
     splits = {**row.metrics.get("evaluation", {}), evaluation.key: kept}

@@ -16,16 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.evaluation.score_matrices import ScoreBoard, truth_matrix
+from taistore.evaluation.score_matrices import ScoreBoard
 from taistore.labels import PRESENT, Label, LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
-from taistore.scoring.ladder import Ladder, Step
+from taistore.scoring.known_cells import KNOWN_COLUMNS, known_cells
+from taistore.scoring.ladder import Ladder, Step, step_for
 from taistore.scoring.loaded_run import ScoringRun, open_run
-from taistore.scoring.stored_images import StoredBatch, all_have_regions, stored_batches
-from taistore.store.partial_labels import IMAGE_ID, ragged
+from taistore.scoring.stored_images import StoredBatch, some_have_regions, stored_batches
+from taistore.store.partial_labels import IMAGE_ID
 from taistore.store.store import Store
-
-TRUTH_COLUMNS = ("positives", "negatives", "complete")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +46,8 @@ class Scope:
         return [labels[label_id] for label_id in self.label_ids.tolist()]
 
     def truth(self, rows: pa.RecordBatch, labels: int) -> NDArray[np.int8]:
-        """int8 [B, N] of rows with :data:`TRUTH_COLUMNS`, of a store of so many labels."""
-        truth_BN = truth_matrix(
-            labels,
-            ragged(rows.column("positives")),
-            ragged(rows.column("negatives")),
-            rows.column("complete").to_numpy(zero_copy_only=False),
-        )
+        """int8 [B, N] of rows with what is known, of a store of so many labels."""
+        truth_BN = known_cells(rows, labels)
         return truth_BN if self.label_ids is None else truth_BN[:, self.label_ids]
 
 
@@ -62,6 +56,7 @@ class ScoredSplit:
     """Scores and truth of the images of ``scope`` that have a vector, on ``board``.
 
     ``image_ids`` [I] (bytes) name its rows. ``steps`` are all steps of the ladder.
+    ``with_regions`` of the images have region vectors; the others are scored without.
     ``without_vectors`` images were labelled but have no vector.
     """
 
@@ -70,8 +65,13 @@ class ScoredSplit:
     board: ScoreBoard
     image_ids: NDArray[np.bytes_]
     steps: tuple[Step, ...]
-    regions: bool
+    with_regions: int
     without_vectors: int
+
+    @property
+    def regions(self) -> bool:
+        """Whether there are steps with regions."""
+        return "regions" in self.steps
 
     def scores(self, step: Step) -> NDArray[np.float32]:
         """float32 [I, N] of a step; without regions the adapter's two steps are one."""
@@ -102,21 +102,21 @@ def scored_split(
 ) -> Iterator[ScoredSplit]:
     """Score the labelled images of a split with every step of a run, while the block runs.
 
-    An image takes part when its labels are complete or some of them are known. Region vectors are
-    used where all images of the split have them. The matrices lie on disk where they are large.
+    An image takes part when its labels are complete or some of them are known. An image is scored
+    with its region vectors where it has any. The matrices lie on disk where they are large.
     Raises :class:`ScoringError` where the split holds nothing to score, and what
     :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
     run = open_run(store, run_id, device=device)
     labelled = labelled_images(store, scope.split)
     where = {"split": scope.split}
-    regions = all_have_regions(store, run.encoder_id, where=where)
+    regions = some_have_regions(store, run.encoder_id, where=where)
     steps = run.ladder.steps(regions=regions)
     kept = [step for step in steps if _kept(step, regions) == step]
     labels = run.ladder.labels if scope.label_ids is None else len(scope.label_ids)
     with ScoreBoard(kept, images=labelled, labels=labels) as board:
         batches = stored_batches(
-            store, run.encoder_id, columns=TRUTH_COLUMNS, regions=regions, where=where
+            store, run.encoder_id, columns=KNOWN_COLUMNS, regions=regions, where=where
         )
         with progress("evaluate", total=labelled, unit="image") as bar:
             filling = _Filling(board, run.ladder, kept, scope)
@@ -138,7 +138,7 @@ def scored_split(
             board=board,
             image_ids=np.concatenate(filling.image_ids),
             steps=steps,
-            regions=regions,
+            with_regions=filling.with_regions,
             without_vectors=filling.without,
         )
 
@@ -149,7 +149,7 @@ class _Filling:
     def __init__(
         self, board: ScoreBoard, ladder: Ladder, steps: Sequence[Step], scope: Scope
     ) -> None:
-        self.without = 0
+        self.without = self.with_regions = 0
         self.image_ids: list[NDArray[np.bytes_]] = [np.empty(0, IMAGE_ID)]
         self._board = board
         self._ladder = ladder
@@ -170,11 +170,14 @@ class _Filling:
 
     def _add(self, batch: StoredBatch, known: NDArray[Any], truth_BN: NDArray[np.int8]) -> None:
         regions_BRD = None if batch.regions_BRD is None else batch.regions_BRD[known]
-        scores = self._ladder.scores(batch.whole_BD[known], regions_BRD, steps=self._steps)
+        if regions_BRD is not None:
+            self.with_regions += len(known)
+        source = {step: step_for(step, regions=regions_BRD is not None) for step in self._steps}
+        scores = self._ladder.scores(batch.whole_BD[known], regions_BRD, steps=source.values())
         chosen = slice(None) if self._scope.label_ids is None else self._scope.label_ids
         self._board.add(
             truth_BN,
-            {step: scores_BN.cpu().numpy()[:, chosen] for step, scores_BN in scores.items()},
+            {step: scores[source[step]].cpu().numpy()[:, chosen] for step in self._steps},
         )
         ids = batch.rows.take(known).column("image_id").to_pylist()
         self.image_ids.append(np.asarray(ids, dtype=IMAGE_ID))
@@ -192,7 +195,7 @@ def splits_with_labels(store: Store) -> tuple[Counter[str], Counter[str]]:
     """Images of each split, and those of them of which some label is known."""
     images: Counter[str] = Counter()
     labelled: Counter[str] = Counter()
-    for rows in store.scan("images", columns=["split", *TRUTH_COLUMNS]):
+    for rows in store.scan("images", columns=["split", *KNOWN_COLUMNS]):
         names = np.asarray(rows.column("split").to_pylist(), dtype=object)
         images.update(names.tolist())
         labelled.update(names[_known(rows)].tolist())

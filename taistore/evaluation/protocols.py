@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import LabelError, ScoringError
-from taistore.evaluation.labelled_scores import (
-    TRUTH_COLUMNS,
-    Scope,
-    splits_with_labels,
-)
+from taistore.evaluation.labelled_scores import Scope, splits_with_labels
 from taistore.labels import LabelSet
+from taistore.scoring.known_cells import KNOWN_COLUMNS
 from taistore.store.store import Store
 
 PRECISION = (
@@ -156,7 +153,7 @@ class Protocol:
 
     def _require_known(self, store: Store, scope: Scope) -> None:
         unknown = images = 0
-        for rows in store.scan("images", columns=TRUTH_COLUMNS, where={"split": scope.split}):
+        for rows in store.scan("images", columns=KNOWN_COLUMNS, where={"split": scope.split}):
             cells_B = (scope.truth(rows, len(store.labels)) < 0).sum(axis=1)
             unknown += int(cells_B.sum())
             images += int((cells_B > 0).sum())

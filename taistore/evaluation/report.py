@@ -53,7 +53,8 @@ class Evaluation:
 
     ``ladder["adapter"].mean_average_precision`` is the mAP of a step.
 
-    ``top`` is the highest step. ``images_without_vectors`` were labelled, but are not part of it.
+    ``top`` is the highest step. ``images_with_regions`` of the images were scored with their
+    regions. ``images_without_vectors`` were labelled, but are not part of it.
     ``pictures`` are files that were drawn of it.
     """
 
@@ -61,7 +62,7 @@ class Evaluation:
     split: str
     images: int
     images_without_vectors: int
-    regions_used: bool
+    images_with_regions: int
     top: str
     ladder: dict[str, Metrics]
     labels: tuple[LabelResult, ...]
@@ -69,6 +70,11 @@ class Evaluation:
     intervals: Intervals | None = None
     warnings: tuple[str, ...] = ()
     pictures: tuple[Path, ...] = ()
+
+    @property
+    def regions_used(self) -> bool:
+        """Whether any image was scored with its regions."""
+        return self.images_with_regions > 0
 
     @property
     def key(self) -> str:
@@ -92,6 +98,7 @@ class Evaluation:
             "images_without_vectors": self.images_without_vectors,
             "labels_without_positives": self.labels_without_positives,
             "regions_used": self.regions_used,
+            "images_with_regions": self.images_with_regions,
             "ladder": {step: _figures(metrics) for step, metrics in self.ladder.items()},
             "labels": [
                 {
@@ -161,6 +168,8 @@ class Evaluation:
             if self.intervals:
                 low, high = self.intervals.mean_average_precision[step]
                 line += f"   {100 * low:.1f} to {100 * high:.1f}"
+            if step == "regions" and self.images_with_regions < self.images:
+                line += f"   ({self.images_with_regions:,} of {self.images:,} images have some)"
             lines.append(line)
         return lines
 

@@ -1,7 +1,7 @@
 """Score matrices of all steps and the truth, in memory while small and on disk beyond.
 
-Shapes: I images, N labels, B images of a batch, P positives and Q negatives of a batch. Matrices
-lie label by label ([N, I]): average precision sorts the images of one label at a time.
+Shapes: I images, N labels, B images of a batch. Matrices lie label by label ([N, I]): average
+precision sorts the images of one label at a time.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.labels import ABSENT, PRESENT, UNKNOWN
+from taistore.labels import UNKNOWN
 
 MEMORY_BYTES = 256 * 2**20
 """Matrices that together exceed this are kept in a temporary folder."""
@@ -88,24 +88,6 @@ class ScoreBoard:
         if self._folder is None or not math.prod(shape):
             return np.zeros(shape, dtype=dtype)
         return np.memmap(Path(self._folder.name) / name, dtype, "w+", shape=shape)
-
-
-def truth_matrix(
-    labels: int,
-    positives: tuple[NDArray[np.int64], NDArray[np.int32]],
-    negatives: tuple[NDArray[np.int64], NDArray[np.int32]],
-    complete_B: NDArray[np.bool_],
-) -> NDArray[np.int8]:
-    """int8 [B, N] from counts [B] and label ids [P] or [Q], one image after another.
-
-    Labels of an image in neither list are absent where its labels are complete, else unknown.
-    """
-    truth_BN = np.where(complete_B[:, None], np.int8(ABSENT), np.int8(UNKNOWN)).repeat(
-        labels, axis=1
-    )
-    for value, (counts_B, label_ids) in ((ABSENT, negatives), (PRESENT, positives)):
-        truth_BN[np.repeat(np.arange(len(counts_B)), counts_B), label_ids] = value
-    return truth_BN
 
 
 def _roomy_folder(needed: int) -> "tempfile.TemporaryDirectory[str]":

@@ -6,9 +6,8 @@ The order is vectors, regions, combinations, images, rejects: an image that is i
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +16,14 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
-from taistore.images.sources.source import SourceImage
+from taistore.images.statements import row_after
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
+from taistore.store.revision import Change, Row, Snapshot, revise
 from taistore.store.store import Store
 
 JOB = "ingest-images"
 """Name of the job in the table ``rejects``."""
-
-DEFAULT_SPLIT = "test"
 
 COMMIT_BYTES = 128 * 2**20
 COMMIT_SECONDS = 120.0
@@ -39,7 +37,7 @@ class ImageWriter:
 
     ``split`` is for images whose source names none: None keeps what the store has, and is "test"
     for new ones. Counts what happened to every item: each is exactly one of ``added``,
-    ``already_there``, ``relabelled`` (labels or split replaced by a later row's), ``duplicates``
+    ``already_there``, ``relabelled`` (a later row says other labels or split), ``duplicates``
     (content that also came under another path) and ``rejected``, which go to the table
     ``rejects`` under the name ``job``. ``encoded`` vectors came in, ``vectors_added`` were new.
     """
@@ -118,7 +116,9 @@ class ImageWriter:
             self._append_vectors()
         if self._images:
             self._write_rows()
-            self._store.clear_rejects(self._job, [image.source.uri for image in self._images])
+            lost = {reject.uri for reject in self._rejects}
+            uris = [image.source.uri for image in self._images if image.source.uri not in lost]
+            self._store.clear_rejects(self._job, uris)
         if self._rejects:
             self._store.reject(self._job, self._rejects)
         self._clear()
@@ -151,27 +151,30 @@ class ImageWriter:
         )
 
     def _write_rows(self) -> None:
-        ids = list(dict.fromkeys(image.source.image_id for image in self._images))
-        stored = {
-            row["image_id"]: row
-            for batch in self._store.scan("images", where={"image_id": ids})
-            for row in batch.to_pylist()
-        }
-        by_id: dict[str, list[EncodedImage]] = {image_id: [] for image_id in ids}
+        by_id: dict[str, list[EncodedImage]] = {}
         for image in self._images:
-            by_id[image.source.image_id].append(image)
-        changed = []
-        for image_id, images in by_id.items():
-            before = stored.get(image_id)
-            row = self._merged(before, images)
-            self._tally(before, row, images)
-            if row != before:
-                changed.append(row)
-        self._append_combinations(changed)
-        if changed:
-            self._store.upsert("images", changed)
+            by_id.setdefault(image.source.image_id, []).append(image)
+        made = _Made()
 
-    def _append_combinations(self, rows: Sequence[dict[str, Any]]) -> None:
+        def plan(images: Snapshot) -> Change:
+            nonlocal made
+            made = _Made()
+            found = images.rows({"image_id": list(by_id)})
+            stored = {row["image_id"]: row for row in found}
+            for image_id, said in by_id.items():
+                before = stored.get(image_id)
+                row = row_after(before, said, labels=self._store.labels, split=self._split)
+                made.add(before, row, said)
+            self._append_combinations(made.changed)
+            return Change(rows=made.changed, known=frozenset(stored))
+
+        revise(self._store, "images", plan)
+        for before, after, said in made.all:
+            self._tally(before, after, said)
+        for said in made.lost:
+            self._set_aside(said)
+
+    def _append_combinations(self, rows: Sequence[Row]) -> None:
         combinations = {
             row["combination_id"]: row["positives"]
             for row in rows
@@ -183,46 +186,16 @@ class ImageWriter:
                 [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
             )
 
-    def _merged(
-        self, before: dict[str, Any] | None, images: Sequence[EncodedImage]
-    ) -> dict[str, Any]:
-        """The row of one content after ``images``, all of which have it: the last one that says
-        something about the labels, or the split, is believed; the first path is kept."""
-        row = dict(before) if before is not None else self._new_row(images)
-        if before is not None and not _same_path(before["uri"], images):
-            row["uri"] = images[0].source.uri
+    def _set_aside(self, images: Sequence[EncodedImage]) -> None:
+        """Images that the store had when they were read and no longer has: nobody measured them."""
         for image in images:
-            known, split = image.source.annotation, image.source.split or self._split
-            if known is not None:
-                row["positives"] = list(known.positives)
-                row["negatives"] = list(known.negatives)
-                row["complete"] = known.complete
-            row["split"] = split or row["split"]
-        labels = row["positives"]
-        row["combination_id"] = self._store.labels.combination_id(labels) if labels else None
-        return row
+            detail = "another job removed it meanwhile: run the same command again"
+            reject = Reject(image.source.uri, "changed", detail)
+            self._rejects.append(reject)
+            self.rejected += 1
+            self.first_reject = self.first_reject or reject
 
-    def _new_row(self, images: Sequence[EncodedImage]) -> dict[str, Any]:
-        source: SourceImage = images[0].source
-        width, height = next(image.size for image in images if image.size is not None)
-        return {
-            "image_id": source.image_id,
-            "uri": source.uri,
-            "width": width,
-            "height": height,
-            "positives": [],
-            "negatives": [],
-            "complete": False,
-            "combination_id": None,
-            "split": DEFAULT_SPLIT,
-        }
-
-    def _tally(
-        self,
-        before: dict[str, Any] | None,
-        after: dict[str, Any],
-        images: Sequence[EncodedImage],
-    ) -> None:
+    def _tally(self, before: Row | None, after: Row, images: Sequence[EncodedImage]) -> None:
         self.duplicates += len(images) - 1
         if before is None:
             self.added += 1
@@ -234,6 +207,18 @@ class ImageWriter:
             self.duplicates += 1
 
 
-def _same_path(uri: str, images: Sequence[EncodedImage]) -> bool:
-    """Whether the stored path still holds; a photo that was moved is found where it is now."""
-    return images[0].source.uri == uri or Path(uri).exists()
+class _Made:
+    """What the images of a commit make of the rows of one snapshot."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[Row | None, Row, list[EncodedImage]]] = []
+        self.changed: list[Row] = []
+        self.lost: list[list[EncodedImage]] = []
+
+    def add(self, before: Row | None, after: Row | None, images: list[EncodedImage]) -> None:
+        if after is None:
+            self.lost.append(images)
+            return
+        self.all.append((before, after, images))
+        if after != before:
+            self.changed.append(after)

@@ -9,6 +9,7 @@ from taistore.encoders.protocol import Encoder
 from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
+from taistore.images.paths import settle_paths
 from taistore.images.pipeline import ReadImage, Task, Work, encode_source, read_blocks
 from taistore.images.sources.source import ImageSource
 from taistore.progress import Progress, no_progress
@@ -23,8 +24,9 @@ class IngestImagesSummary:
     ``added`` images are new to the store; ``already_there`` it held; ``relabelled`` it held with
     other labels or another split; ``duplicates`` have the content of another path; ``rejected``
     are in the table ``rejects``. ``encoded`` vectors were computed, in ``encoder_seconds`` of the
-    ``seconds`` in all. ``ignored`` files of a folder are no images. ``notes`` are lines about the
-    source as a whole, such as classes that are not in the label set.
+    ``seconds`` in all, with those of a grid of ``regions`` a side (0: none). ``replaced`` contents
+    are gone, as their path holds another one now. ``ignored`` files of a folder are no images.
+    ``notes`` are lines about the source as a whole, such as classes that are not in the label set.
     """
 
     source: str
@@ -37,6 +39,8 @@ class IngestImagesSummary:
     rejected: int
     ignored: int
     encoded: int
+    replaced: int
+    regions: int
     seconds: float
     encoder_seconds: float
     notes: tuple[str, ...] = ()
@@ -47,7 +51,7 @@ def ingest_images(
     encoder: Encoder,
     source: ImageSource,
     *,
-    regions: int = 0,
+    regions: int | None = None,
     split: str | None = None,
     batch_size: int = 32,
     workers: int = 2,
@@ -58,11 +62,14 @@ def ingest_images(
 ) -> IngestImagesSummary:
     """Read, decode, encode and store the images of ``source``; what is there is not done again.
 
-    Images are known by their content. Vectors are added where this encoder's table lacks them,
-    region vectors (a ``regions`` x ``regions`` grid) likewise. Annotations replace earlier ones
-    of the same content, a later row those of an earlier one; an image without annotation keeps
-    what the store knows. ``split`` is for rows that name none; None means "test" for new images
-    and no change for others. An image whose stored path is gone takes the new one.
+    Images are known by their content, and keep every path that has it. Vectors are added where
+    this encoder's table lacks them, region vectors (a ``regions`` x ``regions`` grid) likewise;
+    None means the grid that the store has regions of, none where it has none, and 0 none. What an
+    annotation says of a label replaces what was known of that label in the same content, and a
+    later row what an earlier one said; of other labels the store keeps what it knows. A complete
+    annotation speaks of all labels. ``split`` is for rows that name none; None means "test" for new
+    images and no change for others. An image whose stored path is gone takes the new one, and a
+    path that holds another content than before belongs to that one alone.
 
     Each file is read once: its bytes stay in memory until they are decoded, or until the store
     turns out to have the image. They take at most 3 x
@@ -73,7 +80,7 @@ def ingest_images(
     is kept), :class:`StoreError` when the store cannot be written or holds another grid of
     regions, and what the source raises.
     """
-    _require_grid(store, encoder, regions)
+    regions = _grid(store, encoder, regions)
     started = time.monotonic()
     encoder_seconds = 0.0
     with contextlib.ExitStack() as stack:
@@ -102,6 +109,7 @@ def ingest_images(
             if max_rejects is not None and writer.rejected > max_rejects:
                 break
     _require_success(store, source, writer, max_rejects)
+    replaced = settle_paths(store)
     return IngestImagesSummary(
         source=source.name,
         encoder=encoder.info.spec,
@@ -113,6 +121,8 @@ def ingest_images(
         rejected=writer.rejected,
         ignored=source.ignored,
         encoded=writer.encoded,
+        replaced=replaced,
+        regions=regions,
         seconds=time.monotonic() - started,
         encoder_seconds=encoder_seconds,
         notes=source.notes,
@@ -151,19 +161,19 @@ def _plan(
                 yield Task(item.image, Work.SKIP)
 
 
-def _require_grid(store: Store, encoder: Encoder, regions: int) -> None:
-    if not regions:
-        return
+def _grid(store: Store, encoder: Encoder, regions: int | None) -> int:
+    """The grid to store, which is the store's where it has one."""
     rows = store.scan(
         "region_vectors", columns=["grid"], encoder_id=encoder.info.encoder_id, batch_rows=1
     )
     first = next(rows, None)
-    if first is not None and first.num_rows and first.column(0)[0].as_py() != regions:
-        grid = first.column(0)[0].as_py()
+    there = first.column(0)[0].as_py() if first is not None and first.num_rows else 0
+    if regions and there and regions != there:
         raise StoreError(
-            f"{store.uri}: holds regions of a {grid} x {grid} grid for {encoder.info.spec}, not "
-            f"{regions} x {regions}: use regions={grid}, or another path="
+            f"{store.uri}: holds regions of a {there} x {there} grid for {encoder.info.spec}, not "
+            f"{regions} x {regions}: use regions={there}, or another path="
         )
+    return there if regions is None else regions
 
 
 def _require_success(

@@ -4,7 +4,6 @@ Shapes: B rows of a batch, D embedding dimension.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import decode_image
 from taistore.images.image_rows import ImageWriter
+from taistore.images.paths import settle_paths
 from taistore.images.pipeline import (
     EncodedBatch,
     EncodedImage,
@@ -34,6 +34,7 @@ from taistore.images.pipeline import (
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
 from taistore.images.sources.source import SourceImage, printable
+from taistore.images.statements import uri_image_id
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -101,6 +102,7 @@ def ingest_image_vectors(
                 break
         writer.add(_set_aside(bad, source.dim))
     _require_success(store, str(path), writer, max_rejects)
+    settle_paths(store)
     return IngestImageVectorsSummary(
         source=str(path),
         encoder=info.spec,
@@ -113,11 +115,6 @@ def ingest_image_vectors(
         rejected=writer.rejected,
         written=writer.vectors_added,
     )
-
-
-def uri_image_id(uri: str) -> str:
-    """Identity of an image whose file is not at hand: the 128-bit BLAKE2b of ``uri:`` + its id."""
-    return hashlib.blake2b(f"uri:{uri}".encode(), digest_size=16).hexdigest()
 
 
 class _RowReader:

@@ -1,21 +1,34 @@
 """What a job scores, batch by batch: photos encoded on the way, or the images of a store.
 
-Shapes: B images of a batch, D embedding dimension, R regions per image.
+Shapes: B images of a batch, D embedding dimension, N labels, R regions per image.
 """
 
 import contextlib
-from collections.abc import Generator, Iterator
+import functools
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder
-from taistore.errors import ScoringError
-from taistore.images.pipeline import encode_source
+from taistore.errors import ScoringError, StoreError
+from taistore.images.pipeline import (
+    EncodedBatch,
+    ReadImage,
+    Task,
+    Work,
+    encode_source,
+    read_blocks,
+)
 from taistore.images.sources.open_source import ImageSource, SourceImage
+from taistore.labels import LabelSet
+from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, known_cells, stored_cells
+from taistore.scoring.ladder import Ladder, step_for
 from taistore.scoring.loaded_run import ScoringRun
-from taistore.scoring.stored_images import stored_batches
+from taistore.scoring.selection import Choice, tag_table
+from taistore.scoring.stored_images import stored_batches, stored_regions, stored_vectors
 from taistore.scoring.string_set import Seen
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -32,50 +45,99 @@ def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
 
 
 class ScorableBatch(NamedTuple):
-    """Images with their vectors, rejects, and how many were done before."""
+    """Images with their vectors, rejects, and how many were done before.
+
+    An image is there once for each of its paths. ``known_BN`` is what is known of its labels, None
+    where that is not asked for.
+    """
 
     image_ids: list[str]
     uris: list[str]
     whole_BD: NDArray[Any]
     regions_BRD: NDArray[Any] | None
+    known_BN: NDArray[np.int8] | None
     rejects: list[Reject]
     skipped: int
 
+    def table(self, ladder: Ladder, choice: Choice, labels: LabelSet) -> pa.Table:
+        """The images' tags as rows of ``contracts.SCORES``."""
+        regions = self.regions_BRD is not None
+        step = step_for(choice.step, regions=regions)
+        scores = ladder.scores(self.whole_BD, self.regions_BRD, steps=[step])
+        return tag_table(
+            self.image_ids,
+            self.uris,
+            scores[step],
+            labels=labels,
+            choice=choice,
+            known_BN=self.known_BN,
+            confidence=functools.partial(ladder.confidence, regions=regions),
+        )
+
 
 def from_store(
-    store: Store, encoder_id: str, done: Seen, *, regions: bool
+    store: Store,
+    encoder_id: str,
+    done: Seen,
+    *,
+    regions: bool,
+    known: Known,
+    where: Mapping[str, Any] | None = None,
 ) -> Generator[ScorableBatch, None, None]:
-    """The store's images whose ``image_id`` is not in ``done``, which learns them."""
+    """The store's images (of ``where``) whose ``image_id`` is not in ``done``, which learns them.
+
+    Each comes under all of its paths; ``regions`` as in
+    :func:`~taistore.scoring.stored_images.stored_batches`.
+    """
     spec = store.encoder(encoder_id).spec
     detail = f"no vector of {spec}: run 'taistore ingest-images' with this encoder"
-    for batch in stored_batches(store, encoder_id, columns=["uri"], regions=regions):
+    columns = ["uri", "other_uris", *(KNOWN_COLUMNS if known == "override" else ())]
+    for batch in stored_batches(store, encoder_id, columns=columns, regions=regions, where=where):
         ids = [str(i) for i in batch.rows.column("image_id").to_pylist()]
         fresh = np.flatnonzero(done.new(ids))
         rows = batch.rows.take(fresh)
+        paths = _paths(rows)
+        each = np.repeat(np.arange(len(paths)), [len(some) for some in paths])
+        cells_BN = known_cells(rows, len(store.labels)) if known == "override" else None
         yield ScorableBatch(
-            image_ids=[ids[n] for n in fresh],
-            uris=[str(uri) for uri in rows.column("uri").to_pylist()],
-            whole_BD=batch.whole_BD[fresh],
-            regions_BRD=None if batch.regions_BRD is None else batch.regions_BRD[fresh],
+            image_ids=[ids[fresh[n]] for n in each],
+            uris=[path for some in paths for path in some],
+            whole_BD=batch.whole_BD[fresh[each]],
+            regions_BRD=None if batch.regions_BRD is None else batch.regions_BRD[fresh[each]],
+            known_BN=None if cells_BN is None else cells_BN[each],
             rejects=[
-                Reject(str(uri), "no_vector", detail)
-                for uri in batch.without_vector.column("uri").to_pylist()
+                Reject(path, "no_vector", detail)
+                for some in _paths(batch.without_vector)
+                for path in some
             ],
             skipped=len(ids) - len(fresh),
         )
 
 
+def _paths(rows: pa.RecordBatch) -> list[list[str]]:
+    """The paths of each image."""
+    pairs = zip(rows.column("uri").to_pylist(), rows.column("other_uris").to_pylist(), strict=True)
+    return [[str(uri), *map(str, others or ())] for uri, others in pairs]
+
+
 def from_photos(
+    store: Store,
     encoder: Encoder,
     source: ImageSource,
     done: Seen,
     *,
     regions: int,
+    known: Known,
     batch_size: int,
     workers: int,
     max_pixels: int,
 ) -> Generator[ScorableBatch, None, None]:
-    """The source's photos whose path is not in ``done``, which learns them, encoded."""
+    """The source's photos whose path is not in ``done``, which learns them.
+
+    A photo whose content the store has vectors of, with such ``regions``, is neither decoded nor
+    encoded. The others' vectors are rounded as the store would keep them, so that a photo has the
+    same scores either way.
+    """
     skipped = 0
 
     def fresh() -> Iterator[SourceImage | Reject]:
@@ -86,22 +148,99 @@ def from_photos(
             else:
                 skipped += 1
 
-    encoded = encode_source(
-        encoder,
-        fresh(),
-        regions=regions,
-        batch_size=batch_size,
-        workers=workers,
-        max_pixels=max_pixels,
-    )
-    with contextlib.closing(encoded):
+    with contextlib.ExitStack() as stack:
+        blocks = stack.enter_context(contextlib.closing(read_blocks(fresh(), workers=workers)))
+        kept = _Kept(store, encoder.info.encoder_id, regions)
+        encoded = stack.enter_context(
+            contextlib.closing(
+                encode_source(
+                    encoder,
+                    kept.tasks(blocks),
+                    regions=regions,
+                    batch_size=batch_size,
+                    workers=workers,
+                    max_pixels=max_pixels,
+                )
+            )
+        )
         for batch in encoded:
+            ids = [image.source.image_id for image in batch.images]
+            whole_BD, regions_BRD = kept.vectors(batch)
             yield ScorableBatch(
-                image_ids=[image.source.image_id for image in batch.images],
+                image_ids=ids,
                 uris=[image.source.uri for image in batch.images],
-                whole_BD=batch.vectors.whole,
-                regions_BRD=batch.vectors.regions,
+                whole_BD=whole_BD,
+                regions_BRD=regions_BRD,
+                known_BN=stored_cells(store, ids) if known == "override" and ids else None,
                 rejects=batch.rejects,
                 skipped=skipped,
             )
             skipped = 0
+
+
+class _Kept:
+    """The vectors that a store keeps of photos, in place of encoding them again."""
+
+    def __init__(self, store: Store, encoder_id: str, regions: int) -> None:
+        self._store = store
+        self._encoder_id = encoder_id
+        self._regions = regions
+
+    def tasks(self, blocks: Iterable[list[ReadImage | Reject]]) -> Iterator[Task | Reject]:
+        """What is to be done with each photo; the store is asked for a block at a time."""
+        for block in blocks:
+            there = self._there([i.image.image_id for i in block if isinstance(i, ReadImage)])
+            block.reverse()
+            while block:
+                # Taken out of the block, so that a photo's bytes live no longer than its task.
+                item = block.pop()
+                if isinstance(item, Reject):
+                    yield item
+                elif item.image.image_id in there:
+                    yield Task(item.image, Work.SKIP)
+                else:
+                    yield Task(item.image, Work.ENCODE, item.data)
+
+    def _there(self, ids: list[str]) -> set[str]:
+        if not ids:
+            return set()
+        where: dict[str, Any] = {"image_id": ids}
+        there = self._found("image_vectors", where)
+        if self._regions and there:
+            there &= self._found("region_vectors", {**where, "grid": self._regions})
+        return there
+
+    def _found(self, kind: str, where: Mapping[str, Any]) -> set[str]:
+        batches = self._store.scan(
+            kind, columns=["image_id"], encoder_id=self._encoder_id, where=where
+        )
+        return {str(i) for batch in batches for i in batch.column(0).to_pylist()}
+
+    def vectors(
+        self, batch: EncodedBatch
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+        """Vectors [B, D] and regions [B, R, D] of all photos of a batch, made now or before."""
+        made = batch.vectors
+        kept = [image.source.image_id for image in batch.images if image.row is None]
+        vectors = stored_vectors(self._store, self._encoder_id, kept)
+        whole_BD = self._filled(batch, made.whole, vectors)
+        if made.regions is None:
+            return whole_BD, None
+        cells = stored_regions(self._store, self._encoder_id, kept, grid=self._regions)
+        return whole_BD, self._filled(batch, made.regions, cells)
+
+    def _filled(
+        self, batch: EncodedBatch, made: NDArray[Any], kept: Mapping[str, NDArray[np.float16]]
+    ) -> NDArray[np.float16]:
+        filled = np.empty((len(batch.images), *made.shape[1:]), np.float16)
+        for n, image in enumerate(batch.images):
+            if image.row is not None:
+                filled[n] = made[image.row]
+            elif (vector := kept.get(image.source.image_id)) is not None:
+                filled[n] = vector.reshape(made.shape[1:])
+            else:
+                raise StoreError(
+                    f"{self._store.uri}: the vectors of {image.source.uri} were removed by another "
+                    "job: run the same command again"
+                )
+        return filled

@@ -24,6 +24,12 @@ STEPS: tuple[Step, ...] = get_args(Step)
 ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 """Those that need no adapter, and are the same for every run of an encoder."""
 
+
+def step_for(step: Step, *, regions: bool) -> Step:
+    """The step whose scores an image has in ``step``: without regions, those of the whole image."""
+    return "zero_shot" if step == "regions" and not regions else step
+
+
 AdapterLogits = Callable[[Tensor], Tensor]
 """An adapter as the ladder sees it: raw vectors [B, D] to logits [B, N]."""
 

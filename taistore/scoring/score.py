@@ -4,7 +4,6 @@ Shapes: D embedding dimension, N labels.
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,10 +18,11 @@ from taistore.images.decoding import MAX_PIXELS
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import ScorableBatch, from_photos, from_store, require_encoder
+from taistore.scoring.known_cells import Known
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
-from taistore.scoring.selection import Choice, tag_table
-from taistore.scoring.stored_images import all_have_regions
+from taistore.scoring.selection import Choice
+from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.scoring.tags.wide import Layout
@@ -37,8 +37,9 @@ JOB = "score"
 class ScoreSummary:
     """What one job did. ``images`` are in the file, ``resumed`` of them from an earlier start.
 
-    ``without_tags`` of them have none above the threshold. ``rejected`` images are in the table
-    ``rejects`` (until they succeed). ``step`` ranked the labels.
+    An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
+    and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
+    table ``rejects`` (until they succeed). ``step`` ranked the labels.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class ScoreSummary:
     out: str
     step: str
     regions_used: bool
+    with_regions: int
     images: int
     resumed: int
     tags: int
@@ -70,6 +72,7 @@ def score(
     threshold: float | None = None,
     step: Step | None = None,
     regions: int = 7,
+    known: Known = "override",
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
@@ -88,7 +91,12 @@ def score(
     :meth:`~taistore.scoring.selection.Choice.asked`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
-    The store's images need no encoder; their region vectors are used where all have them.
+    Photos of which the store has these vectors are not encoded again. The store's images need no
+    encoder; each is scored with its region vectors where it has any, and under all of its paths.
+
+    ``known`` "override" lets what the store knows of an image decide: a label that it shows is a
+    tag with the score 1, whatever ``top_k`` and ``threshold``, and one that it does not is none.
+    "ignore" goes by the scores alone.
 
     Memory does not grow with the number of images. Killed and run again, the job skips the images
     in the parts that are there (by path; by content for the store's) and ends with the same rows;
@@ -103,7 +111,7 @@ def score(
     run = open_run(store, run_id, device=device)
     if source is None:
         name, total = store.uri, store.count("images")
-        grid: int | str = "stored" if all_have_regions(store, run.encoder_id) else 0
+        grid: int | str = "stored" if some_have_regions(store, run.encoder_id) else 0
     else:
         if encoder is None:
             raise ScoringError(
@@ -117,19 +125,21 @@ def score(
     )
     file = TagFile(
         Path(out),
-        job=_fingerprint(run, choice, source=name, grid=grid),
+        job=_fingerprint(run, choice, source=name, grid=grid, known=known),
         done_by="image_id" if source is None else "uri",
         overwrite=overwrite,
         resume=resume,
     )
     if source is None or encoder is None:
-        batches = from_store(store, run.encoder_id, file.done, regions=bool(grid))
+        batches = from_store(store, run.encoder_id, file.done, regions=bool(grid), known=known)
     else:
         batches = from_photos(
+            store,
             encoder,
             source,
             file.done,
             regions=regions,
+            known=known,
             batch_size=batch_size,
             workers=workers,
             max_pixels=max_pixels,
@@ -147,6 +157,7 @@ def score(
         out=str(out),
         step=choice.step,
         regions_used=bool(grid),
+        with_regions=job.with_regions,
         images=file.resumed + job.scored,
         resumed=file.resumed,
         tags=tags,
@@ -157,7 +168,7 @@ def score(
 
 
 def _fingerprint(
-    run: ScoringRun, choice: Choice, *, source: str, grid: int | str
+    run: ScoringRun, choice: Choice, *, source: str, grid: int | str, known: Known
 ) -> dict[str, Any]:
     """What decides the rows of the file: a job with another one cannot continue its parts."""
     return {
@@ -168,6 +179,7 @@ def _fingerprint(
         "top-k": choice.top_k,
         "threshold": choice.threshold,
         "regions": grid,
+        "known": known,
     }
 
 
@@ -184,7 +196,7 @@ class _Job:
         source: str,
         max_rejects: int | None,
     ) -> None:
-        self.scored = self.rejected = 0
+        self.scored = self.rejected = self.with_regions = 0
         self._store = store
         self._ladder = ladder
         self._choice = choice
@@ -217,23 +229,13 @@ class _Job:
             self.rejected += len(batch.rejects)
             self._first_reject = self._first_reject or batch.rejects[0]
         if batch.image_ids:
-            step = self._choice.step
-            scores = self._ladder.scores(batch.whole_BD, batch.regions_BRD, steps=[step])[step]
-            tags = tag_table(
-                batch.image_ids,
-                batch.uris,
-                scores,
-                labels=self._store.labels,
-                choice=self._choice,
-                confidence=functools.partial(
-                    self._ladder.confidence, regions=batch.regions_BRD is not None
-                ),
-            )
+            tags = batch.table(self._ladder, self._choice, self._store.labels)
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:
                 self._store.clear_rejects(JOB, batch.uris)
             self._file.add(tags, images=len(batch.image_ids))
             self.scored += len(batch.image_ids)
+            self.with_regions += 0 if batch.regions_BRD is None else len(batch.image_ids)
 
     def _check_rejects(self) -> None:
         if self._max_rejects is not None and self.rejected > self._max_rejects:

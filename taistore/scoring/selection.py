@@ -16,7 +16,7 @@ from torch import Tensor
 from taistore.contracts import SCORES
 from taistore.defaults import TOP_K
 from taistore.errors import ScoringError
-from taistore.labels import LabelSet
+from taistore.labels import PRESENT, UNKNOWN, LabelSet
 from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
 
 
@@ -77,14 +77,22 @@ Confidence = Callable[[Step, Tensor], Tensor]
 
 
 def choose(
-    scores_BN: Tensor, *, top_k: int | None = None, allowed_BN: Tensor | None = None
+    scores_BN: Tensor,
+    *,
+    top_k: int | None = None,
+    allowed_BN: Tensor | None = None,
+    first_BN: Tensor | None = None,
 ) -> Tags:
     """The ``top_k`` best labels (None: all) of each image among those ``allowed``.
 
-    Only the chosen labels are sorted. Equal scores rank by label id.
+    Those ``first`` come before all others, all of them, by label id. Only the chosen labels are
+    sorted. Equal scores rank by label id.
     """
     labels = scores_BN.shape[1]
-    keep = labels if top_k is None else min(top_k, labels)
+    keep = most = labels if top_k is None else min(top_k, labels)
+    if first_BN is not None and len(scores_BN):
+        scores_BN = torch.where(first_BN, scores_BN.amax(dim=1, keepdim=True) + 1, scores_BN)
+        keep = max(keep, int(first_BN.sum(dim=1).max()))
     if allowed_BN is not None:
         scores_BN = scores_BN.masked_fill(~allowed_BN, -torch.inf)
         # A threshold leaves few labels per image: sort as many as the fullest image has.
@@ -93,19 +101,37 @@ def choose(
     ids_BK, by_id_BK = ids_BK.sort(dim=1)
     values_BK, by_value_BK = values_BK.gather(1, by_id_BK).sort(dim=1, descending=True, stable=True)
     ids_BK = ids_BK.gather(1, by_value_BK)
-    kept_BK = (values_BK > -torch.inf).cpu().numpy()
+    chosen_BK = values_BK > -torch.inf
+    if first_BN is not None:
+        chosen_BK[:, most:] &= first_BN.gather(1, ids_BK)[:, most:]
+    kept_BK = chosen_BK.cpu().numpy()
     row, rank = np.nonzero(kept_BK)
     label_id = ids_BK.cpu().numpy()[kept_BK].astype(np.int32)
     return Tags(row.astype(np.int64), (rank + 1).astype(np.int32), label_id)
 
 
 def chosen_tags(
-    scores_BN: Tensor, choice: Choice, *, confidence: Confidence = confidence
+    scores_BN: Tensor,
+    choice: Choice,
+    *,
+    known_BN: NDArray[np.int8] | None = None,
+    confidence: Confidence = confidence,
 ) -> tuple[Tags, NDArray[np.float32]]:
-    """The tags that ``choice`` gives to images with these scores, and their confidence [T]."""
+    """The tags that ``choice`` gives to images with these scores, and their confidence [T].
+
+    What is ``known`` (1, 0, or -1 for unknown) overrides the scores: labels that are there are all
+    given, with the confidence 1 and before others, and those that are absent are not.
+    """
     confidence_BN = confidence(choice.step, scores_BN)
     allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
-    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN)
+    present_BN = None
+    if known_BN is not None:
+        cells_BN = torch.from_numpy(known_BN).to(scores_BN.device)
+        present_BN = cells_BN == PRESENT
+        confidence_BN = confidence_BN.masked_fill(present_BN, 1.0)
+        open_BN = cells_BN == UNKNOWN
+        allowed_BN = (open_BN if allowed_BN is None else open_BN & allowed_BN) | present_BN
+    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN, first_BN=present_BN)
     return tags, confidence_BN.cpu().numpy()[tags.row, tags.label_id]
 
 
@@ -116,13 +142,14 @@ def tag_table(
     *,
     labels: LabelSet,
     choice: Choice,
+    known_BN: NDArray[np.int8] | None = None,
     confidence: Confidence = confidence,
 ) -> pa.Table:
-    """The chosen tags as rows of ``contracts.SCORES``, by image and by rank.
+    """The tags of :func:`chosen_tags` as rows of ``contracts.SCORES``, by image and by rank.
 
     An image without any has one row, of rank 0, whose key and name are empty.
     """
-    tags, values_T = chosen_tags(scores_BN, choice, confidence=confidence)
+    tags, values_T = chosen_tags(scores_BN, choice, known_BN=known_BN, confidence=confidence)
     return tag_rows(image_ids, uris, tags, values_T, labels=labels)
 
 

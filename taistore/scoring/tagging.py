@@ -22,12 +22,14 @@ from taistore.images.decoding import MAX_PIXELS
 from taistore.images.pipeline import ordered_map, rejected
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
-from taistore.scoring.image_batches import require_encoder
+from taistore.scoring.image_batches import from_store, require_encoder
+from taistore.scoring.known_cells import Known
 from taistore.scoring.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.photos import Photo, open_photo, photo_name
-from taistore.scoring.selection import Choice, chosen_tags, tag_table
-from taistore.scoring.stored_images import all_have_regions, stored_batches
+from taistore.scoring.selection import Choice, chosen_tags
+from taistore.scoring.stored_images import some_have_regions
+from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.image_tags import ImageTags, Tag
 from taistore.scoring.tags.tag_frame import TagFrame
 from taistore.store.store import Store
@@ -52,7 +54,9 @@ def tag_images(
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
 ) -> Iterator[tuple[P, ImageTags]]:
-    """Each of ``photos`` with its tags, lazily and in their order, as ``score`` would give them.
+    """Each of ``photos`` with its tags, lazily and in their order, by their scores alone.
+
+    They are those that ``score`` gives where nothing is known of the photos.
 
     ``encoder`` and ``labels`` are those of the run. ``photos`` may be without end: some two
     batches are read ahead. ``top_k``, ``threshold`` and ``step`` are as in
@@ -92,34 +96,27 @@ def tag_store(
     top_k: int | None = None,
     threshold: float | None = None,
     step: Step | None = None,
+    known: Known = "override",
     progress: Progress = no_progress,
 ) -> TagFrame:
     """The tags of the store's images (of ``split``, where one is named), from their vectors.
 
-    The options are as in :meth:`~taistore.scoring.selection.Choice.asked`. Region vectors are
-    used where all of these images have them. An image without a vector of the run's encoder is
-    left out. Images are read in batches; the frame is what stays in memory. Raises
+    The options are as in :meth:`~taistore.scoring.selection.Choice.asked`; ``known`` as in
+    :func:`taistore.scoring.score.score`. An image is scored with its region vectors where it has
+    any, and is there under each of its paths. One without a vector of the run's encoder is left
+    out. Images are read in batches; the frame is what stays in memory. Raises
     :class:`ScoringError` where an option is out of range.
     """
     where = None if split is None else {"split": split}
-    regions = all_have_regions(store, run.encoder_id, where=where)
+    regions = some_have_regions(store, run.encoder_id, where=where)
     choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)
     tables = [SCORES.empty_table()]
-    batches = stored_batches(store, run.encoder_id, columns=["uri"], regions=regions, where=where)
+    batches = from_store(store, run.encoder_id, Seen(), regions=regions, known=known, where=where)
     with progress("tag", total=None, unit="image") as bar:
         for batch in batches:
-            scores = run.ladder.scores(batch.whole_BD, batch.regions_BRD, steps=[choice.step])
-            tables.append(
-                tag_table(
-                    [str(image_id) for image_id in batch.rows.column("image_id").to_pylist()],
-                    [str(uri) for uri in batch.rows.column("uri").to_pylist()],
-                    scores[choice.step],
-                    labels=store.labels,
-                    choice=choice,
-                    confidence=functools.partial(run.ladder.confidence, regions=regions),
-                )
-            )
-            bar.advance(batch.rows.num_rows)
+            if batch.image_ids:
+                tables.append(batch.table(run.ladder, choice, store.labels))
+            bar.advance(len(batch.image_ids))
     return TagFrame.of(pa.concat_tables(tables), labels=store.labels)
 
 
@@ -163,7 +160,10 @@ class _Tagger:
             regions=self.regions,
         )
         step = self.choice.step
-        scores_BN = self.ladder.scores(vectors.whole, vectors.regions, steps=[step])[step]
+        # Rounded as the store keeps them, and as ``score`` does.
+        whole_BD = vectors.whole.astype(np.float16)
+        regions_BRD = None if vectors.regions is None else vectors.regions.astype(np.float16)
+        scores_BN = self.ladder.scores(whole_BD, regions_BRD, steps=[step])[step]
         confidence = functools.partial(self.ladder.confidence, regions=bool(self.regions))
         tags, values_T = chosen_tags(scores_BN, self.choice, confidence=confidence)
         ends = np.searchsorted(tags.row, np.arange(len(batch)), side="right").tolist()

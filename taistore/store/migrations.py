@@ -223,9 +223,26 @@ _TEMPLATE = "template"
 _TEMPLATE_REJECT = re.compile(r"combination (-?\d+) turn (\d+) seed (\d+)")
 
 
+# --- version 5 ---------------------------------------------------------------------------------
+
+
+def _further_paths_of_images(store: Store) -> None:
+    if not store.has("images"):
+        return
+    with writing(store.uri, "images"):
+        dataset = store.dataset("images")
+        if _OTHER_URIS.name not in dataset.schema.names:
+            dataset.add_columns([_OTHER_URIS])
+
+
+_OTHER_URIS: "pa.Field[Any]" = pa.field("other_uris", pa.list_(pa.string()))
+"""Paths with the content of an image besides its ``uri``: none known of what was there before."""
+
+
 MIGRATIONS = (
     Migration(2, "centroids in float32, with dispersion and versions", _centroids_in_float32),
     Migration(3, "texts with the request that a model answered", _requests_of_texts),
     Migration(4, "requests of template texts, rejects with writer", _requests_of_all_writers),
+    Migration(5, "further paths of an image's content", _further_paths_of_images),
 )
 """Every step, in order; one for each version after the first."""

@@ -8,7 +8,8 @@ import pytest
 
 from taistore.errors import ScoringError
 from taistore.evaluation import score_matrices as module
-from taistore.evaluation.score_matrices import ScoreBoard, truth_matrix
+from taistore.evaluation.score_matrices import ScoreBoard
+from taistore.scoring.known_cells import truth_matrix
 
 
 @pytest.mark.parametrize("limit", [0, 10**9])

@@ -1,8 +1,9 @@
 """Ingest: what ends up in the store, what a rerun does, and what bad input leaves behind."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from taistore.images.decoding import image_id
 from taistore.images.ingest import IngestImagesSummary, ingest_images
 from taistore.images.sources.open_source import open_source
 from taistore.labels import Label, LabelSet
+from taistore.store import revision
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
@@ -89,6 +91,7 @@ def test_a_folder_comes_in_with_its_vectors(store: Store, photos: Path) -> None:
         "complete": False,
         "combination_id": None,
         "split": "test",
+        "other_uris": None,
     }
     assert (rows["green.png"]["width"], rows["green.png"]["height"]) == (30, 90)
     info = encoder.info
@@ -210,8 +213,8 @@ def test_a_second_encoder_stands_beside_the_first(store: Store, photos: Path) ->
 def test_regions_are_added_to_images_that_lack_them(store: Store, photos: Path) -> None:
     _ingest(store, photos / "red.png", regions=3)
     encoder = ColourEncoder()
-    summary = _ingest(store, photos, encoder=encoder)
-    assert (summary.encoded, encoder.encoded) == (2, 2)
+    summary = _ingest(store, photos, encoder=encoder, regions=0)
+    assert (summary.encoded, encoder.encoded, summary.regions) == (2, 2, 0)
     vectors = store.versions([("image_vectors", "colour_32_32")])
     summary = _ingest(store, photos, encoder=encoder, regions=3)
     assert _counts(summary) == {"already_there": 3}
@@ -372,6 +375,9 @@ def test_vectors_come_back_by_scan(store: Store, photos: Path) -> None:
 # --- killed and run again ----------------------------------------------------------------------
 
 
+R = TypeVar("R")
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing is written after it."""
 
@@ -384,13 +390,26 @@ class _DyingStore(Store):
     writes = 0
 
     def _merge(self, *arguments: Any, **options: Any) -> int:
+        return self.write(super()._merge, *arguments, **options)
+
+    def write(self, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        """What the function returns, where the store survives it."""
         self.writes += 1
         if self.writes > self.fatal or (self.writes == self.fatal and not self.after):
             raise Killed
-        inserted = super()._merge(*arguments, **options)
+        written = function(*arguments, **options)
         if self.writes == self.fatal:
             raise Killed
-        return inserted
+        return written
+
+
+_revision = revision._done
+
+
+def _dying_revision(store: Store, *arguments: Any) -> bool:
+    if isinstance(store, _DyingStore):
+        return store.write(_revision, store, *arguments)
+    return _revision(store, *arguments)
 
 
 def snapshot(store: Store) -> dict[str, list[Any]]:
@@ -435,7 +454,10 @@ def _kill_manifest(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_any_write_and_run_again_gives_the_same_rows(tmp_path: Path, after: bool) -> None:
+def test_killed_at_any_write_and_run_again_gives_the_same_rows(
+    tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revision, "_done", _dying_revision)
     (tmp_path / "photos").mkdir()
     manifest = _kill_manifest(tmp_path / "photos")
     options: dict[str, Any] = {"regions": 2, "batch_size": 2, "commit_rows": 4}

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from taistore.errors import ImageError, ManifestError
 from taistore.images.decoding import image_id
 from taistore.images.ingest import ingest_images
-from taistore.images.ingest_image_vectors import ingest_image_vectors, uri_image_id
+from taistore.images.ingest_image_vectors import ingest_image_vectors
 from taistore.images.sources.open_source import open_source
+from taistore.images.statements import uri_image_id
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image

@@ -1,6 +1,7 @@
 """What Python does and what the command line does are one: the same weights, bit for bit."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 import taistore
 from taistore.project import Project
+from taistore.scoring.tags.read_tags import read_tag_frame
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
@@ -81,7 +83,25 @@ def test_training(project: Project, arguments: list[str], settings: dict[str, An
 def test_scoring(project: Project, tmp_path: Path) -> None:
     run = project.train(epochs=1)
     photos = str(Path(project.uri).parent / "photos")
-    out = tmp_path / "typed.jsonl"
-    command(project, "score", run.run_id, photos, "--out", str(out))
-    run.score(photos, out=tmp_path / "called.jsonl")
-    assert (tmp_path / "called.jsonl").read_bytes() == out.read_bytes()
+    given: list[tuple[list[str], dict[str, Any]]] = [
+        ([], {}),
+        (["--known", "ignore"], {"known": "ignore"}),
+    ]
+    written = []
+    for n, (flags, options) in enumerate(given):
+        for source in ([photos], []):
+            out, called = tmp_path / f"typed{n}.jsonl", tmp_path / f"called{n}.jsonl"
+            command(project, "score", run.run_id, *source, "--out", str(out), *flags, "--overwrite")
+            run.score(*source, out=called, overwrite=True, **options)
+            assert called.read_bytes() == out.read_bytes()
+        frame = run.tags(**options)
+        assert frame.equals(read_tag_frame(out))
+        written.append(frame)
+    assert not written[0].equals(written[1])
+
+
+def test_pruning(project: Project) -> None:
+    photos = Path(project.uri).parent / "photos"
+    called = project.prune(photos)
+    assert called.images == PHOTOS
+    assert command(project, "prune", str(photos)) == json.loads(json.dumps(asdict(called)))

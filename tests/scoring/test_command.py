@@ -25,7 +25,8 @@ def store(tmp_path: Path) -> Path:
 
 
 def run(store: Path, out: Path, *options: str | Path) -> Result:
-    arguments = ["score", "latest", "--out", out, "--store", store, *options]
+    at = ["--store", store, "--known", "ignore"]
+    arguments = ["score", "latest", "--out", out, *at, *options]
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 

@@ -74,10 +74,12 @@ def expected_ensemble(store: Store, encoder: ColourEncoder, grid: int) -> np.nda
     """Ensemble scores [I, N] of all pictures without store or job."""
     pixels = np.stack([encoder.prepare(colour_image(*colours)) for colours in PICTURES])
     vectors = encoder.encode_images(pixels, regions=grid)
+    assert vectors.regions is not None
     competition = Competition.over_texts(spread=LOGIT_SPREAD, energy=LOGIT_ENERGY)
     adapter = load_adapter(run_path(store))
     ladder = Ladder(prompts(encoder), adapter.logits, competition=competition)
-    scores = ladder.scores(vectors.whole, vectors.regions, steps=["ensemble"])["ensemble"]
+    halves = vectors.whole.astype(np.float16), vectors.regions.astype(np.float16)
+    scores = ladder.scores(*halves, steps=["ensemble"])["ensemble"]
     return np.asarray(confidence("ensemble", scores))
 
 
@@ -112,7 +114,7 @@ def test_the_store_gets_the_same_tags_without_an_encoder(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     out = tmp_path / "tags.parquet"
-    summary = score(store, "run-1", None, out, top_k=2)
+    summary = score(store, "run-1", None, out, top_k=2, known="ignore")
     expected = expected_ensemble(store, encoder, 2)
     assert summary.regions_used
     for values, (_, entry) in zip(expected, sorted(tags(out).items()), strict=True):
@@ -142,7 +144,7 @@ def test_a_threshold_leaves_some_images_without_tags(
 ) -> None:
     add_pictures(store, encoder, grid=2)
     every = tmp_path / "every.csv"
-    score(store, "run-1", None, every, threshold=0.0, step="regions")
+    score(store, "run-1", None, every, threshold=0.0, step="regions", known="ignore")
     values = sorted(value for entry in tags(every).values() for _, value in entry)
     assert len(values) == len(PICTURES) * len(NAMES)
     unlike = sorted(set(values))
@@ -156,6 +158,7 @@ def test_a_threshold_leaves_some_images_without_tags(
         top_k=None,
         threshold=threshold,
         step="regions",
+        known="ignore",
     )
     assert sorted(v for entry in tags(some).values() for _, v in entry) == [
         value for value in values if value > threshold
@@ -370,5 +373,5 @@ def test_memory_of_a_batch_does_not_depend_on_how_many_images_there_are(
         rows = [image_row(first + n, colours) for n, colours in enumerate(PICTURES)]
         add_images(store, encoder, rows, PICTURES)
     out = tmp_path / "tags.parquet"
-    summary = score(store, "run-1", None, out, top_k=1)
+    summary = score(store, "run-1", None, out, top_k=1, known="ignore")
     assert summary.images == summary.tags == 2 * len(PICTURES)

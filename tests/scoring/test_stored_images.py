@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taistore.scoring import stored_images
-from taistore.scoring.stored_images import all_have_regions, stored_batches
+from taistore.scoring.stored_images import some_have_regions, stored_batches
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import PICTURES, add_images, add_pictures, image_row, new_store
 
@@ -60,16 +60,24 @@ def test_a_store_without_any_vector_gives_none(tmp_path: Path) -> None:
     assert batch.without_vector.num_rows == 1
 
 
-def test_regions_count_only_where_every_image_has_them_on_one_grid(tmp_path: Path) -> None:
+def test_images_with_and_without_regions_come_apart(tmp_path: Path) -> None:
     encoder = ColourEncoder()
     encoder_id = encoder.info.encoder_id
     store = new_store(tmp_path / "store", encoder)
-    assert not all_have_regions(store, encoder_id)
-    add_pictures(store, encoder, grid=2)
-    store.append("images", [image_row(50, ["red"])])  # no vectors at all: not counted
-    assert all_have_regions(store, encoder_id)
+    assert not some_have_regions(store, encoder_id)
     add_images(store, encoder, [image_row(99, ["red"], split="train")], [["red"]])
-    assert not all_have_regions(store, encoder_id)
-    assert all_have_regions(store, encoder_id, where={"split": "test"})
-    add_images(store, encoder, [image_row(98, ["red"], split="val")], [["red"]], grid=3)
-    assert not all_have_regions(store, encoder_id, where={"split": "test"})
+    store.append("images", [image_row(50, ["red"])])  # no vector at all
+    add_images(store, encoder, [image_row(98, ["blue"], split="val")], [["blue"]], grid=3)
+    add_pictures(store, encoder, grid=2)
+    assert some_have_regions(store, encoder_id)
+    assert not some_have_regions(store, encoder_id, where={"split": "train"})
+    found = list(stored_batches(store, encoder_id, columns=["uri"], regions=True))
+    assert [
+        (batch.rows.num_rows, None if batch.regions_BRD is None else batch.regions_BRD.shape[1])
+        for batch in found
+        if batch.rows.num_rows
+    ] == [(1, None), (1, 9), (12, 4)]
+    assert sum(batch.without_vector.num_rows for batch in found) == 1
+    whole = list(stored_batches(store, encoder_id, columns=["uri"], regions=False))
+    assert sum(batch.rows.num_rows for batch in whole) == 14
+    assert all(batch.regions_BRD is None for batch in whole)

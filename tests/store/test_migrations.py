@@ -87,6 +87,36 @@ def rejects_3() -> pa.Schema:
     return pa.schema(fields, metadata={VERSION_KEY: b"1"})
 
 
+def images_4() -> pa.Schema:
+    """``images`` as versions 1 to 4 wrote it."""
+    ids = pa.list_(pa.field("item", pa.int32(), nullable=False))
+    fields: list[pa.Field[Any]] = [
+        pa.field("image_id", pa.string(), nullable=False, metadata={PRIMARY_KEY: b"true"}),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("positives", ids, nullable=False),
+        pa.field("negatives", ids, nullable=False),
+        pa.field("complete", pa.bool_(), nullable=False),
+        pa.field("combination_id", pa.int64()),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: b"1"})
+
+
+IMAGE: dict[str, Any] = {
+    "image_id": "a" * 32,
+    "uri": "/a.jpg",
+    "width": 4,
+    "height": 3,
+    "positives": [0],
+    "negatives": [],
+    "complete": True,
+    "combination_id": 7,
+    "split": "train",
+}
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as version 1 wrote it, with prompts, images and image vectors."""
@@ -98,6 +128,8 @@ def old(tmp_path: Path) -> Path:
         {"image_id": ["a" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))},
         encoder_id=ID,
     )
+    images = pa.Table.from_pylist([IMAGE], schema=images_4())
+    lancedb.connect(path).create_table("images", images, mode="overwrite")
     store.reject("job", [Reject("a.jpg", "unreadable", "")])
     store.reject("generate-texts", [Reject("combination 7 turn 4 seed 0", "too_long", "")])
     store.reject("ingest-texts", [Reject("mine.txt:3", "empty", "")])
@@ -165,6 +197,10 @@ def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
     store = Store.open(old)
     more = {"image_id": ["b" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))}
     assert store.append("image_vectors", more, encoder_id=ID) == 1
+    copies = {**IMAGE, "image_id": "b" * 32, "uri": "/b.jpg", "other_uris": ["/c.jpg"]}
+    store.upsert("images", [copies])
+    images = [row for batch in store.scan("images") for row in batch.to_pylist()]
+    assert sorted(images, key=lambda row: str(row["uri"])) == [IMAGE | {"other_uris": None}, copies]
     store.reject("job", [Reject("b.jpg", "unreadable", "")])
     assert store.count("rejects") == 4
     store.register_encoder(ColourEncoder(dim=64).info)
@@ -237,6 +273,7 @@ def test_the_last_step_leads_to_the_contract() -> None:
     assert made.equals(wanted)
     assert [field.metadata for field in made] == [field.metadata for field in wanted]
     assert [*texts_2(), *migrations._TEXTS_3] == list(TABLES["texts"].schema())
+    assert [*images_4(), migrations._OTHER_URIS] == list(TABLES["images"].schema())
     writer = pa.field("writer", pa.string())
     assert [*rejects_3(), writer] == list(TABLES["rejects"].schema())
 

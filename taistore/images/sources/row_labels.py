@@ -180,7 +180,9 @@ class AnnotationReader:
         if len(known[PRESENT]) + len(known[ABSENT]) == len(self._labels):
             return Annotation(positives=tuple(sorted(known[PRESENT])), complete=True)
         return Annotation(
-            positives=tuple(sorted(known[PRESENT])), negatives=tuple(sorted(known[ABSENT]))
+            positives=tuple(sorted(known[PRESENT])),
+            negatives=tuple(sorted(known[ABSENT])),
+            unknown=tuple(sorted(known[UNKNOWN] - known[PRESENT] - known[ABSENT])),
         )
 
     def _require_alone(self, row: Mapping[str, Any]) -> None:

@@ -12,12 +12,14 @@ class Annotation:
     """What is known about an image, as sorted label ids.
 
     ``complete``: every label that is not positive is absent, so ``negatives`` stays empty.
-    Otherwise a label in neither list is unknown.
+    Otherwise nothing is said of a label in no list: what was known of it stays. ``unknown`` are
+    labels of which nobody is to know anything any more.
     """
 
     positives: tuple[int, ...] = ()
     negatives: tuple[int, ...] = ()
     complete: bool = False
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from taistore.scoring.ensembles.ensemble import (
     save_ensemble,
 )
 from taistore.scoring.loaded_run import ScoringRun, open_run
-from taistore.scoring.stored_images import all_have_regions, stored_batches
+from taistore.scoring.stored_images import some_have_regions, stored_batches
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -179,7 +179,7 @@ def _measure(
 ) -> tuple[list[_Extremes], int, bool]:
     """Each run's extremes, over how many images, and whether with their regions too."""
     where = None if split is None else {"split": split}
-    regions = all_have_regions(store, encoder_id, where=where)
+    regions = some_have_regions(store, encoder_id, where=where)
     found = [_Extremes() for _ in runs]
     images = 0
     batches = stored_batches(store, encoder_id, columns=(), regions=regions, where=where)

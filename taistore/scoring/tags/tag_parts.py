@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
@@ -55,6 +56,7 @@ class TagFile:
     ) -> None:
         self.out = out
         self.done = Seen()
+        self.resumed = 0
         self._suffix = require_suffix(out)
         self._job = dict(job)
         self._parts = out.with_name(out.name + ".parts")
@@ -65,11 +67,13 @@ class TagFile:
         try:
             self._prepare(overwrite=overwrite, resume=resume)
             for path in self._paths():
-                self.done.add(map(str, _read_part(path).column(done_by).unique().to_pylist()))
+                part = _read_part(path)
+                self.done.add(map(str, part.column(done_by).unique().to_pylist()))
+                # Every image has one row of rank 1, or of 0.
+                self.resumed += int((part.column("rank").to_numpy() <= 1).sum())
         except BaseException:
             self.close()
             raise
-        self.resumed = len(self.done)
 
     def _prepare(self, *, overwrite: bool, resume: bool) -> None:
         self._require_free(overwrite=overwrite)
@@ -156,7 +160,7 @@ class TagFile:
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
                     table = _read_part(path)
-                    tags = table.filter(pa.compute.field("rank") > 0)
+                    tags = table.filter(pc.field("rank") > 0)
                     without += table.num_rows - tags.num_rows
                     written += tags.num_rows
                     for piece in [tags] if wide is None else widen(table, wide):

@@ -65,7 +65,7 @@ def test_boxes_make_labels_and_their_absence_negatives(folder: Path) -> None:
 def test_a_label_seen_only_as_a_crowd_is_unknown_when_crowds_are_ignored(folder: Path) -> None:
     # a.jpg has a red box and a red crowd: red is sure, green is not.
     assert _annotations(folder, IMAGES, BOXES, crowd="ignore") == {
-        "a.jpg": Annotation(positives=(RED,), negatives=(BLUE,)),
+        "a.jpg": Annotation(positives=(RED,), negatives=(BLUE,), unknown=(GREEN,)),
         "b.jpg": Annotation(positives=(BLUE,), complete=True),
     }
 

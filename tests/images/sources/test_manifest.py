@@ -179,12 +179,12 @@ def test_a_column_per_label_holds_the_papers_codes(tmp_path: Path) -> None:
     assert items[:4] == [
         SourceImage(
             uri=str(tmp_path / "a.jpg"),
-            annotation=Annotation(positives=(0,), negatives=(1,)),
+            annotation=Annotation(positives=(0,), negatives=(1,), unknown=(3,)),
             split="train",
         ),
         SourceImage(uri=str(tmp_path / "b.jpg"), annotation=Annotation(positives=(1,))),
         # Said to be unknown, which replaces what was known; an empty row says nothing.
-        SourceImage(uri=str(tmp_path / "c.jpg"), annotation=Annotation()),
+        SourceImage(uri=str(tmp_path / "c.jpg"), annotation=Annotation(unknown=(0, 1, 3))),
         SourceImage(uri=str(tmp_path / "d.jpg")),
     ]
     assert isinstance(items[4], Reject)

@@ -30,8 +30,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, Annotation(positives=(RED,), negatives=(BLUE,))),
-        ({"difficult": "ignore"}, Annotation(positives=(RED,), negatives=(BLUE,))),
+        ({}, Annotation(positives=(RED,), negatives=(BLUE,), unknown=(GREEN,))),
+        (
+            {"difficult": "ignore"},
+            Annotation(positives=(RED,), negatives=(BLUE,), unknown=(GREEN,)),
+        ),
         ({"difficult": "negative"}, Annotation(positives=(RED,), complete=True)),
         ({"difficult": "positive"}, Annotation(positives=(RED, GREEN), complete=True)),
     ],
@@ -92,7 +95,7 @@ def test_lists_of_classes_say_what_was_looked_for(folder: Path) -> None:
     source = VocSource(folder, LABELS)
     # Nobody looked for green and blue in all images; where they are found, they are there.
     assert known(source) == {
-        "000001.jpg": Annotation(positives=(RED,)),
+        "000001.jpg": Annotation(positives=(RED,), unknown=(GREEN,)),
         "000002.jpg": Annotation(positives=(BLUE,), negatives=(RED,)),
         "000003.jpg": Annotation(positives=(GREEN,), negatives=(RED,)),
     }

@@ -61,7 +61,11 @@ class ClassLabels:
         if self._complete and not unsure:
             return Annotation(positives=tuple(sorted(present)), complete=True)
         absent = self._covered - present - unsure
-        return Annotation(positives=tuple(sorted(present)), negatives=tuple(sorted(absent)))
+        return Annotation(
+            positives=tuple(sorted(present)),
+            negatives=tuple(sorted(absent)),
+            unknown=tuple(sorted(unsure)),
+        )
 
     @property
     def note(self) -> str:
