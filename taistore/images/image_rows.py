@@ -166,7 +166,7 @@ class ImageWriter:
                 row = row_after(before, said, labels=self._store.labels, split=self._split)
                 made.add(before, row, said)
             self._append_combinations(made.changed)
-            return Change(rows=made.changed, known=frozenset(stored))
+            return Change(rows=made.changed)
 
         revise(self._store, "images", plan)
         for before, after, said in made.all:

@@ -51,9 +51,7 @@ def give_up(store: Store, lost: dict[str, set[str]]) -> list[str]:
             elif left != paths:
                 put_paths(row, left)
                 changed.append(row)
-        return Change(
-            rows=changed, removed=removed, known=frozenset(row["image_id"] for row in changed)
-        )
+        return Change(rows=changed, removed=removed)
 
     return list(revise(store, "images", plan).removed)
 

@@ -116,8 +116,8 @@ def _tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _addresses(table: pa.Table) -> list[int]:
-    places: list[int] = table.column("_rowaddr").to_pylist()
-    return places
+    places: Any = table.column("_rowaddr").to_pylist()
+    return list(places)
 
 
 def committed(dataset: Any, rows: pa.Table, gone: Addresses = NOWHERE) -> bool:

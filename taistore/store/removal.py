@@ -1,14 +1,12 @@
 """Rows that go for good: by their ids, or because the image that they belong to is gone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 
 from taistore.contracts import TABLES
-from taistore.store.arrow import filter_expression
-from taistore.store.store import Store, writing
+from taistore.store.store import Store
 
 _BLOCK = 4096
 
@@ -66,18 +64,10 @@ def remove_orphans(store: Store, *, older_than: timedelta, apply: bool = True) -
 
 def _remove(store: Store, kind: str, encoder_id: str, image_ids: Sequence[str], apply: bool) -> int:
     where = {"image_id": list(image_ids)}
-    there = sum(
-        batch.num_rows
-        for batch in store.scan(kind, columns=["image_id"], encoder_id=encoder_id, where=where)
-    )
-    if there and apply:
-        _delete(store, kind, encoder_id, where)
-    return there
-
-
-def _delete(store: Store, kind: str, encoder_id: str, where: Mapping[str, Any]) -> None:
-    with writing(store.uri, store.table_name(kind, encoder_id)):
-        store.dataset(kind, encoder_id).delete(filter_expression(where))
+    if apply:
+        return store.remove(kind, where, encoder_id=encoder_id)
+    found = store.scan(kind, columns=["image_id"], encoder_id=encoder_id, where=where)
+    return sum(batch.num_rows for batch in found)
 
 
 def _version_before(store: Store, kind: str, encoder_id: str, moment: datetime) -> int | None:

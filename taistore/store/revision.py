@@ -4,27 +4,14 @@ Two jobs that change one row each read it, and whoever writes last would undo th
 Here a write counts only where none of its rows changed since they were read.
 """
 
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
-from taistore.contracts import TABLES
 from taistore.errors import StoreError
-from taistore.store.arrow import filter_expression
-from taistore.store.store import READ_AHEAD_BYTES, Store, writing
-
-MOST_TRIES = 60
-"""With a wait of up to a second between them: longer than any other job holds on to the rows."""
-
-_SHORTEST_WAIT = 0.02
-_LONGEST_WAIT = 1.0
-
-_LOST = ("too many concurrent writers", "conflict", "incompatible transaction")
-"""What Lance says where another commit came first."""
+from taistore.store.arrow import READ_AHEAD_BYTES, filter_expression
+from taistore.store.commits import tries
+from taistore.store.store import Store
 
 Row = dict[str, Any]
 
@@ -35,8 +22,6 @@ class Change:
 
     rows: Sequence[Row] = ()
     removed: Sequence[str] = ()
-    known: frozenset[str] = field(default_factory=frozenset)
-    """Keys of ``rows`` that the snapshot holds: where it holds all, an index can find them."""
 
 
 class Snapshot:
@@ -67,53 +52,14 @@ def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Chang
     besides must bear that. Returns the change that was done. Raises :class:`StoreError` where the
     store cannot be written, or other jobs come first again and again.
     """
-    for attempt in range(MOST_TRIES):
+    for _ in tries():
         snapshot = Snapshot(store, kind)
         change = plan(snapshot)
         if not change.rows and not change.removed:
             return change
-        if _done(store, kind, snapshot, change):
+        if store.replace(kind, change.rows, over=snapshot.dataset, removed=change.removed):
             return change
-        time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))
     raise StoreError(
         f"{store.uri}: table {kind!r} is changed by other jobs all the time: wait for them, then "
         "run the same command again"
     )
-
-
-def _done(store: Store, kind: str, snapshot: Snapshot, change: Change) -> bool:
-    """Whether the change was written; False where a row was changed since the snapshot."""
-    if snapshot.dataset is None:
-        # Nobody has a row yet, so whoever inserts a key first has it.
-        try:
-            return store.append(kind, change.rows) == len(change.rows)
-        except StoreError as error:
-            if _came_second(error.__cause__):
-                return False
-            raise
-    (key,) = TABLES[kind].key
-    merge = snapshot.dataset.merge_insert(key).when_not_matched_insert_all()
-    merge = merge.when_matched_update_all().conflict_retries(0)
-    if any(row[key] not in change.known for row in change.rows):
-        # Through an index, two inserts of one key would both be let in.
-        merge = merge.use_index(False)
-    if change.removed:
-        quoted = ", ".join(_quoted(value) for value in change.removed)
-        merge = merge.when_not_matched_by_source_delete(f"{key} IN ({quoted})")
-    data = pa.Table.from_pylist(list(change.rows), schema=store.schema(kind))
-    with writing(store.uri, kind):
-        try:
-            merge.execute(data)
-        except OSError as error:
-            if _came_second(error):
-                return False
-            raise
-    return True
-
-
-def _came_second(error: BaseException | None) -> bool:
-    return any(words in str(error).lower() for words in _LOST)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

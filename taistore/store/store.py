@@ -277,6 +277,23 @@ class Store:
                     return int(data.num_rows) - len(old)
         raise self._too_busy(name)
 
+    def replace(self, kind: str, rows: Rows, *, over: Any, removed: Sequence[str] = ()) -> bool:
+        """Insert or replace rows, and delete those with the keys ``removed``, in one commit.
+
+        It rests on the version ``over`` of the table, a ``lance.LanceDataset`` (None: there was no
+        table). False, with nothing changed, where another commit has come since.
+        """
+        key = list(TABLES[kind].key)
+        data = unique_rows(self._as_rows(kind, rows, None), TABLES[kind].key)
+        name = self.table_name(kind)
+        with self._writing, writing(self.uri, name):
+            if over is None:
+                return created(self._place(name), data, self._database.storage_options)
+            keys = data.select(key)
+            gone = pa.table({key[0]: list(removed)}, schema=keys.schema)
+            _, old = rows_with(over, pa.concat_tables([keys, gone]))
+            return committed(over, data, old)
+
     def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
         """Delete the rows with these values, as in :meth:`scan`; returns how many there were."""
         name = self.table_name(kind, encoder_id)

@@ -15,7 +15,6 @@ from taistore.images.ingest_image_vectors import ingest_image_vectors
 from taistore.images.missing_photos import look_for
 from taistore.images.prune import PruneSummary, prune
 from taistore.images.sources.open_source import open_source
-from taistore.store import removal, revision
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
@@ -235,9 +234,8 @@ def test_killed_at_any_write_and_run_again_ends_the_same(
         store = Store.open(tmp_path / "killed")
         with monkeypatch.context() as patch:
             dying = _Dying(fatal, after=after)
-            patch.setattr(revision, "_done", dying.wrap(revision._done))
-            patch.setattr(removal, "_delete", dying.wrap(removal._delete))
-            patch.setattr(Store, "clear_rejects", dying.wrap(Store.clear_rejects))
+            patch.setattr(Store, "replace", dying.wrap(Store.replace))
+            patch.setattr(Store, "remove", dying.wrap(Store.remove))
             try:
                 _prune(store)
                 ended = True

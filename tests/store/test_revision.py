@@ -10,7 +10,7 @@ import pytest
 
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
-from taistore.store import revision
+from taistore.store import commits
 from taistore.store.revision import Change, Row, Snapshot, revise
 from taistore.store.store import Store
 
@@ -53,7 +53,7 @@ def _add_path(store: Store, image_ids: Sequence[str], path: str) -> None:
         for image_id in image_ids:
             row = stored.get(image_id) or _row(image_id, "/first")
             rows.append({**row, "other_uris": [*(row["other_uris"] or ()), path]})
-        return Change(rows=rows, known=frozenset(stored))
+        return Change(rows=rows)
 
     revise(store, "images", plan)
 
@@ -108,7 +108,7 @@ def test_a_row_removed_meanwhile_is_planned_anew(store: Store) -> None:
             store.dataset("images").delete("uri = '/a'")
         seen.append([row["uri"] for row in found])
         rows = [{**row, "split": "train"} for row in found]
-        return Change(rows=rows, known=frozenset(row["image_id"] for row in found))
+        return Change(rows=rows)
 
     revise(store, "images", plan)
     assert seen == [["/a"], []]
@@ -118,13 +118,13 @@ def test_a_row_removed_meanwhile_is_planned_anew(store: Store) -> None:
 def test_it_gives_up_where_others_always_come_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revision, "MOST_TRIES", 2)
+    monkeypatch.setattr(commits, "MOST_TRIES", 2)
     store.append("images", [_row("a" * 32, "/a")])
 
     def plan(images: Snapshot) -> Change:
         (row,) = images.rows({"image_id": ["a" * 32]})
         store.upsert("images", [{**row, "split": row["split"] + "x"}])
-        return Change(rows=[row], known=frozenset(["a" * 32]))
+        return Change(rows=[row])
 
     with pytest.raises(StoreError, match="'images' is changed by other jobs all the time"):
         revise(store, "images", plan)
