@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from taistore.adapter.config import Task, TrainConfig
+    from taistore.adapter.run_files.run_removal import RemovedRun
     from taistore.adapter.train import RunResult
     from taistore.encoders.protocol import Encoder
     from taistore.geometry.diagnosis import Survey
@@ -630,6 +631,14 @@ class Project:
                 )
             return finished[-1]
         return Run(self, self.store.run(run_id))
+
+    def remove_runs(self, runs: "Iterable[Run | str]") -> "list[RemovedRun]":
+        """Remove runs, their rows and the files of theirs, as
+        :func:`taistore.adapter.run_files.run_removal.remove_runs`."""
+        from taistore.adapter.run_files.run_removal import remove_runs
+
+        ids = [run if isinstance(run, str) else run.run_id for run in runs]
+        return remove_runs(self.store, ids)
 
     def _draw_centroids(self, found: "Survey", folder: Path, encoder: str | None) -> list[Path]:
         from taistore.evaluation.drawing import draw_projection

@@ -29,6 +29,8 @@ COMMANDS = (
     "reproduce",
     "score",
     "show",
+    "runs",
+    "runs rm",
     "optimize",
     "upgrade",
     "doctor",

@@ -370,6 +370,13 @@ class Store:
         """Insert or replace a row of ``runs``."""
         self.upsert("runs", [run.to_table()])
 
+    def forget_run(self, run_id: str) -> None:
+        """Delete a row of ``runs``; nothing where there is none."""
+        where = {"run_id": run_id}
+        if any(batch.num_rows for batch in self.scan("runs", columns=["run_id"], where=where)):
+            with writing(self.uri, "runs"):
+                self.dataset("runs").delete(filter_expression(where))
+
     def run(self, run_id: str) -> RunRow:
         """A recorded run; ``latest`` is the last finished one.
 
