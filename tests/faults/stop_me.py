@@ -18,7 +18,7 @@ from tests.killing import step
 
 def add_encoder() -> None:
     """The tests' encoder, as another package would add it."""
-    plugins.register("taistore.encoders", "colour", lambda: ColourEncoder())
+    plugins.register("taistore.encoders", "colour", ColourEncoder)
 
 
 def waiting(place: str) -> None:

@@ -1,8 +1,12 @@
 """SIGINT, SIGTERM and SIGHUP at several moments of every long job, and the same job run again."""
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +17,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import taistore
 from taistore.adapter.run_files.checkpoint import WEIGHTS
 from taistore.labels import Label, LabelSet
+from taistore.run import Run
+from taistore.store.migrations import _set_version
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import COLOURS, colour_image
+from tests.faults.server import Exchange, FaultServer, echo, stall
 from tests.faults.stop_me import add_encoder
-from tests.killing import Ended, run_and_signal
+from tests.killing import ROOT, Ended, run_and_signal
 
 NAMES = tuple(COLOURS)[:6]
 PHOTOS = 24
@@ -48,6 +56,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "empty", folder / "filled")
     run(folder, "filled", "generate-texts", "--count", "300")
     run(folder, "filled", "ingest-images", "photos", "--regions", "2")
+    shutil.copytree(folder / "filled", folder / "trained")
+    for seed in ("1", "2"):
+        run(folder, "trained", "train", "--epochs", "1", "--seed", seed)
+    shutil.copytree(folder / "filled", folder / "old")
+    # The steps of an upgrade are safe to repeat, on a store of this version too.
+    _set_version(Store.open(folder / "old"), 1)
     return folder
 
 
@@ -135,6 +149,30 @@ JOBS = {
         place=COMMIT,
         steps=(2, 1, 4),
     ),
+    "scoring photos": Job(
+        command=("score", "latest", "photos", "--out", "OUT", "--batch-size", "4"),
+        begins="trained",
+        place="tests.fakes:ColourEncoder.encode_images",
+        steps=(3, 1, 6),
+    ),
+    "scoring the store": Job(
+        command=("score", "latest", "--out", "OUT"),
+        begins="trained",
+        place="taistore.scoring.score:tag_table",
+        steps=(1, 1, 1),
+    ),
+    "optimize": Job(
+        command=("optimize",),
+        begins="trained",
+        place="taistore.store.maintenance:_optimize_table",
+        steps=(2, 1, 4),
+    ),
+    "upgrade": Job(
+        command=("upgrade",),
+        begins="old",
+        place="taistore.store.migrations:_set_version",
+        steps=(2, 1, 3),
+    ),
 }
 """The first of ``steps`` is tried in every run of the tests, the others in the long form."""
 
@@ -198,6 +236,10 @@ def test_the_batch_under_way_is_kept_and_none_is_begun(made: Path, tmp_path: Pat
     assert ended.after == 0
     assert "after 10 of 24 images" in ended.line
     assert Store.open(tmp_path / "stopped").count("images") == 10
+    assert CliRunner().invoke(main, go_on(ended.line)).exit_code == 0
+    _copy(made, tmp_path, "empty", "calm")
+    run(tmp_path, "calm", *JOBS["encoding images"].command)
+    assert content(tmp_path / "stopped") == content(tmp_path / "calm")
 
 
 def test_a_second_signal_ends_it_at_once(made: Path, tmp_path: Path) -> None:
@@ -257,3 +299,97 @@ def test_every_task_at_every_moment(
     made: Path, tmp_path: Path, options: tuple[str, ...], at: int, number: Signals
 ) -> None:
     _train(made, tmp_path, options, number, at)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
+def test_what_reads_keeps_nothing_and_says_so(made: Path, tmp_path: Path, number: Signals) -> None:
+    job = Job(
+        command=("centroids", "--split", "test"),
+        begins="filled",
+        place="taistore.geometry.centroids:label_means",
+        steps=(),
+    )
+    ended = stop(made, tmp_path, job, number, step=1)
+    assert ended.code == 128 + number
+    assert ": nothing was kept; to run it again: taistore centroids --split test " in ended.line
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
+@pytest.mark.parametrize("place", ["save_ensemble", "stored_batches"])
+def test_an_ensemble_is_made_or_not(
+    made: Path, tmp_path: Path, number: Signals, place: str
+) -> None:
+    runs = [row.run_id for row in Store.open(made / "trained").runs()]
+    job = Job(
+        command=("ensemble", *runs),
+        begins="trained",
+        place=f"taistore.scoring.ensembles.make_ensemble:{place}",
+        steps=(),
+    )
+    ended = stop(made, tmp_path, job, number, step=1)
+    assert ended.code == 128 + number
+    store = Store.open(tmp_path / "stopped")
+    made_runs = [row for row in store.runs() if row.run_id not in runs]
+    folders = {path.name for path in (tmp_path / "stopped" / "runs").iterdir()}
+    assert folders == {row.run_id for row in store.runs()}
+    if place == "stored_batches":
+        assert not made_runs
+        assert ": nothing was kept; to run it again: taistore ensemble " in ended.line
+    else:
+        (row,) = made_runs
+        assert f": run {row.run_id} is made; to go on: taistore evaluate {row.run_id} " in (
+            ended.line
+        )
+        again = Run(taistore.open(tmp_path / "stopped"), row).evaluate(split="test")
+        assert again.images == 0 or again.ladder
+
+
+def _written(store: Path) -> dict[str, str]:
+    rows = [row for batch in Store.open(store).scan("texts") for row in batch.to_pylist()]
+    return {row["request_id"]: row["text"] for row in rows}
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["answering", "silent"])
+def test_a_model_that_writes(made: Path, tmp_path: Path, silent: bool) -> None:
+    """What was answered is kept, and nobody waits for a server that says nothing."""
+    folder = _copy(made, tmp_path, "empty", "stopped", "calm")
+    good = echo()
+    stopped = threading.Event()
+    process: list[subprocess.Popen[bytes]] = []
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.number == 30 and not stopped.is_set():
+            stopped.set()
+            process[0].send_signal(SIGTERM)
+        (stall if silent and stopped.is_set() else good)(exchange)
+
+    with FaultServer(behave) as server:
+        command = ("generate-texts", "--writer", "openai", "--base-url", server.url)
+        command += ("--count", "90", "--concurrency", "3")
+        place = "taistore.texts.outcomes:Outcomes.flush"
+        arguments = [sys.executable, "-m", "tests.faults.stop_me", place]
+        with subprocess.Popen(
+            [*arguments, *_placed(folder, "stopped", command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])},
+            cwd=tmp_path,
+        ) as started:
+            process.append(started)
+            _, errors = started.communicate(timeout=50)
+        assert started.returncode == 128 + SIGTERM, errors
+        kept = _written(folder / "stopped")
+        assert len(kept) >= 24
+        asked = len(server.requests)
+        server.behaviour = good
+        run(folder, "stopped", *command)
+        # None that was answered is paid for twice: those under way were lost.
+        total = len(server.requests)
+        run(folder, "calm", *command)
+        assert total <= len(server.requests) - total + 2 * 3
+        assert asked < total
+    assert kept.items() <= _written(folder / "stopped").items()
+    assert _written(folder / "stopped") == _written(folder / "calm")

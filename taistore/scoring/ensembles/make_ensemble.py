@@ -26,7 +26,7 @@ from taistore.scoring.ensembles.ensemble import (
 )
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import all_have_regions, stored_batches
-from taistore.stopping import held
+from taistore.stopping import StopRequested, held
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -87,9 +87,14 @@ def make_ensemble(
         )
         for run, share, found in zip(runs, shares, ranges, strict=True)
     )
-    # The card and the row belong together: a signal waits for both.
-    with held():
-        run_id, folder = _write(store, encoder_id, members, split=split, images=images, out=out)
+    # The card and the row belong together: a signal waits for both, and finds the run made.
+    try:
+        with held():
+            run_id, folder = _write(store, encoder_id, members, split=split, images=images, out=out)
+    except StopRequested as stop:
+        stop.kept = f"run {run_id} is made"
+        stop.go_on = ("evaluate", run_id, "--store", store.uri)
+        raise
     return EnsembleSummary(
         run_id=run_id,
         checkpoint=folder,
