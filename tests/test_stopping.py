@@ -82,7 +82,7 @@ def test_an_error_is_not_hidden_by_a_signal() -> None:
 
 
 def test_the_second_is_left_to_the_system() -> None:
-    found = set()
+    found: set[object] = set()
 
     def job() -> None:
         with held():

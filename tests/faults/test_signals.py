@@ -25,7 +25,7 @@ from taistore.store.migrations import _set_version
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import COLOURS, colour_image
-from tests.faults.server import Exchange, FaultServer, echo, stall
+from tests.faults.server import WORDS, Exchange, FaultServer, Json, echo, stall
 from tests.faults.stop_me import add_encoder
 from tests.killing import ROOT, Ended, run_and_signal
 
@@ -222,10 +222,9 @@ def test_a_stopped_job_goes_on(made: Path, tmp_path: Path, name: str, number: Si
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
-@pytest.mark.parametrize("moment", [0, 1, 2])
+@pytest.mark.parametrize(("moment", "number"), [(0, SIGTERM), (1, SIGHUP), (2, SIGINT)])
 @pytest.mark.parametrize("name", sorted(JOBS))
-def test_every_job_at_every_moment(
+def test_every_job_with_every_signal(
     made: Path, tmp_path: Path, name: str, moment: int, number: Signals
 ) -> None:
     _check(made, tmp_path, name, number, JOBS[name].steps[moment])
@@ -254,11 +253,11 @@ def test_a_second_signal_ends_it_at_once(made: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "stopped") == content(tmp_path / "calm")
 
 
-TRAIN = Job(command=("train", "--epochs", "4"), begins="filled", place=STEP, steps=(5, 1, 12))
+TRAIN = ("train", "--epochs", "4")
 
 
 def _train(made: Path, tmp_path: Path, options: tuple[str, ...], number: Signals, at: int) -> None:
-    job = Job(command=(*TRAIN.command, *options), begins="filled", place=STEP, steps=())
+    job = Job(command=(*TRAIN, *options), begins="filled", place=STEP, steps=())
     ended = stop(made, tmp_path, job, number, step=at)
     assert ended.code == 128 + number, ended.stderr
     assert ended.after == 0
@@ -284,8 +283,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(made: Path, tmp_path: Pa
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
-@pytest.mark.parametrize("at", [1, 5, 12])
+@pytest.mark.parametrize(("at", "number"), [(1, SIGINT), (4, SIGHUP), (8, SIGTERM)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -295,7 +293,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(made: Path, tmp_path: Pa
     ],
     ids=["zsl", "fsl", "pll"],
 )
-def test_every_task_at_every_moment(
+def test_every_task_with_every_signal(
     made: Path, tmp_path: Path, options: tuple[str, ...], at: int, number: Signals
 ) -> None:
     _train(made, tmp_path, options, number, at)
@@ -346,6 +344,14 @@ def test_an_ensemble_is_made_or_not(
         assert again.images == 0 or again.ladder
 
 
+def _answer(body: Json) -> str:
+    """A caption with the labels of the question and some words that its seed decides."""
+    named = [f"a {name} box" for name in NAMES if any(name in str(m) for m in body["messages"])]
+    seed = int(body["seed"])
+    where = " ".join(WORDS[seed // 7**n % len(WORDS)] for n in range(4))
+    return f"There is {' and '.join(named)} near a {where} wall."
+
+
 def _written(store: Path) -> dict[str, str]:
     rows = [row for batch in Store.open(store).scan("texts") for row in batch.to_pylist()]
     return {row["request_id"]: row["text"] for row in rows}
@@ -355,7 +361,7 @@ def _written(store: Path) -> dict[str, str]:
 def test_a_model_that_writes(made: Path, tmp_path: Path, silent: bool) -> None:
     """What was answered is kept, and nobody waits for a server that says nothing."""
     folder = _copy(made, tmp_path, "empty", "stopped", "calm")
-    good = echo()
+    good = echo(answer=_answer)
     stopped = threading.Event()
     process: list[subprocess.Popen[bytes]] = []
 
@@ -366,8 +372,8 @@ def test_a_model_that_writes(made: Path, tmp_path: Path, silent: bool) -> None:
         (stall if silent and stopped.is_set() else good)(exchange)
 
     with FaultServer(behave) as server:
-        command = ("generate-texts", "--writer", "openai", "--base-url", server.url)
-        command += ("--count", "90", "--concurrency", "3")
+        to_server = ("--writer", "openai", "--base-url", server.url, "--concurrency", "3")
+        command = ("generate-texts", "--count", "90", *to_server)
         place = "taistore.texts.outcomes:Outcomes.flush"
         arguments = [sys.executable, "-m", "tests.faults.stop_me", place]
         with subprocess.Popen(
@@ -382,7 +388,7 @@ def test_a_model_that_writes(made: Path, tmp_path: Path, silent: bool) -> None:
             _, errors = started.communicate(timeout=50)
         assert started.returncode == 128 + SIGTERM, errors
         kept = _written(folder / "stopped")
-        assert len(kept) >= 24
+        assert len(kept) > 15, errors
         asked = len(server.requests)
         server.behaviour = good
         run(folder, "stopped", *command)
