@@ -122,7 +122,7 @@ def _describe(error: Exception) -> str:
 
 KEEPING = frozenset(
     {"init", "generate-texts", "ingest-texts", "ingest-images", "ingest-vectors", "reproduce"}
-    | {"score", "optimize", "upgrade"}
+    | {"score", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 

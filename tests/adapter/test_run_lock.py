@@ -95,7 +95,7 @@ def test_a_live_training_is_left_alone_and_a_dead_one_is_stopped(store: Store) -
     assert store.run(row.run_id).status == "running"
     found = project.run(row.run_id)
     assert found.status == found.to_json()["status"] == "stopped"
-    assert "stopped (last seen 2" in repr(found)
+    assert "stopped, last seen 2" in repr(found)
     # The lock's file is still there, and holds nobody up.
     assert (folder_of(store, row) / LOCK).is_file()
     assert weights(resume(store, row.run_id)) == weights(undisturbed)
@@ -155,7 +155,7 @@ def test_a_training_on_another_host_is_waited_for(store: Store) -> None:
     (folder / LOCK).write_text(json.dumps(owner), encoding="utf-8")
     found = Project(store).run(row.run_id)
     seen = datetime.fromtimestamp((folder / STATE).stat().st_mtime, UTC)
-    assert str(found.liveness) == f"unknown (last seen {seen:%F %R} on elsewhere)"
+    assert str(found.liveness) == f"unknown, last seen {seen:%F %R} on elsewhere"
     with pytest.raises(TrainingError, match=f"run {row.run_id} was trained on host elsewhere"):
         resume(store, row.run_id)
     long_ago = seen.timestamp() - 3600

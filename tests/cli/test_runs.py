@@ -61,7 +61,7 @@ def test_the_list(store: Store) -> None:
         ("one", "two", "three", "both"), "finished"
     )
     store.record_run(dataclasses.replace(store.run("three"), status="running"))
-    assert "three  zsl, stopped (last seen 2026-01-01 00:02), begun" in runs(store).stdout
+    assert "three  zsl, stopped, last seen 2026-01-01 00:02, begun" in runs(store).stdout
 
 
 def test_removing_a_run_frees_what_its_files_took(store: Store) -> None:

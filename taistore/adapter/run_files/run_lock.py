@@ -52,7 +52,7 @@ class Liveness:
         if self.last_seen is None or self.status == "running":
             return self.status
         where = f" on {self.host}" if self.status == "unknown" else ""
-        return f"{self.status} (last seen {self.last_seen:%F %R}{where})"
+        return f"{self.status}, last seen {self.last_seen:%F %R}{where}"
 
 
 def liveness(store: Store, row: RunRow) -> Liveness:
