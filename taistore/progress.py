@@ -116,10 +116,15 @@ class _StoppableBar:
         /,
     ) -> None:
         self._bar.__exit__(kind, error, trace)
+        try:
+            self._hold.__exit__(kind, error, trace)
+        except StopRequested as stop:
+            # It came at the very end, when the last batch was being committed.
+            stop.done = stop.done or self._said()
+            raise
         if isinstance(error, StopRequested):
             # The innermost bar knows best what was being done.
             error.done = error.done or self._said()
-        self._hold.__exit__(kind, error, trace)
 
     def advance(self, amount: int = 1, **figures: float) -> None:
         self._done += amount
