@@ -42,9 +42,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_encoder()
     folder = tmp_path_factory.mktemp("made")
     (folder / "photos").mkdir()
+    known = []
     for i in range(PHOTOS):
         pair = NAMES[i % 6], NAMES[(i * 5 + 1 + i // 6) % 6]
         colour_image(*pair, size=(40 + i, 30)).save(folder / "photos" / f"{i:02}.png")
+        known.append(json.dumps({"image": f"photos/{i:02}.png", "labels": sorted(set(pair))}))
+    (folder / "known.jsonl").write_text("\n".join(known), encoding="utf-8")
     captions = [f"a {NAMES[i % 6]} thing beside number {i}" for i in range(2500)]
     (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
     random = np.random.default_rng(1)
@@ -56,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Store.create(folder / "empty", labels, default_encoder="colour")
     shutil.copytree(folder / "empty", folder / "filled")
     run(folder, "filled", "generate-texts", "--count", "300")
-    run(folder, "filled", "ingest-images", "photos", "--regions", "2")
+    run(folder, "filled", "ingest-images", "known.jsonl", "--regions", "2")
     shutil.copytree(folder / "filled", folder / "trained")
     for seed in ("1", "2"):
         run(folder, "trained", "train", "--epochs", "1", "--seed", seed)
