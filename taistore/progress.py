@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from taistore.stopping import StopRequested, check, held
+
 PLAIN_INTERVAL_S = 10.0
 """Seconds between plain progress lines where stderr is no terminal."""
 
@@ -76,6 +78,62 @@ def terminal_progress(description: str, *, total: int | None, unit: str) -> Prog
     if not sys.stderr.isatty():
         return _Silent()
     return _TerminalBar(description, total=total, unit=unit)
+
+
+def stoppable(progress: Progress) -> Progress:
+    """``progress`` whose bars hold signals back, and let them through after each ``advance``.
+
+    Units are committed, or of no worth by themselves, when they are shown: a job can end there.
+    """
+    return progress if isinstance(progress, _Stoppable) else _Stoppable(progress)
+
+
+class _Stoppable:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __call__(self, description: str, *, total: int | None, unit: str) -> ProgressBar:
+        shown = self._progress(description, total=total, unit=unit)
+        return _StoppableBar(shown, total=total, unit=unit)
+
+
+class _StoppableBar:
+    def __init__(self, bar: ProgressBar, *, total: int | None, unit: str) -> None:
+        self._bar, self._total, self._unit = bar, total, unit
+        self._done = 0
+        self._hold = held()
+
+    def __enter__(self) -> Self:
+        self._bar.__enter__()
+        self._hold.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._bar.__exit__(kind, error, trace)
+        try:
+            self._hold.__exit__(kind, error, trace)
+        except StopRequested as stop:
+            # It came at the very end, when the last batch was being committed.
+            stop.done = stop.done or self._said()
+            raise
+        if isinstance(error, StopRequested):
+            # The innermost bar knows best what was being done.
+            error.done = error.done or self._said()
+
+    def advance(self, amount: int = 1, **figures: float) -> None:
+        self._done += amount
+        self._bar.advance(amount, **figures)
+        check()
+
+    def _said(self) -> str:
+        unit = self._unit if self._unit.endswith("s") else self._unit + "s"
+        return f"{self._done:,} {f'of {self._total:,} ' if self._total else ''}{unit}"
 
 
 class _TerminalBar:

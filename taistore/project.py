@@ -16,7 +16,7 @@ from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet, read_labels
-from taistore.progress import Note, Progress, terminal_progress
+from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.maintenance import TableReport, optimize
 from taistore.store.store import Store
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from taistore.adapter.config import Task, TrainConfig
+    from taistore.adapter.run_files.run_removal import RemovedRun
     from taistore.adapter.train import RunResult
     from taistore.encoders.protocol import Encoder
     from taistore.geometry.diagnosis import Survey
@@ -84,7 +85,7 @@ class Project:
         self.store = store
         self.device = device
         self.precision = precision
-        self.progress: Progress = progress or terminal_progress
+        self.progress: Progress = stoppable(progress or terminal_progress)
         self.note: Note = note or _log.info
         self._encoders: dict[str, Encoder] = {}
 
@@ -146,7 +147,7 @@ class Project:
         :func:`taistore.store.migrations.upgrade`."""
         from taistore.store.migrations import upgrade
 
-        return upgrade(path, progress=progress or terminal_progress)
+        return upgrade(path, progress=stoppable(progress or terminal_progress))
 
     # --- what it is -----------------------------------------------------------------------
 
@@ -581,7 +582,7 @@ class Project:
 
         return make_ensemble(
             self.store,
-            [run if isinstance(run, str) else run.run_id for run in runs],
+            [self.run(run).run_id if isinstance(run, str) else run.run_id for run in runs],
             weights=weights,
             split=split,
             device=resolve_device(self.device),
@@ -632,10 +633,40 @@ class Project:
         return [Run(self, row) for row in self.store.runs()]
 
     def run(self, run_id: str = "latest") -> "Run":
-        """A run by its id; ``latest`` is the last finished one."""
+        """A run by its id; ``latest`` is the last finished one.
+
+        Where a newer one is not finished that is noted; where none is, :class:`StoreError` says
+        what to do.
+        """
         from taistore.run import Run
 
+        if run_id == "latest" and (runs := self.runs()):
+            finished = [run for run in runs if run.status == "finished"]
+            newest = runs[-1]
+            if not finished:
+                raise StoreError(
+                    f"{self.uri}: no run is finished, {newest.run_id} is {newest.liveness}: "
+                    + (
+                        "wait for it"
+                        if newest.status == "running"
+                        else f"go on with it by 'taistore train --resume {newest.run_id}'"
+                    )
+                )
+            if finished[-1] is not newest:
+                self.note(
+                    f"latest: taking {finished[-1].run_id}, the last that is finished; "
+                    f"{newest.run_id} is {newest.liveness}"
+                )
+            return finished[-1]
         return Run(self, self.store.run(run_id))
+
+    def remove_runs(self, runs: "Iterable[Run | str]") -> "list[RemovedRun]":
+        """Remove runs, their rows and the files of theirs, as
+        :func:`taistore.adapter.run_files.run_removal.remove_runs`."""
+        from taistore.adapter.run_files.run_removal import remove_runs
+
+        ids = [run if isinstance(run, str) else run.run_id for run in runs]
+        return remove_runs(self.store, ids)
 
     def _draw_centroids(self, found: "Survey", folder: Path, encoder: str | None) -> list[Path]:
         from taistore.evaluation.drawing import draw_projection

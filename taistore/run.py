@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
 from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.store.run_rows import RunRow
@@ -59,8 +60,13 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, finished or failed."""
-        return self._row.status
+        """Now: running, finished, failed, stopped, or unknown where another host had it last."""
+        return self.liveness.status
+
+    @property
+    def liveness(self) -> Liveness:
+        """Whether it is being trained now, and when it was last seen; ``str`` says it in words."""
+        return liveness(self.project.store, self._row)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -88,11 +94,12 @@ class Run:
         return self.project.store.encoder(self._row.encoder_id)
 
     def __repr__(self) -> str:
-        return f"Run({self.run_id!r}: {self.task}, {self.status}, {self.created:%F %R})"
+        return f"Run({self.run_id!r}: {self.task}, {self.liveness}, {self.created:%F %R})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values of its row in the store."""
-        return asdict(self._row)
+        """Plain values of its row in the store, its status and when it was last seen as of now."""
+        now = self.liveness
+        return {**asdict(self._row), "status": now.status, "last_seen": now.last_seen}
 
     # --- figures --------------------------------------------------------------------------
 
@@ -152,7 +159,10 @@ class Run:
 
         return compare(
             self.project.store,
-            (other if isinstance(other, str) else other.run_id, self.run_id),
+            (
+                self.project.run(other).run_id if isinstance(other, str) else other.run_id,
+                self.run_id,
+            ),
             split=split,
             protocol=PROTOCOLS[protocol] if protocol else None,
             samples=samples,

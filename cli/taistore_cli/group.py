@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -9,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from taistore.errors import TaistoreError
+from taistore.stopping import StopRequested, stop_on_signals
 from taistore_cli.flags import in_flags
 
 COMMANDS = (
@@ -27,6 +30,8 @@ COMMANDS = (
     "score",
     "show",
     "prune",
+    "runs",
+    "runs rm",
     "optimize",
     "upgrade",
     "doctor",
@@ -42,7 +47,8 @@ NAMES = tuple(dict.fromkeys(name.split()[0] for name in COMMANDS))
 class TaistoreGroup(click.Group):
     """Loads each command from its own module and reports errors in one line.
 
-    Exit codes: 0 success, 1 an error that the user can mend, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 success, 1 an error that the user can mend, 2 wrong usage, 128 and the signal's
+    number where one stopped it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -79,7 +85,10 @@ class TaistoreGroup(click.Group):
         if not standalone_mode:
             return run()
         try:
-            result = run()
+            with stop_on_signals():
+                result = run()
+        except StopRequested as stop:
+            _fail(stopped(stop, arguments), 128 + stop.number)
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
@@ -110,6 +119,26 @@ def _describe(error: Exception) -> str:
         f"unexpected {type(error).__name__}: {error}: run it again with --debug for the "
         "traceback and report it"
     )
+
+
+KEEPING = frozenset(
+    {"init", "generate-texts", "ingest-texts", "ingest-images", "ingest-vectors", "reproduce"}
+    | {"score", "optimize", "upgrade", "demo"}
+)
+"""Commands that do what is left when they are run again; a training names itself what it kept."""
+
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def stopped(stop: StopRequested, arguments: Sequence[str]) -> str:
+    """What a signal left, and the command that goes on; user names in URLs are left out."""
+    name = next((argument for argument in arguments if argument in NAMES), "")
+    kept = stop.kept or ("what is done is kept" if name in KEEPING else "")
+    command = shlex.join(["taistore", *(stop.go_on or arguments)])
+    after = f" after {stop.done}" if stop.done else ""
+    if not kept:
+        return f"{stop}{after}: nothing was kept; to run it again: {_USER.sub('', command)}"
+    return f"{stop}{after}: {kept}; to go on: {_USER.sub('', command)}"
 
 
 def _one_line(message: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from taistore.progress import Progress, no_progress, stderr_progress
+from taistore.progress import Progress, no_progress, stderr_progress, stoppable
 
 
 class Output:
@@ -16,7 +16,7 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self._as_json = as_json
         self._quiet = quiet
-        self.progress: Progress = no_progress if quiet or as_json else stderr_progress
+        self.progress: Progress = stoppable(no_progress if quiet or as_json else stderr_progress)
 
     def result(self, value: dict[str, Any], text: str) -> dict[str, Any]:
         """Print the result once: ``value`` as one JSON object with --json, else ``text``.

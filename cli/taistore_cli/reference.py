@@ -14,7 +14,8 @@ HEADING = """# Command line
 Generated from the commands themselves by `make docs`; a test fails when it drifts.
 
 Exit codes: 0 success, 1 an error that you can mend (one line on stderr), 2 wrong usage,
-130 interrupted.
+130, 143 and 129 where SIGINT (Ctrl-C), SIGTERM or SIGHUP stopped it: the batch under way was
+finished and kept, and a line says how to go on. A second signal stops at once.
 """
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from taistore.stopping import StopRequested
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -182,9 +183,10 @@ def command(
             run = project.train(
                 config=config_file, encoder=encoder_spec, out=folder, on_start=on_start, **chosen
             )
-    except (KeyboardInterrupt, click.Abort):
+    except StopRequested as stop:
         for run_id in started:
-            out.note(f"stopped; to go on: taistore train --resume {run_id}")
+            stop.kept = f"run {run_id} is saved"
+            stop.go_on = ("train", "--resume", run_id, *_again(store_uri))
         raise
     result = run.training
     assert result is not None
@@ -231,6 +233,10 @@ def _learnt(known: Mapping[str, int], shift: Mapping[str, float]) -> str:
             f"{shift['labels_without_shift']:,.0f} stay"
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _again(store_uri: str) -> tuple[str, ...]:
+    return ("--store", store_uri) if "--store" in _given() else ()
 
 
 def _given() -> set[str]:

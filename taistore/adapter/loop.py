@@ -30,9 +30,10 @@ from taistore.adapter.run_files.run_folder import run_row
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import Position, save_state
 from taistore.adapter.steps import Source, Step, TrainingBatch
-from taistore.errors import TrainingError
+from taistore.errors import StoreError, TrainingError
 from taistore.geometry.perturbation import perturb
 from taistore.progress import Progress
+from taistore.stopping import StopRequested, check, held, stop_requested
 from taistore.store.run_rows import RunStatus
 from taistore.store.store import Store
 
@@ -74,6 +75,14 @@ class TrainingJob:
         self.done = 0
 
     def run(self, first: int, progress: Progress) -> dict[str, float]:
+        """Train from step ``first`` on; returns the figures of the finished run.
+
+        However it ends, what is done is saved; a signal or Ctrl-C leaves a run that is stopped.
+        """
+        with held():
+            return self._run(first, progress)
+
+    def _run(self, first: int, progress: Progress) -> dict[str, float]:
         began = time.monotonic()
         self.done = first
         try:
@@ -94,6 +103,9 @@ class TrainingJob:
                 self.save()
             if isinstance(error, TrainingError):
                 self.record("failed", {})
+            if isinstance(error, KeyboardInterrupt | StopRequested):
+                with contextlib.suppress(StoreError):
+                    self.record("stopped", {})
             raise
         return metrics
 
@@ -164,9 +176,11 @@ class TrainingJob:
                 begin = self.done - epoch * per_epoch
                 for batches in self.source.batches(epoch=epoch, start=begin):
                     self._step(self.done, batches)
-                    if self.done % LOSS_EVERY == 0 or self.done == self.total:
+                    due = self.done % LOSS_EVERY == 0 or self.done == self.total
+                    if due or stop_requested():
                         bar.advance(self.done - shown, loss=self.loss)
                         shown = self.done
+                    check()
                     if time.monotonic() - saved >= self.checkpoint_seconds:
                         self.save()
                         saved = time.monotonic()

@@ -16,13 +16,15 @@ from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.run_folder import new_folder, run_folder
+from taistore.adapter.run_files.run_folder import folder_of, new_folder, require_free
+from taistore.adapter.run_files.run_lock import written_alone
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
 from taistore.adapter.steps import Source
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.progress import Progress, no_progress
+from taistore.stopping import held
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -86,26 +88,30 @@ def train(
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
-    run_id, folder, name = new_folder(store, config.task, out)
-    data.save(folder)
-    save_prompts(folder, prompts_ND)
-    job = TrainingJob(
-        store=store,
-        run_id=run_id,
-        folder=folder,
-        checkpoint=name,
-        start=start,
-        network=network,
-        source=source,
-        checkpoint_seconds=checkpoint_seconds,
-    )
-    if isinstance(network, Residual):
-        job.start_residual(network, prompts_ND, mean_unit_D)
-    job.save()
-    job.record("running", {})
-    if on_start is not None:
-        on_start(run_id)
-    return _result(job, config, job.run(0, progress))
+    # From here on a signal leaves a run that can be resumed, or none.
+    with held():
+        run_id, folder, name = new_folder(store, config.task, out)
+        with written_alone(folder, run_id):
+            require_free(folder)
+            data.save(folder)
+            save_prompts(folder, prompts_ND)
+            job = TrainingJob(
+                store=store,
+                run_id=run_id,
+                folder=folder,
+                checkpoint=name,
+                start=start,
+                network=network,
+                source=source,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+            if isinstance(network, Residual):
+                job.start_residual(network, prompts_ND, mean_unit_D)
+            job.save()
+            job.record("running", {})
+            if on_start is not None:
+                on_start(run_id)
+            return _result(job, config, job.run(0, progress))
 
 
 def resume(
@@ -122,37 +128,57 @@ def resume(
     ``latest`` is the newest run that is not finished. A finished run is returned as it is, with
     ``finished_before`` set. ``device`` takes the place of the run's own. ``on_start`` is called
     with the run's id before the first step. Raises :class:`TrainingError` where nothing is left
-    to resume or the texts of the run are gone.
+    to resume, the run is being trained by another process, or its texts are gone.
     """
     row = _unfinished(store) if run_id == "latest" else store.run(run_id)
     run_id = row.run_id
     if row.task not in TASKS:
         raise TrainingError(f"run {run_id} is of the kind {row.task!r}: it is never trained")
     config = TrainConfig.from_json(row.config)
-    folder = run_folder(store, run_id)
+    folder = folder_of(store, row)
     if row.status == "finished":
         metrics = {k: float(v) for k, v in row.metrics.items() if isinstance(v, int | float)}
         return RunResult(
             run_id=run_id, checkpoint=folder, config=config, metrics=metrics, finished_before=True
         )
+    # Where there is nothing to resume, nothing is locked.
+    read_position(folder)
+    with written_alone(folder, run_id):
+        if store.run(run_id).status != "finished":
+            on = device or config.device
+            job, first = _job_again(store, row, on, checkpoint_seconds, progress)
+            if on_start is not None:
+                on_start(run_id)
+            return _result(job, config, job.run(first, progress))
+    # Another process has finished it while this one waited.
+    return resume(store, run_id)
+
+
+def _job_again(
+    store: Store,
+    row: RunRow,
+    device: str,
+    checkpoint_seconds: float,
+    progress: Progress,
+) -> tuple[TrainingJob, int]:
+    """The job as it was saved, and the step that it goes on with."""
+    folder = folder_of(store, row)
     position = read_position(folder)
     start = position.start
     network = build_network(start.shape)
     job = TrainingJob(
         store=store,
-        run_id=run_id,
+        run_id=row.run_id,
         folder=folder,
         checkpoint=row.checkpoint,
         start=start,
-        network=network.to(resolve_device(device or config.device)),
+        network=network.to(resolve_device(device)),
         source=_source_again(store, start, folder, progress),
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
     job.loss = position.loss
-    if on_start is not None:
-        on_start(run_id)
-    return _result(job, config, job.run(position.step, progress))
+    return job, position.step
 
 
 def _result(job: TrainingJob, config: TrainConfig, metrics: dict[str, float]) -> RunResult:

@@ -201,7 +201,7 @@ class _Cells:
             if row.encoder_id == encoder_id and _recorded(row.config) == wanted:
                 if row.status == "finished":
                     return row.run_id
-                unfinished = row.run_id if row.status == "running" else None
+                unfinished = row.run_id if row.status in ("running", "stopped") else None
         self._trained += 1
         if unfinished is not None:
             try:

@@ -9,6 +9,7 @@ import torch
 
 from taistore.adapter.run_files.checkpoint import CARD, Adapter, load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
@@ -60,9 +61,14 @@ class _Opening:
         """The run of a row; ``above`` are the ensembles that it is opened for."""
         encoder = self.store.encoder(row.encoder_id)
         if row.status != "finished":
+            now = liveness(self.store, row)
             raise TrainingError(
-                f"run {row.run_id} is not finished ({row.status}): finish it with "
-                f"'taistore train --resume {row.run_id}'"
+                f"run {row.run_id} is not finished ({now}): "
+                + (
+                    "wait for it"
+                    if now.status == "running"
+                    else f"finish it with 'taistore train --resume {row.run_id}'"
+                )
             )
         if row.task == TASK:
             return self._ensemble(row, above)

@@ -5,7 +5,7 @@ Shapes: D embedding dimension, N labels.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,9 @@ def score(
     job = _Job(store, run.ladder, choice, file, source=name, max_rejects=max_rejects)
     with contextlib.closing(file):
         bars = progress("score", total=total or None, unit="image")
-        with contextlib.closing(batches), bars as bar:
-            for done in job.run(batches):
+        # Closed inside the bar: what was scored is written before a signal may end the process.
+        with bars as bar, contextlib.closing(batches), contextlib.closing(job.run(batches)) as runs:
+            for done in runs:
                 bar.advance(done, **({"rejected": float(job.rejected)} if job.rejected else {}))
         tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
     return ScoreSummary(
@@ -208,7 +209,7 @@ class _Job:
         earlier = store.scan("rejects", columns=["uri"], where={"job": JOB})
         self._rejects_before = any(batch.num_rows for batch in earlier)
 
-    def run(self, batches: Iterator[ScorableBatch]) -> Iterator[int]:
+    def run(self, batches: Iterator[ScorableBatch]) -> Generator[int, None, None]:
         """Score everything; yields the number of images that each batch brought to an end."""
         try:
             for batch in batches:

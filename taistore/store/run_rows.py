@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
-RunStatus = Literal["running", "finished", "failed"]
+RunStatus = Literal["running", "finished", "failed", "stopped"]
+"""What a row says. A training that was killed could not say so: its row goes on to say running."""
 
 _JSON = ("config", "table_versions", "metrics")
 

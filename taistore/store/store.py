@@ -458,6 +458,10 @@ class Store:
         """Insert or replace a row of ``runs``."""
         self.upsert("runs", [run.to_table()])
 
+    def forget_run(self, run_id: str) -> None:
+        """Delete a row of ``runs``; nothing where there is none."""
+        self.remove("runs", {"run_id": run_id})
+
     def run(self, run_id: str) -> RunRow:
         """A recorded run; ``latest`` is the last finished one.
 

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 
+from taistore.stopping import check, stop_requested, woken_by
 from taistore.texts.generate_config import GenerateConfig
 from taistore.texts.outcomes import Outcomes
 from taistore.texts.pending import UNANSWERED, Pending, PendingCombination
@@ -43,8 +44,19 @@ class Schedule:
         self._serial = itertools.count()
 
     def run(self) -> None:
-        """Until every text of every combination is written or given up."""
+        """Until every text of every combination is written or given up.
+
+        Asked to stop, it takes the answers that are there and waits for none that is under way.
+        """
+        with woken_by(self._writer.wake):
+            self._run()
+
+    def _run(self) -> None:
         while self._admit():
+            if stop_requested():
+                for left in self._writer.left():
+                    self._resolve(left)
+                check()
             while count := self._writer.room(len(self._ready)):
                 self._writer.ask([heapq.heappop(self._ready)[-1] for _ in range(count)])
             if not (self._writer.quiet and self._outcomes.encode_some()):

@@ -38,6 +38,10 @@ class _WaveDone:
     """A writer has answered everything that it was given in one call."""
 
 
+class _Woken:
+    """Somebody wants the job's attention."""
+
+
 class WriterThreads:
     """Gives waves of requests to a writer; a context manager that leaves no wave behind.
 
@@ -50,7 +54,7 @@ class WriterThreads:
         lanes = writer.lanes
         self._writer = writer
         self._waves: queue.SimpleQueue[Sequence[TextRequest] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[WrittenText | _WaveDone | BaseException]
+        self._answers: queue.SimpleQueue[WrittenText | _WaveDone | _Woken | BaseException]
         self._answers = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._lanes = lanes
@@ -98,7 +102,8 @@ class WriterThreads:
         return self._answers.empty()
 
     def next(self, timeout: float) -> WrittenText | None:
-        """The next answer, or None where a wave has ended or ``timeout`` seconds have passed.
+        """The next answer, or None where a wave has ended, :meth:`wake` was called or ``timeout``
+        seconds have passed.
 
         Raises what the writer raised.
         """
@@ -108,10 +113,23 @@ class WriterThreads:
             return None
         if isinstance(answer, BaseException):
             raise answer
+        if isinstance(answer, _Woken):
+            return None
         if isinstance(answer, _WaveDone):
             self._under_way -= 1
             return None
         return answer
+
+    def left(self) -> Iterator[WrittenText]:
+        """Answers that are there, for a job that stops: each has been paid for."""
+        while not self.quiet:
+            answer = self.next(0.0)
+            if answer is not None:
+                yield answer
+
+    def wake(self) -> None:
+        """End the wait of :meth:`next`; may be called from a signal handler."""
+        self._answers.put(_Woken())
 
     def _lane(self) -> None:
         try:
@@ -156,6 +174,13 @@ class SameThread:
     def next(self, timeout: float) -> WrittenText | None:
         """The next answer; there is always one after a wave, so that nothing is waited for."""
         return self._answers.popleft() if self._answers else None
+
+    def left(self) -> Iterator[WrittenText]:
+        """None: what answers at once costs less to ask again than to store now."""
+        return iter(())
+
+    def wake(self) -> None:
+        """Nothing: :meth:`next` never waits."""
 
 
 def start_writer(writer: TextWriter) -> WriterThreads | SameThread:

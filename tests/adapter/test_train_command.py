@@ -1,6 +1,7 @@
 """``taistore train --resume`` at the command line, on runs that were made without an encoder."""
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
     def interrupted(self: TrainingJob, at: int, batches: Step) -> None:
         if at == number:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         step(self, at, batches)
 
     monkeypatch.setattr(TrainingJob, "_step", interrupted)
@@ -53,17 +54,23 @@ def test_a_finished_and_evaluated_run_is_named_as_finished(store: Store) -> None
 def test_an_interrupt_names_the_command_to_go_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A shell starts background jobs with SIGINT ignored: the test says what Python does else.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patched:
         interrupt_at(patched, 3)
         with pytest.raises(KeyboardInterrupt):
             make(store)
-        interrupt_at(patched, 5)
         result = resumed(store, "latest")
+    signal.signal(signal.SIGINT, before)
     run_id = store.runs()[-1].run_id
+    assert store.runs()[-1].status == "stopped"
     assert result.exit_code == 130
-    lines = result.stderr.splitlines()
-    assert lines[0] == f"run {run_id}"
-    assert f"stopped; to go on: taistore train --resume {run_id}" in lines
+    assert result.stderr.splitlines() == [
+        f"run {run_id}",
+        # It went on with step 3, and ended that one: a signal waits for it.
+        f"taistore: stopped by SIGINT after 1 of 5 steps: run {run_id} is saved; to go on: "
+        f"taistore train --resume {run_id} --store {store.uri}",
+    ]
     result = resumed(store, run_id, "--device", "cpu")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith(f"run {run_id} (loss ")

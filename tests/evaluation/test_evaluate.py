@@ -208,4 +208,5 @@ def test_runs_of_another_encoder_or_without_checkpoint_are_refused(
     store.record_run(dataclasses.replace(store.run(run_id), checkpoint=str(tmp_path / "gone")))
     assert "no trained adapter here" in refused(store, encoder)
     store.record_run(dataclasses.replace(store.run(run_id), status="running"))
-    assert "run run-1 is not finished (running)" in refused(store, encoder)
+    # Its row says running, but no process holds its lock.
+    assert "run run-1 is not finished (stopped, last seen 2" in refused(store, encoder)

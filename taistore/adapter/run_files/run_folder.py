@@ -27,7 +27,12 @@ class NewRun(NamedTuple):
 
 def run_folder(store: Store, run_id: str) -> Path:
     """Folder of a recorded run; :class:`StoreError` names the latest runs if it is unknown."""
-    checkpoint = Path(store.run(run_id).checkpoint)
+    return folder_of(store, store.run(run_id))
+
+
+def folder_of(store: Store, row: RunRow) -> Path:
+    """Folder of the run of a row."""
+    checkpoint = Path(row.checkpoint)
     return checkpoint if checkpoint.is_absolute() else Path(store.uri) / checkpoint
 
 
@@ -46,8 +51,7 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
     else:
         folder = out.absolute()
         name = str(folder)
-        if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
-            raise TrainingError(f"{folder}: a run is here already: choose another folder")
+        require_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,6 +59,12 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
             f"{folder}: cannot be made ({error.strerror}): choose another folder"
         ) from error
     return NewRun(run_id, folder, name)
+
+
+def require_free(folder: Path) -> None:
+    """Raise :class:`TrainingError` where a run lies in ``folder``."""
+    if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
+        raise TrainingError(f"{folder}: a run is here already: choose another folder")
 
 
 def run_row(

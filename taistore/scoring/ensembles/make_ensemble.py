@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.run_files.run_folder import new_folder
+from taistore.adapter.run_files.run_folder import new_folder, require_free
+from taistore.adapter.run_files.run_lock import written_alone
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import (
@@ -25,6 +26,7 @@ from taistore.scoring.ensembles.ensemble import (
 )
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import some_have_regions, stored_batches
+from taistore.stopping import StopRequested, held
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -85,6 +87,34 @@ def make_ensemble(
         )
         for run, share, found in zip(runs, shares, ranges, strict=True)
     )
+    # The card and the row belong together: a signal waits for both, and finds the run made.
+    try:
+        with held():
+            run_id, folder = _write(store, encoder_id, members, split=split, images=images, out=out)
+    except StopRequested as stop:
+        stop.kept = f"run {run_id} is made"
+        stop.go_on = ("evaluate", run_id, "--store", store.uri)
+        raise
+    return EnsembleSummary(
+        run_id=run_id,
+        checkpoint=folder,
+        members=members,
+        split=split,
+        images=images,
+        regions_used=regions,
+    )
+
+
+def _write(
+    store: Store,
+    encoder_id: str,
+    members: tuple[Member, ...],
+    *,
+    split: str | None,
+    images: int,
+    out: Path | None,
+) -> tuple[str, Path]:
+    """Write the card, then the row; returns the run's id and its folder."""
     created = datetime.now(UTC)
     run_id, folder, name = new_folder(store, TASK, out)
     card = EnsembleCard(
@@ -96,30 +126,26 @@ def make_ensemble(
         images=images,
         created=created.isoformat(),
     )
-    save_ensemble(folder, card)
     read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
     read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
+    ids, weights = [m.run_id for m in members], [m.weight for m in members]
     row = RunRow(
         run_id=run_id,
         task=TASK,
         encoder_id=encoder_id,
         status="finished",
         seed=0,
-        config={"task": TASK, "seed": 0, "members": ids, "weights": shares, "split": split},
+        config={"task": TASK, "seed": 0, "members": ids, "weights": weights, "split": split},
         table_versions=store.versions(read),
         metrics={},
         checkpoint=name,
         created=created,
     )
-    store.record_run(row)
-    return EnsembleSummary(
-        run_id=run_id,
-        checkpoint=folder,
-        members=members,
-        split=split,
-        images=images,
-        regions_used=regions,
-    )
+    with written_alone(folder, run_id):
+        require_free(folder)
+        save_ensemble(folder, card)
+        store.record_run(row)
+    return run_id, folder
 
 
 def _shares(run_ids: Sequence[str], weights: Sequence[float] | None) -> list[float]:
