@@ -23,13 +23,14 @@ from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import decode_image
 from taistore.images.image_rows import ImageWriter
+from taistore.images.ordered_map import ordered_map
 from taistore.images.pipeline import (
     EncodedBatch,
     EncodedImage,
     ReadImage,
-    ordered_map,
     read_blocks,
     rejected,
+    took_too_long,
 )
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
@@ -203,7 +204,12 @@ class _RowReader:
                     return rejected(item.image.uri, error)
             return EncodedImage(source=item.image, size=size, row=None)
 
-        return ordered_map(measure, range(len(block)), workers=self._workers, ahead=256)
+        def late(i: int) -> Reject:
+            item = block[i]
+            return item if isinstance(item, Reject) else rejected(item.image.uri, took_too_long())
+
+        rows = range(len(block))
+        return ordered_map(measure, rows, workers=self._workers, ahead=256, late=late)
 
 
 def _sizes(batch: VectorBatch) -> list[tuple[int, int]]:
