@@ -21,7 +21,7 @@ LAYERS = (
     ("taistore.store",),
     ("taistore.encoders",),
     ("taistore.contracts", "taistore.labels", "taistore.progress", "taistore.plugins"),
-    ("taistore.defaults", "taistore.errors"),
+    ("taistore.defaults", "taistore.errors", "taistore.printable"),
 )
 """Top first: a module imports from its own package and from rows below, never from a sibling."""
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from taistore.errors import TaistoreError
+from taistore.printable import printable
 from taistore_cli.flags import in_flags
 
 COMMANDS = (
@@ -80,6 +81,7 @@ class TaistoreGroup(click.Group):
         try:
             result = run()
         except click.ClickException as error:
+            error.message = printable(error.message)
             error.show()
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
@@ -112,7 +114,7 @@ def _describe(error: Exception) -> str:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())[:1000]
+    return printable(" ".join(message.split()))[:1000]
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
+from taistore.adapter.run_files.plain_json import read_plain
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, Where, resolve_radius
@@ -261,7 +262,7 @@ class TrainConfig:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_plain(path)
             read = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except OSError as error:
             raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error

@@ -18,6 +18,7 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
 from taistore.images.sources.source import SourceImage
+from taistore.printable import printable
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -118,7 +119,8 @@ class ImageWriter:
             self._append_vectors()
         if self._images:
             self._write_rows()
-            self._store.clear_rejects(self._job, [image.source.uri for image in self._images])
+            uris = [image.source.uri for image in self._images]
+            self._store.clear_rejects(self._job, [*uris, *map(printable, uris)])
         if self._rejects:
             self._store.reject(self._job, self._rejects)
         self._clear()

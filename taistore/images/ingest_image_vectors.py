@@ -33,8 +33,10 @@ from taistore.images.pipeline import (
     took_too_long,
 )
 from taistore.images.sources.folder import has_image_suffix
+from taistore.images.sources.listing import is_text
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
+from taistore.printable import printable
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -178,7 +180,7 @@ class _RowReader:
 
     def _file(self, given: str) -> str:
         """The image file that an id names, empty where there is none."""
-        if printable(given) != given:
+        if not is_text(given) or " ".join(given.splitlines()) != given:
             raise RowError(f"the id {given!r:.80} is not one line of UTF-8", reason="bad_name")
         if "://" in given or not has_image_suffix(given):
             return ""

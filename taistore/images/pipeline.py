@@ -20,7 +20,8 @@ from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
 from taistore.images.encoding import encode_each
 from taistore.images.ordered_map import LATE_SECONDS, READ_BYTES, ordered_map
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 READ_AHEAD = 512

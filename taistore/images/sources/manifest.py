@@ -15,8 +15,9 @@ from taistore.images.sources.row_labels import (
     RowError,
     require_known_columns,
 )
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
