@@ -32,8 +32,8 @@ def ingest(folder: Path) -> dict[str, Any]:
         (photos / name).write_bytes(data)
     odd = add_odd_entries(photos)
     called = list(file_names())
-    for number, name in enumerate(called):
-        with (photos / os.fsdecode(name)).open("wb") as file:
+    for number, raw in enumerate(called):
+        with (photos / os.fsdecode(raw)).open("wb") as file:
             colour_image("red", size=(8 + number, 9)).save(file, "PNG")
     found = ingested(photos, folder / "store")
     given = len(files) + len(odd) + len(called)
@@ -69,8 +69,8 @@ def main(seconds: float) -> None:
     ]
     text = (
         f"{sum(found['tried'].values())} hostile files in one ingest: {found['added']} came into "
-        f"the store, {found['rejected']} were set aside with one line, {found['lost']} were lost. It "
-        f"took {found['seconds']:.0f} s, at most {found['slowest_seconds']:.1f} s between two "
+        f"the store, {found['rejected']} were set aside with one line, {found['lost']} were lost. "
+        f"It took {found['seconds']:.0f} s, at most {found['slowest_seconds']:.1f} s between two "
         f"photos, and {found['memory'] / 2**20:,.0f} MiB of memory, of {MEMORY / 2**20:,.0f} MiB "
         "allowed. No fuzzed input ended with anything but a result or one line; a run that meets "
         "one ends there and writes no report."

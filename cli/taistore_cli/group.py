@@ -1,6 +1,7 @@
 """The command group: commands load when used, errors become one line and an exit code."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from taistore.errors import TaistoreError
-from taistore.printable import printable
+from taistore.printable import printable, printable_lines
 from taistore_cli.flags import in_flags
 
 COMMANDS = (
@@ -81,8 +82,9 @@ class TaistoreGroup(click.Group):
         try:
             result = run()
         except click.ClickException as error:
-            error.message = printable(error.message)
-            error.show()
+            usage = io.StringIO()
+            error.show(file=usage)
+            click.echo(printable_lines(usage.getvalue()), err=True, nl=False)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             _fail("interrupted: what was done is kept; run it again to go on", 130)

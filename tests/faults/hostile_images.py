@@ -8,13 +8,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tests.images.odd_files import png
 
-FORMATS = {
+FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "jpg": ("JPEG", "RGB", {}),
     "progressive.jpg": ("JPEG", "RGB", {"progressive": True}),
     "cmyk.jpg": ("JPEG", "CMYK", {}),

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from taistore.errors import ImageError
 from taistore.images.decoding import (
@@ -337,6 +338,7 @@ def test_a_jpeg_of_thousands_of_scans_is_given_up() -> None:
 def test_a_tiff_whose_tile_is_far_larger_than_its_picture_is_refused() -> None:
     data = bytearray(_encoded(Image.new("L", (64, 64)), "TIFF", compression="tiff_adobe_deflate"))
     with Image.open(io.BytesIO(bytes(data))) as image:
+        assert isinstance(image, TiffImageFile)
         entries = {tag: image.tag_v2[tag] for tag in (273, 278, 279)}
     assert entries[278] == 64
     (start,), (length,) = entries[273], entries[279]
