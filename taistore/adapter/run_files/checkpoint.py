@@ -180,7 +180,9 @@ def load_adapter(path: str | Path) -> Adapter:
     try:
         card = AdapterCard.from_json(read_object(folder / CARD))
     except (ValueError, TrainingError) as error:
-        raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
+        raise TrainingError(
+            f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
+        ) from error
     weights = _checked_tensors(folder / WEIGHTS, card.weights_digest, again)
     # Before the network takes memory: a card may name any size.
     with torch.device("meta"):

@@ -132,7 +132,9 @@ def load_ensemble(folder: Path) -> EnsembleCard:
     except OSError as error:
         raise ScoringError(f"{path}: cannot be read ({error.strerror}): {again}") from error
     except ValueError as error:
-        raise ScoringError(f"{path}: not a card of an ensemble ({error}): {again}") from error
+        raise ScoringError(
+            f"{path}: not a card of an ensemble ({error!s:.300}): {again}"
+        ) from error
 
 
 class EnsembleLadder(Ladder):
