@@ -38,7 +38,7 @@ def ingest(folder: Path) -> dict[str, Any]:
     found = ingested(photos, folder / "store")
     given = len(files) + len(odd) + len(called)
     found["tried"] = {"images": len(files), "entries": len(odd), "file names": len(called)}
-    found["lost"] = given - found["seen"]
+    found["lost"] = given - found["seen"] - found["ignored"]
     found["reasons"] = dict(Counter(row["reason"] for row in found.pop("rejects")).most_common())
     return found
 
@@ -69,7 +69,8 @@ def main(seconds: float) -> None:
     ]
     text = (
         f"{sum(found['tried'].values())} hostile files in one ingest: {found['added']} came into "
-        f"the store, {found['rejected']} were set aside with one line, {found['lost']} were lost. "
+        f"the store, {found['rejected']} were set aside with one line, {found['ignored']} have "
+        f"hidden names and were passed over and counted, {found['lost']} were lost. "
         f"It took {found['seconds']:.0f} s, at most {found['slowest_seconds']:.1f} s between two "
         f"photos, and {found['memory'] / 2**20:,.0f} MiB of memory, of {MEMORY / 2**20:,.0f} MiB "
         "allowed. No fuzzed input ended with anything but a result or one line; a run that meets "

@@ -42,6 +42,7 @@ def main(folder: str, store: str) -> None:
         "seen": summary.seen,
         "added": summary.added,
         "rejected": summary.rejected,
+        "ignored": summary.ignored,
         "seconds": summary.seconds,
         "slowest_seconds": max(b - a for a, b in itertools.pairwise(times)),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
