@@ -1,6 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
+# make test-faults  every hostile input and the long fuzzing, minutes
 # make site  the pages of docs/ as a site in build/site
 # make bench-diff  what moved between the last two results of a benchmark
 
@@ -19,7 +20,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-vllm check format schemas docs site lock bench-diff clean
+.PHONY: setup demo test test-faults test-vllm check format schemas docs site lock bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +37,11 @@ demo: setup
 
 test: check
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The long form of what "make test" samples; writes benchmarks/results/faults_hostile.*.
+test-faults: setup
+	$(BIN)/python -m pytest -m faults tests
+	$(BIN)/python -m benchmarks.hostile
 
 # vLLM pins a torch of its own, so it gets an environment of its own: the CPU build, 3.4 GB, minutes.
 # Its torchvision, torchaudio and torchcodec do not fit that torch and are not needed.

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -187,14 +188,15 @@ def read_labels(path: str | Path) -> LabelSet:
 
 
 def _text_rows(text: str) -> Iterator[tuple[int, Label]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         name = " ".join(line.split())
         if name and name != "#" and not name.startswith("# "):
             yield number, Label(name, name)
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    # Not splitlines(): a name may hold U+0085 or U+2028, which end no line of a file.
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
         header = {(field or "").strip().lower(): field for field in reader.fieldnames or []}

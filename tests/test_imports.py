@@ -21,7 +21,13 @@ LAYERS = (
     ("taistore.store",),
     ("taistore.encoders",),
     ("taistore.contracts", "taistore.labels", "taistore.progress", "taistore.plugins"),
-    ("taistore.defaults", "taistore.errors", "taistore.record_files", "taistore.stopping"),
+    (
+        "taistore.defaults",
+        "taistore.errors",
+        "taistore.printable",
+        "taistore.record_files",
+        "taistore.stopping",
+    ),
 )
 """Top first: a module imports from its own package and from rows below, never from a sibling."""
 

@@ -132,3 +132,11 @@ def test_different_sets_have_different_ids(one: set[str], other: set[str]) -> No
 def test_combination_id_never_changes() -> None:
     # Stores written by earlier versions hold these ids.
     assert combination_id(["cat", "dog"]) == 1976644659512750520
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+def test_only_a_files_own_line_ends_end_a_line(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"labels{suffix}"
+    head = "name\n" if suffix == ".csv" else ""
+    path.write_text(f"{head}a\x85b\nc\u2028d\ne\u2029f\n", encoding="utf-8")
+    assert [label.name for label in read_labels(path)] == ["a b", "c d", "e f"]

@@ -1,6 +1,7 @@
 """The command group: commands load when used, errors become one line and an exit code."""
 
 import importlib
+import io
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from taistore.errors import TaistoreError
+from taistore.printable import printable, printable_lines
 from taistore.stopping import StopRequested, stop_on_signals
 from taistore_cli.flags import in_flags
 
@@ -90,7 +92,9 @@ class TaistoreGroup(click.Group):
         except StopRequested as stop:
             _fail(stopped(stop, arguments), 128 + stop.number)
         except click.ClickException as error:
-            error.show()
+            usage = io.StringIO()
+            error.show(file=usage)
+            click.echo(printable_lines(usage.getvalue()), err=True, nl=False)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             _fail("interrupted: what was done is kept; run it again to go on", 130)
@@ -142,7 +146,7 @@ def stopped(stop: StopRequested, arguments: Sequence[str]) -> str:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())[:1000]
+    return printable(" ".join(message.split()))[:1000]
 
 
 def _fail(message: str, code: int) -> NoReturn:

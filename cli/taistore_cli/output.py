@@ -1,12 +1,12 @@
 """What commands print: one JSON object or lines for people on stdout, progress on stderr."""
 
 import contextlib
-import json
 import sys
 from typing import Any
 
 import click
 
+from taistore.printable import printable_json, printable_lines
 from taistore.progress import Progress, no_progress, stderr_progress, stoppable
 
 
@@ -23,13 +23,13 @@ class Output:
 
         Returns ``value``, so that a command which runs commands can use their results.
         """
-        click.echo(json.dumps(value, ensure_ascii=False, default=str) if self._as_json else text)
+        click.echo(printable_json(value) if self._as_json else printable_lines(text))
         return value
 
     def note(self, message: str) -> None:
         """A line for people, on stderr; silent with --json."""
         if not self._as_json:
-            click.echo(message, err=True)
+            click.echo(printable_lines(message), err=True)
 
     def flags(self) -> list[str]:
         """The flags that make a nested command show as much as this one."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import printable
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
@@ -44,7 +45,8 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
         rows = project.rejects().to_dicts()
         value["rejects"] = rows
         lines += [
-            f"reject [{row['job']}] {row['uri']}: {row['reason']}: {row['detail']}" for row in rows
+            printable(f"reject [{row['job']}] {row['uri']}: {row['reason']}: {row['detail']}")
+            for row in rows
         ]
     elif held.tables["rejects"]:
         lines.append("'taistore show --rejects' lists what was set aside, and why")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
+from taistore.adapter.run_files.plain_json import read_plain
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, Where, resolve_radius
@@ -261,7 +262,7 @@ class TrainConfig:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_plain(path)
             read = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except OSError as error:
             raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
@@ -302,18 +303,22 @@ def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise TrainingError(f"{name} {value!r} is not allowed: give one of {', '.join(allowed)}")
+        raise TrainingError(
+            f"{name} {value!r:.80} is not allowed: give one of {', '.join(allowed)}"
+        )
 
 
 def _whole(name: str, value: object, *, low: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise TrainingError(f"{name} {value!r} is not allowed: give a whole number from {low} on")
+        raise TrainingError(
+            f"{name} {value!r:.80} is not allowed: give a whole number from {low} on"
+        )
 
 
 def _number(name: str, value: object, allowed: str, fits: Callable[[float], bool]) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and math.isfinite(float(str(value))) and fits(float(str(value)))):
-        raise TrainingError(f"{name} {value!r} is not allowed: give a number {allowed}")
+        raise TrainingError(f"{name} {value!r:.80} is not allowed: give a number {allowed}")
 
 
 def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
@@ -321,7 +326,9 @@ def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
         pairs = [part.partition("=") for part in given.split(",") if part.strip()]
         named = {name.strip(): value.strip() for name, _, value in pairs}
     elif not isinstance(given, Mapping):
-        raise TrainingError(f"text_weights {given!r} is not allowed: give writers with a number")
+        raise TrainingError(
+            f"text_weights {given!r:.200} is not allowed: give writers with a number"
+        )
     else:
         pairs, named = [], {str(name): str(value) for name, value in given.items()}
     weights: dict[str, float] = {}
@@ -332,9 +339,9 @@ def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
             weights[name] = math.nan
         if not name or not (0 <= weights[name] < math.inf):
             raise TrainingError(
-                f"text_weights {given!r} is not allowed: give writers with a number from 0 on, "
+                f"text_weights {given!r:.80} is not allowed: give writers with a number from 0 on, "
                 "such as openai=3,template=1"
             )
     if len(pairs) > len(named):
-        raise TrainingError(f"text_weights {given!r} names a writer twice: name each once")
+        raise TrainingError(f"text_weights {given!r:.200} names a writer twice: name each once")
     return weights

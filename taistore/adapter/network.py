@@ -18,6 +18,9 @@ little on VOC and loses 1 point of top-1 on real CLIP vectors with one text per 
 
 MIN_DEVIATION = 1e-3
 
+MAX_WEIGHTS = 10**9
+"""Weights of a network at most, 4 GB: 20,000 labels with 1,024 dimensions have 40 million."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkShape:
@@ -39,6 +42,17 @@ class NetworkShape:
             )
         if self.hidden < (1 if self.network == "paper" else 0):
             raise TrainingError(f"hidden {self.hidden} is too narrow for network {self.network!r}")
+        if self.dim < 1 or self.labels < 1 or not 0 <= self.dropout < 1:
+            raise TrainingError(
+                f"a network of {self.dim} dimensions, {self.labels} labels and dropout "
+                f"{self.dropout}: give at least 1, 1, and a number from 0 below 1"
+            )
+        wide = self.dim + self.labels
+        if self.hidden * (wide + self.hidden) + 2 * self.dim * self.labels > MAX_WEIGHTS:
+            raise TrainingError(
+                f"a network of {self.dim:,} dimensions, {self.labels:,} labels and hidden "
+                f"{self.hidden:,} has more than {MAX_WEIGHTS:,} weights: give a smaller hidden="
+            )
 
 
 class SeededDropout(nn.Module):

@@ -10,25 +10,38 @@ import io
 import os
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from taistore.errors import ImageError
+from taistore.images.upright import to_rgb, upright
 
 MAX_PIXELS = 100_000_000
-"""Width x height above which a photo is refused; decoding one takes 3 to 4 bytes a pixel."""
+"""Width x height above which a photo is refused."""
+
+PIXEL_BYTES = 20
+"""Memory that a pixel takes at most while a photo is decoded and prepared, in a thread: 2 GB for
+:data:`MAX_PIXELS`, 0.3 GB for one of a telephone's camera."""
+
+MAX_SLOW_PIXELS = 25_000_000
+"""As :data:`MAX_PIXELS`, for JPEG 2000: it takes about a second for a million pixels."""
+
+MAX_SECONDS = 30.0
+"""Processor time after which the decoding of a photo is given up."""
 
 MAX_SIDE = 65_535
 """Pixels along one side, the most that JPEG knows; a longer strip is no photo of anything."""
 
 MAX_FILE_BYTES = 512 * 2**20
 """A larger file is refused before it is read."""
+
+_MANY_SCANS = 64
+_SMALL_READ = 1024
 
 _HEADERS = {
     b"\xff\xd8\xff": "JPEG",
@@ -40,18 +53,7 @@ _HEADERS = {
     b"BM": "BMP",
 }
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_ORIENTATION_TAG = 0x0112
-_ORIENTATION_BLOCKS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
-_SIXTEEN_TO_EIGHT = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 
 def _load_formats() -> tuple[str, ...]:
@@ -127,18 +129,43 @@ def _require_regular_file(status: os.stat_result, max_bytes: int) -> None:
         )
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+class _Bounded(io.BytesIO):
+    """The bytes of a file, until its decoding has taken too long."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._seconds = seconds
+        self._end = time.thread_time() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of BytesIO; raises ImageError past the time."""
+        # The thread's own time: a busy or stopped machine is not the photo's fault.
+        if time.thread_time() > self._end:
+            raise ImageError(
+                f"more than {self._seconds:g} s to decode it: save it anew as JPEG or PNG",
+                reason="too_slow",
+            )
+        return super().read(size)
+
+
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS
+) -> Image.Image:
     """An upright RGB image: first frame, transparency on white, 16 bits scaled to 8.
 
     Size is checked in the header, before anything is decoded: at most ``max_pixels`` in all and
     :data:`MAX_SIDE` along a side; Pillow's own limit is about 179 million pixels. Raises
-    :class:`ImageError` with reason empty, not_an_image, unsupported, too_large, truncated or
-    corrupt. Never warns.
+    :class:`ImageError` with reason empty, not_an_image, unsupported, too_large, too_slow (more
+    than ``max_seconds`` of processor time), truncated or corrupt. Never warns.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)", reason="empty")
     with _quiet(), _image_errors(data):
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(_Bounded(data, max_seconds), formats=FORMATS)
+        if data.count(b"\xff\xda") > _MANY_SCANS:
+            # A JPEG's scan is a few bytes and a pass over all pixels: the usual 64 KiB between
+            # two looks at the time would be hundreds of them.
+            image.decodermaxblock = _SMALL_READ
         return _loaded(image, max_pixels)
 
 
@@ -152,9 +179,12 @@ def upright_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
 
 def _loaded(image: Image.Image, max_pixels: int) -> Image.Image:
+    if image.format == "JPEG2000":
+        max_pixels = min(max_pixels, MAX_SLOW_PIXELS)
     _require_size(image.size, max_pixels)
+    _require_tile(image, max_pixels)
     image.load()
-    return _to_rgb(_upright(image))
+    return to_rgb(upright(image))
 
 
 @contextlib.contextmanager
@@ -199,6 +229,17 @@ def _require_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+def _require_tile(image: Image.Image, max_pixels: int) -> None:
+    """A TIFF's tile is decoded whole, however small the picture is that it is cut to."""
+    tags: Any = getattr(image, "tag_v2", {})
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    if width * height > max_pixels:
+        raise ImageError(
+            f"a tile of {width:,} x {height:,} pixels, at most {max_pixels:,}: save it anew",
+            reason="too_large",
+        )
+
+
 def _unidentified(data: bytes) -> ImageError:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return ImageError(
@@ -223,53 +264,6 @@ def _damaged(error: Exception) -> ImageError:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return text[:200] or type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # Read after load(): PNG keeps EXIF behind the pixels, and Pillow itself turns TIFF.
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
-        # A damaged EXIF block is no reason to lose the photo.
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    if method is None:
-        return image
-    turned = image.transpose(method)
-    # What says how to turn it goes, so that nobody turns it twice.
-    for name in _ORIENTATION_BLOCKS:
-        turned.info.pop(name, None)
-    return turned
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    transparent = "transparency" in image.info
-    if image.mode == "RGB" and not transparent:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.mode in ("La", "RGBa"):
-        image = image.convert("LA" if image.mode == "La" else "RGBA")
-    if transparent or image.mode in ("LA", "PA", "RGBA"):
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey levels of a wide mode as uint8 [H, W]: full range scaled, where Pillow would clip."""
-    grey = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        levels: NDArray[np.uint8] = _SIXTEEN_TO_EIGHT[grey]
-        return levels
-    grey = np.nan_to_num(grey.astype(np.float32))
-    low, high = float(grey.min()), float(grey.max())
-    # Neither mode says what white is: the narrowest usual range that holds all values.
-    usual = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0)
-    if low >= 0 and high <= usual[-1]:
-        low, high = 0.0, next(white for white in usual if high <= white)
-    scaled = np.rint((grey - low) * (255.0 / max(high - low, 1e-12)))
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 class _HereOnly:

@@ -17,6 +17,7 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
 from taistore.images.statements import row_after
+from taistore.printable import printable
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
 from taistore.store.revision import Change, Row, Snapshot, revise
@@ -118,7 +119,7 @@ class ImageWriter:
             self._write_rows()
             lost = {reject.uri for reject in self._rejects}
             uris = [image.source.uri for image in self._images if image.source.uri not in lost]
-            self._store.clear_rejects(self._job, uris)
+            self._store.clear_rejects(self._job, [*uris, *map(printable, uris)])
         if self._rejects:
             self._store.reject(self._job, self._rejects)
         self._clear()

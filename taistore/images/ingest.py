@@ -73,7 +73,7 @@ def ingest_images(
 
     Each file is read once: its bytes stay in memory until they are decoded, or until the store
     turns out to have the image. They take at most 3 x
-    :data:`taistore.images.pipeline.READ_BYTES`, or ``3 * workers`` files where those are larger.
+    :data:`taistore.images.ordered_map.READ_BYTES`, or ``3 * workers`` files where those are larger.
 
     Killed at any instant and run again, it ends with the same rows. Raises :class:`ImageError`
     when the source has no image, when no item succeeded, or past ``max_rejects`` (what succeeded

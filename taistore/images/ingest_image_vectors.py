@@ -22,19 +22,22 @@ from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import decode_image
 from taistore.images.image_rows import ImageWriter
+from taistore.images.ordered_map import ordered_map
 from taistore.images.paths import settle_paths
 from taistore.images.pipeline import (
     EncodedBatch,
     EncodedImage,
     ReadImage,
-    ordered_map,
     read_blocks,
     rejected,
+    took_too_long,
 )
 from taistore.images.sources.folder import has_image_suffix
+from taistore.images.sources.listing import is_text
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
 from taistore.images.statements import uri_image_id
+from taistore.printable import printable
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -174,7 +177,7 @@ class _RowReader:
 
     def _file(self, given: str) -> str:
         """The image file that an id names, empty where there is none."""
-        if printable(given) != given:
+        if not is_text(given) or " ".join(given.splitlines()) != given:
             raise RowError(f"the id {given!r:.80} is not one line of UTF-8", reason="bad_name")
         if "://" in given or not has_image_suffix(given):
             return ""
@@ -200,7 +203,12 @@ class _RowReader:
                     return rejected(item.image.uri, error)
             return EncodedImage(source=item.image, size=size, row=None)
 
-        return ordered_map(measure, range(len(block)), workers=self._workers, ahead=256)
+        def late(i: int) -> Reject:
+            item = block[i]
+            return item if isinstance(item, Reject) else rejected(item.image.uri, took_too_long())
+
+        rows = range(len(block))
+        return ordered_map(measure, rows, workers=self._workers, ahead=256, late=late)
 
 
 def _sizes(batch: VectorBatch) -> list[tuple[int, int]]:

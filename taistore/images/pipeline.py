@@ -7,12 +7,10 @@ Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 import contextlib
 import enum
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +18,16 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.encoding import encode_each
+from taistore.images.ordered_map import LATE_SECONDS, READ_BYTES, ordered_map
+from taistore.images.sources.source import SourceImage
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 READ_AHEAD = 512
 """Files read ahead by :func:`read_blocks`, and the items of a block of it."""
 
-READ_BYTES = 64 * 2**20
-"""Bytes of files held in one place: read ahead, in a block, or waiting to be decoded.
-
-Three such places make 192 MiB for a whole job, whatever the photos' size: where these bytes would
-be fewer files than there are threads, a place holds one file a thread instead.
-"""
-
 _SKIPS_PER_BATCH = 512
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Work(enum.Enum):
@@ -94,39 +85,6 @@ class _Prepared(NamedTuple):
     pixels: "NDArray[np.uint8] | None"
 
 
-def ordered_map(
-    function: Callable[[T], R],
-    items: Iterable[T],
-    *,
-    workers: int,
-    ahead: int,
-    cost: Callable[[T], int] | None = None,
-) -> Generator[R, None, None]:
-    """``map`` in ``workers`` threads, in order, never more than ``ahead`` items ahead.
-
-    ``cost`` gives the bytes that an item and its result hold: of those ahead they sum to
-    :data:`READ_BYTES` at most, but one item a thread is always under way. ``items`` is advanced
-    in the calling thread. Closing the generator ends the threads.
-    """
-    pending: deque[tuple[Future[R], int]] = deque()
-    held = 0
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="taistore-images")
-    try:
-        for item in items:
-            size = 0 if cost is None else cost(item)
-            while len(pending) >= ahead or (len(pending) >= workers and held + size > READ_BYTES):
-                future, freed = pending.popleft()
-                held -= freed
-                yield future.result()
-            pending.append((pool.submit(function, item), size))
-            held += size
-            del item  # its bytes may be let go of as soon as the thread is done with them
-        while pending:
-            yield pending.popleft()[0].result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def read_blocks(
     items: Iterable[SourceImage | Reject], *, workers: int = 2, size: int = READ_AHEAD
 ) -> Generator[list[ReadImage | Reject], None, None]:
@@ -148,7 +106,9 @@ def read_blocks(
             return rejected(item.uri, error)
         return ReadImage(replace(item, image_id=image_id(data)), data)
 
-    results = ordered_map(read, items, workers=workers, ahead=READ_AHEAD, cost=_file_bytes)
+    results = ordered_map(
+        read, items, workers=workers, ahead=READ_AHEAD, cost=_file_bytes, late=_late
+    )
     with contextlib.closing(results):
         block: list[ReadImage | Reject] = []
         held = 0
@@ -173,6 +133,22 @@ def rejected(uri: str, error: Exception) -> Reject:
     return Reject(uri=uri, reason="failed", detail=f"cannot be prepared: {detail}")
 
 
+def _late(item: SourceImage | Task | Reject) -> Reject:
+    """What stands for a photo that does not come to an end."""
+    if isinstance(item, Reject):
+        return item
+    image = item.image if isinstance(item, Task) else item
+    return rejected(image.uri, took_too_long())
+
+
+def took_too_long(seconds: float = LATE_SECONDS) -> ImageError:
+    """The error of a photo that was waited for so long."""
+    return ImageError(
+        f"not read and decoded within {seconds:.0f} s: save it anew as JPEG or PNG",
+        reason="too_slow",
+    )
+
+
 def encode_source(
     encoder: Encoder,
     items: Iterable[SourceImage | Task | Reject],
@@ -181,15 +157,17 @@ def encode_source(
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
+    seconds: float = LATE_SECONDS,
 ) -> Generator[EncodedBatch, None, None]:
     """Decode ``items`` in threads and encode them here, ``batch_size`` at a time, in their order.
 
     ``regions`` = G > 0 adds the vectors of a G x G grid. A file is read unless a task brings its
     bytes; then an image that carries an ``image_id`` must still have that content, else it is
-    rejected as changed. Whatever fails with one photo, in decoding or in the encoder's
-    ``prepare``, is a reject. Memory holds about three batches of prepared pixels, ``workers``
-    photos of at most ``max_pixels``, and :data:`READ_BYTES` of files. Close the generator when
-    leaving it early. Raises what ``encode_images`` and ``items`` raise.
+    rejected as changed. Whatever fails with one photo, in decoding, in the encoder's ``prepare``
+    or in its batch, is a reject, and so is one that takes longer than ``seconds``. Memory holds
+    about three batches of prepared pixels, ``workers`` photos of at most ``max_pixels``, and
+    :data:`~taistore.images.ordered_map.READ_BYTES` of files. Close the generator when leaving it
+    early. Raises what ``items`` raises, and what ``encode_images`` raises of any picture.
     """
 
     def prepare(item: SourceImage | Task | Reject) -> _Prepared | Reject:
@@ -202,7 +180,9 @@ def encode_source(
             return rejected(task.image.uri, error)
 
     ahead = 2 * batch_size + workers
-    results = ordered_map(prepare, items, workers=workers, ahead=ahead, cost=_held)
+    results = ordered_map(
+        prepare, items, workers=workers, ahead=ahead, cost=_held, late=_late, seconds=seconds
+    )
     with contextlib.closing(results):
         for group in _grouped(results, batch_size):
             yield _encode(encoder, group, regions)
@@ -258,27 +238,30 @@ def _grouped(
 
 
 def _encode(encoder: Encoder, group: list[_Prepared | Reject], regions: int) -> EncodedBatch:
-    prepared = [item for item in group if isinstance(item, _Prepared)]
-    pixels = [item.pixels for item in prepared if item.pixels is not None]
+    pixels = [
+        item.pixels for item in group if isinstance(item, _Prepared) and item.pixels is not None
+    ]
     started = time.perf_counter()
-    if pixels:
-        vectors = encoder.encode_images(np.stack(pixels), regions=regions)
-    else:
-        dim = encoder.info.dim
-        none = np.empty((0, regions * regions, dim), dtype=np.float32) if regions else None
-        vectors = ImageVectors(np.empty((0, dim), dtype=np.float32), none)
+    vectors, failed = encode_each(encoder, pixels, regions=regions)
     seconds = time.perf_counter() - started
-    rows = iter(range(len(pixels)))
+    images: list[EncodedImage] = []
+    rejects: list[Reject] = []
+    places, rows = iter(range(len(pixels))), iter(range(len(pixels)))
+    for item in group:
+        if isinstance(item, Reject):
+            rejects.append(item)
+            continue
+        row = None
+        if item.pixels is not None:
+            error = failed.get(next(places))
+            if error is not None:
+                rejects.append(rejected(item.source.uri, error))
+                continue
+            row = next(rows)
+        images.append(EncodedImage(source=item.source, size=item.size, row=row))
     return EncodedBatch(
-        images=[
-            EncodedImage(
-                source=item.source,
-                size=item.size,
-                row=None if item.pixels is None else next(rows),
-            )
-            for item in prepared
-        ],
+        images=images,
         vectors=vectors,
-        rejects=[item for item in group if isinstance(item, Reject)],
+        rejects=rejects,
         encoder_seconds=seconds if pixels else 0.0,
     )

@@ -4,6 +4,7 @@ Nothing is written, to no file and no store. Shapes: B photos of a batch, T tags
 """
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taistore.contracts import SCORES
-from taistore.encoders.protocol import Encoder
+from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError, ScoringError
 from taistore.images.decoding import MAX_PIXELS
-from taistore.images.pipeline import ordered_map, rejected
+from taistore.images.encoding import encode_each
+from taistore.images.ordered_map import ordered_map
+from taistore.images.pipeline import rejected, took_too_long
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import from_store, require_encoder
@@ -83,7 +86,7 @@ def tag_images(
     prepare = functools.partial(_prepared, encoder=encoder, max_pixels=max_pixels)
     # Threads start with the first photo that is asked for.
     prepared = ordered_map(
-        prepare, enumerate(photos), workers=workers, ahead=2 * batch_size + workers
+        prepare, enumerate(photos), workers=workers, ahead=2 * batch_size + workers, late=_late
     )
     return _tagged(tagger, prepared, batch_size=batch_size, skip=on_error == "skip")
 
@@ -122,9 +125,10 @@ def tag_store(
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A photo with the encoder's input uint8 [3, H, W], or why there is none."""
+    """A photo and its place with the encoder's input uint8 [3, H, W], or why there is none."""
 
     photo: Any
+    number: int
     pixels: NDArray[np.uint8] | None
     error: ImageError | None = None
 
@@ -132,13 +136,24 @@ class _Prepared:
 def _prepared(numbered: tuple[int, Photo], *, encoder: Encoder, max_pixels: int) -> _Prepared:
     number, photo = numbered
     try:
-        return _Prepared(photo, encoder.prepare(open_photo(photo, max_pixels=max_pixels)))
+        pixels = encoder.prepare(open_photo(photo, max_pixels=max_pixels))
+        return _Prepared(photo, number, pixels)
     except Exception as error:
-        name = photo_name(photo)
-        if not isinstance(photo, str | Path):
-            name += f" (photo {number + 1})"
-        reject = rejected(name, error)
-        return _Prepared(photo, None, ImageError(f"{name}: {reject.detail}", reason=reject.reason))
+        return _Prepared(photo, number, None, _named(photo, number, error))
+
+
+def _late(numbered: tuple[int, Photo]) -> _Prepared:
+    number, photo = numbered
+    return _Prepared(photo, number, None, _named(photo, number, took_too_long()))
+
+
+def _named(photo: Photo, number: int, error: Exception) -> ImageError:
+    """One photo's failure with its name."""
+    name = photo_name(photo)
+    if not isinstance(photo, str | Path):
+        name += f" (photo {number + 1})"
+    reject = rejected(name, error)
+    return ImageError(f"{name}: {reject.detail}", reason=reject.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +166,27 @@ class _Tagger:
     choice: Choice
     regions: int
 
-    def __call__(self, batch: list[_Prepared]) -> Iterator[tuple[Any, ImageTags]]:
-        """The photos of a batch with their tags."""
+    def __call__(self, batch: list[_Prepared]) -> Iterator[tuple[_Prepared, ImageTags | None]]:
+        """The photos of a batch with their tags, None for one that the encoder cannot take."""
         if not batch:
             return
-        vectors = self.encoder.encode_images(
-            np.stack([item.pixels for item in batch if item.pixels is not None]),
+        vectors, failed = encode_each(
+            self.encoder,
+            [item.pixels for item in batch if item.pixels is not None],
             regions=self.regions,
         )
+        tags = self._tagged(vectors, len(batch) - len(failed))
+        for place, item in enumerate(batch):
+            if place in failed:
+                error = _named(item.photo, item.number, failed[place])
+                yield dataclasses.replace(item, error=error), None
+            else:
+                yield item, ImageTags(item.photo, next(tags))
+
+    def _tagged(self, vectors: ImageVectors, photos: int) -> Iterator[tuple[Tag, ...]]:
+        """The tags of each of so many photos."""
+        if not photos:
+            return
         step = self.choice.step
         # Rounded as the store keeps them, and as ``score`` does.
         whole_BD = vectors.whole.astype(np.float16)
@@ -166,11 +194,9 @@ class _Tagger:
         scores_BN = self.ladder.scores(whole_BD, regions_BRD, steps=[step])[step]
         confidence = functools.partial(self.ladder.confidence, regions=bool(self.regions))
         tags, values_T = chosen_tags(scores_BN, self.choice, confidence=confidence)
-        ends = np.searchsorted(tags.row, np.arange(len(batch)), side="right").tolist()
-        for item, start, end in zip(batch, [0, *ends], ends, strict=False):
-            label_ids = tags.label_id[start:end].tolist()
-            scores = values_T[start:end].tolist()
-            yield item.photo, ImageTags(item.photo, self._tags(label_ids, scores))
+        ends = np.searchsorted(tags.row, np.arange(photos), side="right").tolist()
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield self._tags(tags.label_id[start:end].tolist(), values_T[start:end].tolist())
 
     def _tags(self, label_ids: list[int], scores: list[float]) -> tuple[Tag, ...]:
         return tuple(
@@ -192,16 +218,29 @@ def _tagged(
     batch_size: int,
     skip: bool,
 ) -> Iterator[tuple[Any, ImageTags]]:
-    batch: list[_Prepared] = []
     with contextlib.closing(prepared):
-        for item in prepared:
-            if item.error is not None:
-                if skip:
-                    continue
-                yield from tagger(batch)
-                raise item.error
+        for batch, error in _batches(prepared, batch_size=batch_size, skip=skip):
+            for item, tags in tagger(batch):
+                if tags is not None:
+                    yield item.photo, tags
+                elif item.error is not None and not skip:
+                    raise item.error
+            if error is not None:
+                raise error
+
+
+def _batches(
+    prepared: Iterable[_Prepared], *, batch_size: int, skip: bool
+) -> Iterator[tuple[list[_Prepared], ImageError | None]]:
+    """Photos to encode together, and the error that ends the job behind them."""
+    batch: list[_Prepared] = []
+    for item in prepared:
+        if item.error is None:
             batch.append(item)
-            if len(batch) == batch_size:
-                yield from tagger(batch)
-                batch = []
-        yield from tagger(batch)
+        elif not skip:
+            yield batch, item.error
+            return
+        if len(batch) == batch_size:
+            yield batch, None
+            batch = []
+    yield batch, None

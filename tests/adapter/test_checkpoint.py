@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import (
@@ -95,7 +97,15 @@ def test_an_absent_run_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"not json", b"{}", b'{"config": 3}', b"[1]", b"\xff\xfe"],
+    [
+        *(b"", b"not json", b"{}", b'{"config": 3}', b"[1]", b"\xff\xfe"),
+        b'{"a": ' * 40_000 + b"1" + b"}" * 40_000,
+        b"[" * 100_000,
+        b'{"radius": 1' + b"0" * 5000 + b"}",
+        b'{"radius": 1e999}',
+        b'"' + b"a" * (64 * 2**20) + b'"',
+    ],
+    ids=lambda damage: repr(damage[:12]),
 )
 def test_a_damaged_card_is_named(run: Path, damage: bytes) -> None:
     (run / CARD).write_bytes(damage)
@@ -122,6 +132,13 @@ def test_a_damaged_card_is_named(run: Path, damage: bytes) -> None:
         ({"config": {"colour": 3}}, "unknown field 'colour'"),
         ({"card_version": 9}, "card_version: 9, this taistore reads 1"),
         ({"run_id": ...}, "run_id: field required"),
+        ({"shape": {"labels": 7}}, "but shape.labels is 7"),
+        ({"shape": {"dim": 8}}, "shape.dim: 8, the encoder's is"),
+        ({"shape": {"hidden": 10**9}}, "has more than 1,000,000,000 weights"),
+        ({"shape": {"hidden": -1}}, "hidden -1 is too narrow"),
+        ({"shape": {"dropout": 1.5}}, "dropout 1.5: give"),
+        ({"logit_spread": -2.0}, "logit_spread: -2.0 is not above 0"),
+        ({"label_names": ["one"]}, "label_names: 1, but shape.labels is"),
     ],
 )
 def test_a_tampered_card_is_refused_with_its_field(
@@ -139,6 +156,26 @@ def test_a_tampered_card_is_refused_with_its_field(
     assert f"{run / CARD}: not a readable card" in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_card_of_another_network_takes_no_memory(run: Path) -> None:
+    card = json.loads((run / CARD).read_text())
+    card["shape"]["hidden"] = 20_000
+    (run / CARD).write_text(json.dumps(card))
+    with pytest.raises(TrainingError, match="not the weights of the card's network"):
+        load_adapter(run)
+
+
+@pytest.mark.parametrize("change", [{"radius": "9"}, {"shape": {"dim": 3}}, {"known": [1]}, []])
+def test_a_tampered_state_is_named(run: Path, change: Any) -> None:
+    tensors = load_file(run / STATE)
+    with safe_open(run / STATE, framework="pt") as file:
+        metadata = file.metadata()
+    began = json.loads(metadata["run"])
+    metadata["run"] = json.dumps(began | change if change else change)
+    save_file(tensors, run / STATE, metadata)
+    with pytest.raises(TrainingError, match="not a training state of taistore: train again"):
+        read_position(run)
 
 
 def test_damaged_weights_are_named(run: Path) -> None:

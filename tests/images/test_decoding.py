@@ -3,7 +3,11 @@
 import functools
 import io
 import os
+import struct
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -14,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from taistore.errors import ImageError
 from taistore.images.decoding import (
     MAX_PIXELS,
+    PIXEL_BYTES,
     decode_image,
     image_id,
     read_file,
@@ -310,3 +316,72 @@ def test_other_warnings_and_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert len(failures) == 1
+
+
+def _many_scans(count: int, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG whose last scan, a few bytes, comes so many times."""
+    data = _encoded(Image.new("L", size, 90), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+def test_a_jpeg_of_thousands_of_scans_is_given_up() -> None:
+    data = _many_scans(5000, (2000, 2000))
+    started = time.thread_time()
+    with pytest.raises(ImageError, match=r"more than 0\.2 s to decode it") as caught:
+        decode_image(data, max_seconds=0.2)
+    assert caught.value.reason == "too_slow"
+    assert time.thread_time() - started < 2
+    assert decode_image(_many_scans(70, (60, 60))).size == (60, 60)
+
+
+def test_a_tiff_whose_tile_is_far_larger_than_its_picture_is_refused() -> None:
+    data = bytearray(_encoded(Image.new("L", (64, 64)), "TIFF", compression="tiff_adobe_deflate"))
+    with Image.open(io.BytesIO(bytes(data))) as image:
+        assert isinstance(image, TiffImageFile)
+        entries = {tag: image.tag_v2[tag] for tag in (273, 278, 279)}
+    assert entries[278] == 64
+    (start,), (length,) = entries[273], entries[279]
+    at = int.from_bytes(data[4:8], "little")
+    rows = [bytes(data[at + 2 + 12 * n : at + 14 + 12 * n]) for n in range(data[at])]
+    kept = [row for row in rows if struct.unpack("<H", row[:2])[0] not in entries]
+    tile = [(322, 40_000), (323, 40_000), (324, start), (325, length)]
+    kept += [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tile]
+    kept.sort(key=lambda row: struct.unpack("<H", row[:2])[0])
+    lying = bytes(data) + struct.pack("<H", len(kept)) + b"".join(kept) + bytes(4)
+    lying = lying[:4] + struct.pack("<I", len(data)) + lying[8:]
+    assert _reason(lying) == "too_large"
+
+
+def test_jpeg_2000_has_a_bound_of_its_own() -> None:
+    with pytest.raises(ImageError, match="at most 25,000,000 in all"):
+        decode_image(_encoded(Image.new("1", (6000, 5000)).convert("L"), "JPEG2000"))
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    size = (4000, 3000)
+    for mode, kind, orientation in (("RGBA", "PNG", 6), ("LA", "PNG", 1), ("F", "TIFF", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.new(mode, size).save(tmp_path / f"large {mode}", kind, exif=exif)
+    (tmp_path / "a small one").write_bytes(_small_photo("PNG"))
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from taistore.encoders.pixels import PixelFitter\n"
+        "from taistore.images.decoding import read_image\n"
+        "fit = PixelFitter(resolution=224, resize='squash')\n"
+        "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
+        "    fit(read_image(path))\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, *peaks = map(int, run.stdout.split())
+    assert len(peaks) == 3
+    assert (max(peaks) - before) * 1024 < PIXEL_BYTES * size[0] * size[1]

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taistore.encoders.protocol import ImageVectors
+from taistore.errors import ImageError
+from taistore.images import ordered_map as reading
 from taistore.images import pipeline
 from taistore.images.decoding import MAX_SIDE, image_id
+from taistore.images.ordered_map import ordered_map
 from taistore.images.pipeline import (
     EncodedBatch,
     ReadImage,
     Task,
     Work,
     encode_source,
-    ordered_map,
     read_blocks,
 )
 from taistore.images.sources.folder import FolderSource
@@ -143,7 +145,8 @@ def test_blocks_keep_order_and_rejects(tmp_path: Path) -> None:
 def test_blocks_hold_a_bounded_number_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "READ_BYTES", 1000)
+    for module in (pipeline, reading):
+        monkeypatch.setattr(module, "READ_BYTES", 1000)
     images = [SourceImage(uri=str(tmp_path / f"{i:02}.jpg")) for i in range(20)]
     for image in images:
         Path(image.uri).write_bytes(image.uri.encode().ljust(300))
@@ -205,7 +208,7 @@ def test_ordered_map_stays_within_its_bound_and_ends_its_threads() -> None:
 
 
 def test_ordered_map_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "READ_BYTES", 100)
+    monkeypatch.setattr(reading, "READ_BYTES", 100)
     started: list[int] = []
 
     def note(item: int) -> int:
@@ -225,6 +228,56 @@ def test_ordered_map_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyP
     assert list(ordered_map(note, range(99), workers=3, ahead=50, cost=lambda i: i * 7)) == list(
         range(99)
     )
+
+
+def test_an_item_that_hangs_is_left_behind_and_the_rest_goes_on() -> None:
+    never, running = threading.Event(), threading.active_count()
+
+    def work(item: int) -> int:
+        if item in {2, 5}:
+            never.wait()
+        return item
+
+    results = ordered_map(work, range(9), workers=1, ahead=4, late=lambda item: -item, seconds=0.1)
+    assert list(results) == [0, 1, -2, 3, 4, -5, 6, 7, 8]
+    assert threading.active_count() == running + 2
+    never.set()
+    for thread in [t for t in threading.enumerate() if t.name == "taistore-images"]:
+        thread.join(20)
+    assert threading.active_count() == running
+
+
+def test_only_so_many_items_are_left_behind() -> None:
+    never = threading.Event()
+    results = ordered_map(
+        lambda item: never.wait(),
+        range(99),
+        workers=2,
+        ahead=4,
+        late=lambda item: False,
+        seconds=0.1,
+    )
+    with pytest.raises(ImageError, match="8 photos have not come to an end") as caught:
+        list(results)
+    assert caught.value.reason == "too_slow"
+    never.set()
+    for thread in [t for t in threading.enumerate() if t.name == "taistore-images"]:
+        thread.join(20)
+
+
+def test_a_photo_whose_preparing_hangs_is_a_reject(tmp_path: Path) -> None:
+    never = threading.Event()
+
+    class Slow(ColourEncoder):
+        def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+            if image.width == 61:
+                never.wait()
+            return super().prepare(image)
+
+    (batch,) = encode_source(Slow(), _photos(tmp_path, 4), seconds=0.2)
+    never.set()
+    assert [(Path(r.uri).name, r.reason) for r in batch.rejects] == [("001.png", "too_slow")]
+    assert len(batch.images) == 3
 
 
 def test_an_encoder_that_fails_ends_the_stream_and_its_threads(tmp_path: Path) -> None:

@@ -262,6 +262,9 @@ def test_another_weight_is_another_digest(store: Store, encoder: ColourEncoder) 
             {"whole": {key: [2, 1] for key in MEMBER_STEPS}},
             "the range of adapter_global is 2.0 to 1",
         ),
+        ({"weight": -0.5}, "members: their weights are not from 0 on, with the sum 1"),
+        ({"weight": 7.0}, "members: their weights are not from 0 on, with the sum 1"),
+        ({"whole": {key: [-1e308, 1e308] for key in MEMBER_STEPS}}, "the range of adapter_global"),
         ({"colour": 1}, "colour: unexpected keyword argument"),
     ],
 )

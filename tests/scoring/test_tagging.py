@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError, ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.scoring.ladder import STEPS, Step
@@ -171,6 +173,22 @@ def test_a_bad_photo_is_named_after_the_good_ones_before_it(
     assert [photo for photo, _ in tagged] == photos[:4]
     assert list(tag_images(run, encoder, [bad], labels=labels(), on_error="skip")) == []
     assert list(tag_images(run, encoder, [], labels=labels())) == []
+
+
+def test_a_photo_that_the_encoder_chokes_on_is_named(run: ScoringRun, photos: list[Path]) -> None:
+    class Choking(ColourEncoder):
+        def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
+            # The first pixel of the third picture, blue.
+            if (pixels[:, 2, 0, 0] == 210).any():
+                raise RuntimeError("cannot multiply")
+            return super().encode_images(pixels, regions=regions)
+
+    skipped = tag_images(run, Choking(), photos[:5], labels=labels(), on_error="skip")
+    assert [photo for photo, _ in skipped] == [*photos[:2], *photos[3:5]]
+    found: list[Any] = []
+    with pytest.raises(ImageError, match=r"0002\.png: .*cannot multiply"):
+        found.extend(p for p, _ in tag_images(run, Choking(), photos[:5], labels=labels()))
+    assert found == photos[:2]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,18 @@ class AdapterCard:
         found = from_plain(cls, values | _todays_config(values))
         if found.card_version != CARD_VERSION:
             raise ValueError(f"card_version: {found.card_version}, this taistore reads 1")
+        found._check()
         return found
+
+    def _check(self) -> None:
+        """Raise ValueError where two fields do not fit each other."""
+        for name, given in (("label_keys", self.label_keys), ("label_names", self.label_names)):
+            if len(given) != self.shape.labels:
+                raise ValueError(f"{name}: {len(given)}, but shape.labels is {self.shape.labels}")
+        if self.shape.dim != self.encoder.dim:
+            raise ValueError(f"shape.dim: {self.shape.dim}, the encoder's is {self.encoder.dim}")
+        if self.logit_spread <= 0:
+            raise ValueError(f"logit_spread: {self.logit_spread} is not above 0")
 
 
 def _todays_config(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,13 +180,17 @@ def load_adapter(path: str | Path) -> Adapter:
     try:
         card = AdapterCard.from_json(read_object(folder / CARD))
     except (ValueError, TrainingError) as error:
-        raise TrainingError(f"{folder / CARD}: not a readable card ({error}): {again}") from error
-    network = build_network(card.shape)
+        raise TrainingError(
+            f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
+        ) from error
     weights = _checked_tensors(folder / WEIGHTS, card.weights_digest, again)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise TrainingError(f"{folder / WEIGHTS}: cannot be read: {again}") from error
+    # Before the network takes memory: a card may name any size.
+    with torch.device("meta"):
+        expected = build_network(card.shape).state_dict()
+    if {n: t.shape for n, t in expected.items()} != {n: t.shape for n, t in weights.items()}:
+        raise TrainingError(f"{folder / WEIGHTS}: not the weights of the card's network: {again}")
+    network = build_network(card.shape)
+    network.load_state_dict(weights)
     if not card.prompts_digest:
         return Adapter(network, card)
     found = _checked_tensors(folder / PROMPTS, card.prompts_digest, again).get("prompts")

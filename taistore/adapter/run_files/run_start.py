@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape
+from taistore.adapter.run_files.plain_json import STRICT, from_plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +21,8 @@ class RunStart:
     ``shift`` says what its offsets rest on; both are empty where a task has none. ``created`` is a
     time in ISO 8601.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     encoder_id: str
     config: TrainConfig
@@ -45,11 +50,10 @@ class RunStart:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From :meth:`to_json`; raises TypeError, KeyError or TrainingError on anything else."""
+        """From :meth:`to_json`; raises ValueError, KeyError or TrainingError on anything else."""
         changed = {
-            "config": TrainConfig.from_json(values["config"]),
-            "shape": NetworkShape(**values["shape"]),
+            "config": TrainConfig.from_json(values["config"]).to_json(),
             "known": values.get("known") or {},
             "shift": values.get("shift") or {},
         }
-        return cls(**{**values, **changed})
+        return from_plain(cls, {**values, **changed})

@@ -55,7 +55,7 @@ def read_position(folder: Path) -> Position:
                 start=RunStart.from_json(json.loads(metadata["run"])),
                 loss=float(metadata.get("loss", "nan")),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, TrainingError):
             raise TrainingError(
                 f"{folder / STATE}: not a training state of taistore: train again"
             ) from None

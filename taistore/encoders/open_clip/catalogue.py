@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 
 from taistore.errors import EncoderError
+from taistore.printable import printable
 
 logger = logging.getLogger(__name__)
 QUICK = "-quickgelu"
@@ -73,7 +74,7 @@ def recipe_of_file(model: str, path: Path) -> Recipe:
             entry |= content.get("preprocess_cfg", {})
             entry["quick_gelu"] = content["model_cfg"].get("quick_gelu", False)
             return _recipe(entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EncoderError(
                 f"{sidecar} is not an open_clip configuration ({error}): mend or remove it"
             ) from None
@@ -81,7 +82,7 @@ def recipe_of_file(model: str, path: Path) -> Recipe:
         logger.warning(
             "%s: taken as trained with GELU; weights trained with QuickGELU, as OpenAI's, are "
             "written open_clip:%s%s/…",
-            path,
+            printable(str(path)),
             model,
             QUICK,
         )

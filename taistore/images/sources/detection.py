@@ -9,7 +9,7 @@ import ijson
 from taistore.errors import ImageError
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.manifest import MANIFEST_SUFFIXES
-from taistore.images.sources.source import printable
+from taistore.printable import printable
 
 FORMATS = ("auto", "folder", "manifest", "coco", "voc", "nuswide", "openimages")
 """Kinds of sources by name."""

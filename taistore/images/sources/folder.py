@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from taistore.errors import ImageError
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 IMAGE_SUFFIXES = frozenset(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taistore.errors import ImageError, ManifestError
 from taistore.images.sources.row_labels import RowError
-from taistore.images.sources.source import printable
+from taistore.printable import printable
 
 
 @contextlib.contextmanager

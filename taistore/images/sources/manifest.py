@@ -13,8 +13,9 @@ from taistore.images.sources.row_labels import (
     RowError,
     require_known_columns,
 )
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.record_files import BadRecord, read_objects, read_rows
 from taistore.store.rejects import Reject
 

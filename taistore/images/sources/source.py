@@ -64,8 +64,3 @@ class ImageSource(Protocol):
     def count(self) -> int | None:
         """How many items there will be, for showing progress; None where that is costly."""
         ...
-
-
-def printable(text: str) -> str:
-    """One line of text as UTF-8 can hold it: bytes of a path that are not UTF-8 are escaped."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())

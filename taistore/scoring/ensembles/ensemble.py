@@ -7,6 +7,7 @@ dimension, N labels, R regions per image.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,9 @@ class EnsembleCard:
         found = from_plain(cls, values)
         if not found.members:
             raise ValueError("members: there are none")
+        total = sum(member.weight for member in found.members)
+        if min(member.weight for member in found.members) < 0 or abs(total - 1) > 1e-6:
+            raise ValueError("members: their weights are not from 0 on, with the sum 1")
         for number, member in enumerate(found.members):
             _check_ranges(f"members.{number}.whole", member.whole)
             if member.regions is not None:
@@ -106,7 +110,7 @@ def _check_ranges(place: str, ranges: Ranges) -> None:
         if step not in ranges:
             raise ValueError(f"{place}: the range of {step} is missing")
         low, high = ranges[step]
-        if low > high:
+        if low > high or not math.isfinite(high - low):
             raise ValueError(f"{place}: the range of {step} is {low} to {high}")
 
 
@@ -128,7 +132,9 @@ def load_ensemble(folder: Path) -> EnsembleCard:
     except OSError as error:
         raise ScoringError(f"{path}: cannot be read ({error.strerror}): {again}") from error
     except ValueError as error:
-        raise ScoringError(f"{path}: not a card of an ensemble ({error}): {again}") from error
+        raise ScoringError(
+            f"{path}: not a card of an ensemble ({error!s:.300}): {again}"
+        ) from error
 
 
 class EnsembleLadder(Ladder):

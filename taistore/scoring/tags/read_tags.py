@@ -18,6 +18,10 @@ from taistore.scoring.tags.tag_frame import TagFrame
 from taistore.scoring.tags.wide import BLOCK_CELLS, is_wide, narrow
 
 _READ_ROWS = 8192
+_UNREADABLE = (
+    *(OSError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError),
+    csv.Error,
+)
 
 
 def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[str, Any]]:
@@ -50,7 +54,7 @@ def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
                 yield narrow(table, labels)
             else:
                 yield table.select(SCORES.names).cast(SCORES)
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise ScoringError(
             f"{path}: not a readable file of tags ({error}): score again, or name the file that "
             "'taistore score' wrote"

@@ -23,6 +23,9 @@ from taistore.errors import TextError
 PROFILES = ("paper", "few-shot")
 """Packaged instructions: the paper's conversation, and examples for small models."""
 
+MAX_BYTES = 2**20
+"""A larger file of instructions is not read."""
+
 SLOTS = frozenset({"phrases", "names"})
 """Where labels go: ``{phrases}`` "a dog and two skis", ``{names}`` "dog, skis"."""
 
@@ -126,7 +129,11 @@ def load_instructions(source: str) -> Instructions:
         return _checked(tomllib.loads(package.read_text(encoding="utf-8")), source)
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise TextError(f"{source}: more than {MAX_BYTES:,} bytes: give a file of prompts")
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise TextError(
             f"{source}: no such instructions: name a file, or one of {', '.join(PROFILES)}"

@@ -15,8 +15,9 @@ from taistore.errors import ManifestError
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.listing import image_path, reading
 from taistore.images.sources.row_labels import LabelFinder, RowError
-from taistore.images.sources.source import Annotation, SourceImage, printable
+from taistore.images.sources.source import Annotation, SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 _NAMED = 10

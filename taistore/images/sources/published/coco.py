@@ -18,8 +18,9 @@ from taistore.errors import ManifestError
 from taistore.images.sources.listing import photo_folder, reading
 from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
 from taistore.images.sources.row_labels import RowError
-from taistore.images.sources.source import SourceImage, printable
+from taistore.images.sources.source import SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.store.partial_labels import Ragged
 from taistore.store.rejects import Reject
 

@@ -23,8 +23,9 @@ from taistore.images.sources.listing import photo_folder, reading
 from taistore.images.sources.published.annotated_source import AnnotatedSource
 from taistore.images.sources.published.row_partitions import ImageRows, RowPartitions
 from taistore.images.sources.row_labels import RowError
-from taistore.images.sources.source import Annotation, SourceImage, printable
+from taistore.images.sources.source import Annotation, SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 COLUMNS = ("ImageID", "LabelName", "Confidence")

@@ -10,8 +10,9 @@ from taistore.images.sources.listing import photo_folder, reading
 from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
 from taistore.images.sources.published.voc_xml import VocAnnotation, read_voc
 from taistore.images.sources.row_labels import RowError
-from taistore.images.sources.source import Annotation, SourceImage, printable
+from taistore.images.sources.source import Annotation, SourceImage
 from taistore.labels import LabelSet
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 
 Difficult = Literal["ignore", "negative", "positive"]

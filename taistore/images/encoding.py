@@ -1,0 +1,74 @@
+"""A batch of prepared photos to vectors, where a photo that the encoder cannot take is found.
+
+Shapes: B batch, D embedding dimension, G region grid, H height, W width.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import Encoder, ImageVectors
+from taistore.errors import ImageError
+
+
+def encode_each(
+    encoder: Encoder, pixels: Sequence[NDArray[np.uint8]], *, regions: int = 0
+) -> tuple[ImageVectors, dict[int, Exception]]:
+    """Vectors of those of ``pixels``, uint8 [3, H, W] each, that the encoder takes, in their order.
+
+    Where the batch fails it is halved until the photos that it fails for are found: the second
+    value says why, by their place in ``pixels``. A photo whose vector is not finite in float16,
+    as a store keeps it, is one of them. Raises what the encoder raises where it fails for a plain
+    grey picture of that size too: then it is not the photo's fault.
+    """
+    whole, cells, failed = [], [], dict[int, Exception]()
+    for first, found in _parts(encoder, pixels, 0, regions):
+        if isinstance(found, Exception):
+            failed[first] = found
+            continue
+        finite_B = _finite(found)
+        for place in np.flatnonzero(~finite_B):
+            failed[first + int(place)] = ImageError(
+                "its vector is not finite: the encoder cannot take it", reason="not_finite"
+            )
+        whole.append(found.whole[finite_B])
+        if found.regions is not None:
+            cells.append(found.regions[finite_B])
+    if not whole:
+        return _none(encoder.info.dim, regions), failed
+    return ImageVectors(np.concatenate(whole), np.concatenate(cells) if cells else None), failed
+
+
+def _parts(
+    encoder: Encoder, pixels: Sequence[NDArray[np.uint8]], first: int, regions: int
+) -> Iterator[tuple[int, ImageVectors | Exception]]:
+    """Where photos begin whose vectors follow, or which one the error is about."""
+    if not pixels:
+        return
+    try:
+        found: ImageVectors | Exception = encoder.encode_images(np.stack(pixels), regions=regions)
+    except Exception as error:
+        found = error.with_traceback(None)  # which would keep the failed batch in memory
+    if len(pixels) == 1 and isinstance(found, Exception):
+        encoder.encode_images(np.full_like(pixels[0], 128)[None], regions=regions)
+    if len(pixels) == 1 or not isinstance(found, Exception):
+        yield first, found
+        return
+    half = len(pixels) // 2
+    yield from _parts(encoder, pixels[:half], first, regions)
+    yield from _parts(encoder, pixels[half:], first + half, regions)
+
+
+def _finite(vectors: ImageVectors) -> NDArray[np.bool_]:
+    """Which photos [B] have vectors that float16 can hold."""
+    most = float(np.finfo(np.float16).max)
+    finite_B: NDArray[np.bool_] = np.all(np.abs(vectors.whole) <= most, axis=1)
+    if vectors.regions is not None:
+        finite_B = finite_B & np.all(np.abs(vectors.regions) <= most, axis=(1, 2))
+    return finite_B
+
+
+def _none(dim: int, regions: int) -> ImageVectors:
+    cells = np.empty((0, regions * regions, dim), dtype=np.float32) if regions else None
+    return ImageVectors(np.empty((0, dim), dtype=np.float32), cells)
