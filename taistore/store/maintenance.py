@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from taistore.contracts import TABLES
 from taistore.progress import Progress, no_progress
-from taistore.store.store import Store, writing
+from taistore.store.lance_errors import writing
+from taistore.store.store import Store
 
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from taistore.contracts import PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
 from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
-from taistore.store.store import READ_AHEAD_BYTES, Store, writing
+from taistore.store.lance_errors import writing
+from taistore.store.store import READ_AHEAD_BYTES, Store
 
 
 @dataclass(frozen=True, slots=True)

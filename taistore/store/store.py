@@ -1,6 +1,5 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
-import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -26,14 +25,13 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
 from taistore.store.combination_rows import CombinationIndex
+from taistore.store.lance_errors import VersionGoneError, reaching, reading, writing
+from taistore.store.places import STORAGE_OPTIONS, checked_uri, is_remote, require_conditional_put
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
 
 READ_AHEAD_BYTES = 32 * 2**20
 """Bound on Lance's read-ahead; its default keeps several hundred megabytes in flight."""
-
-_SOURCE_PLACE = re.compile(r",? ?\S+\.rs:\d+(:\d+)?")
-"""Where in Lance's own source an error arose: of no use to whoever reads the message."""
 
 _ENCODER_ID = re.compile(r"[a-z0-9_]{1,120}")
 
@@ -78,8 +76,10 @@ class Store:
             },
             schema=schema.with_metadata(metadata),
         )
+        if is_remote(uri):
+            require_conditional_put(uri)
         with writing(uri, "labels"):
-            database = lancedb.connect(uri)
+            database = _connected(uri)
             database.create_table("labels", rows, mode="create", exist_ok=False)
         return cls(uri, database)
 
@@ -95,7 +95,7 @@ class Store:
                 f"{uri}: no taistore store here: make one with "
                 f"'taistore init labels.txt --store {uri}'"
             )
-        store = cls(uri, lancedb.connect(uri))
+        store = cls(uri, _connected(uri))
         if store.version != STORE_VERSION and not any_version:
             remedy = (
                 "install a newer taistore"
@@ -172,11 +172,12 @@ class Store:
     def table_names(self) -> list[str]:
         """Names of all tables that exist."""
         names: list[str] = []
-        page = self._database.list_tables(limit=1000)
-        names.extend(page.tables)
-        while page.page_token:
-            page = self._database.list_tables(page_token=page.page_token, limit=1000)
+        with reaching(self.uri, "list the tables"):
+            page = self._database.list_tables(limit=1000)
             names.extend(page.tables)
+            while page.page_token:
+                page = self._database.list_tables(page_token=page.page_token, limit=1000)
+                names.extend(page.tables)
         return sorted(names)
 
     def has(self, kind: str, encoder_id: str | None = None) -> bool:
@@ -184,14 +185,18 @@ class Store:
         return self.table_name(kind, encoder_id) in self.table_names()
 
     def _table(self, kind: str, encoder_id: str | None = None) -> Any:
-        return self._database.open_table(self.table_name(kind, encoder_id))
+        name = self.table_name(kind, encoder_id)
+        with reading(self.uri, name):
+            return self._database.open_table(name)
 
     def dataset(
         self, kind: str, encoder_id: str | None = None, *, version: int | None = None
     ) -> Any:
         """The table as a ``lance.LanceDataset``, for readers inside ``taistore.store``."""
-        dataset = self._table(kind, encoder_id).to_lance()
-        return dataset if version is None else dataset.checkout_version(version)
+        table = self._table(kind, encoder_id)
+        with reading(self.uri, self.table_name(kind, encoder_id), version=version):
+            dataset = table.to_lance()
+            return dataset if version is None else dataset.checkout_version(version)
 
     def schema(self, kind: str, encoder_id: str | None = None) -> pa.Schema:
         """The contract of a table in this store."""
@@ -200,7 +205,11 @@ class Store:
 
     def count(self, kind: str, encoder_id: str | None = None) -> int:
         """Rows of a table; 0 where it does not exist yet."""
-        return int(self._table(kind, encoder_id).count_rows()) if self.has(kind, encoder_id) else 0
+        if not self.has(kind, encoder_id):
+            return 0
+        table = self._table(kind, encoder_id)
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            return int(table.count_rows())
 
     def versions(self, kinds: Iterable[tuple[str, str | None]]) -> dict[str, int]:
         """Lance version of each table that exists, by table name: what a run has read."""
@@ -214,7 +223,7 @@ class Store:
         """Whether a table can still be read as it was then."""
         try:
             self.dataset(kind, encoder_id, version=version)
-        except (OSError, ValueError):
+        except VersionGoneError:
             return False
         return True
 
@@ -302,7 +311,8 @@ class Store:
             batch_size=batch_rows,
             io_buffer_size=READ_AHEAD_BYTES,
         )
-        yield from scanner.to_batches()
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            yield from scanner.to_batches()
 
     def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
         """Those of ``ids`` (first key column) that the table does not hold, in their order."""
@@ -347,7 +357,8 @@ class Store:
     ) -> NDArray[np.float16]:
         """Vectors [B, D] at these positions of a scan of ``text_vectors`` or ``image_vectors``."""
         dataset = self.dataset(kind, encoder_id, version=version)
-        found = dataset.take(rows_B.tolist(), columns=["vector"])
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            found = dataset.take(rows_B.tolist(), columns=["vector"])
         return vector_array(pa.chunked_array(found.column(0)).combine_chunks())
 
     def combination_index(self) -> CombinationIndex:
@@ -397,37 +408,21 @@ def _as_table(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _expanded(uri: str | Path) -> str:
-    text = str(uri)
-    return text if "://" in text else str(Path(text).expanduser())
+    text = checked_uri(str(uri))
+    return text if is_remote(text) else str(Path(text).expanduser())
+
+
+def _connected(uri: str) -> lancedb.DBConnection:
+    return lancedb.connect(uri, storage_options=STORAGE_OPTIONS if is_remote(uri) else None)
 
 
 def _has_labels(uri: str) -> bool:
-    if "://" in uri:
-        return "labels" in Store(uri, lancedb.connect(uri)).table_names()
+    if is_remote(uri):
+        return "labels" in Store(uri, _connected(uri)).table_names()
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / "labels.lance").is_dir()
     except OSError as error:
         raise StoreError(
             f"{uri}: cannot be reached ({error.strerror}): check the path and its permissions"
-        ) from error
-
-
-@contextlib.contextmanager
-def writing(uri: str, table: str) -> Iterator[None]:
-    """Turn whatever Lance raises while it writes into one :class:`StoreError` with a remedy."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        detail = _SOURCE_PLACE.sub("", str(error).splitlines()[0])[:200]
-        text = str(error).lower()
-        if "no space left" in text or "enospc" in text:
-            remedy = "free some space"
-        elif "conflict" in text:
-            remedy = "another job writes there: wait for it"
-        else:
-            remedy = "check that the disk and permissions allow writing"
-        raise StoreError(
-            f"{uri}: cannot write table {table!r}: {detail}: {remedy}, then run the same command "
-            "again; what was committed before is kept"
         ) from error
