@@ -512,7 +512,7 @@ class Project:
             prompts_ND=self.label_prompts(encoder),
             out=None if out is None else Path(out),
             progress=self.progress,
-            on_start=on_start,
+            on_start=self._started(on_start, out),
         )
         return self._trained(result)
 
@@ -528,8 +528,29 @@ class Project:
         from taistore.adapter.train import resume
 
         return self._trained(
-            resume(self.store, run_id, device=device, progress=self.progress, on_start=on_start)
+            resume(
+                self.store,
+                run_id,
+                device=device,
+                progress=self.progress,
+                on_start=self._started(on_start, None),
+            )
         )
+
+    def _started(
+        self, on_start: Callable[[str], None] | None, out: str | Path | None
+    ) -> Callable[[str], None]:
+        """``on_start``, and with an object store a line about where the run works meanwhile."""
+        from taistore.store.places import cache_folder, is_remote
+
+        def started(run_id: str) -> None:
+            if on_start is not None:
+                on_start(run_id)
+            if is_remote(self.uri):
+                folder = cache_folder(self.uri, run_id) if out is None else Path(out).absolute()
+                self.note(f"works in {folder}, kept at {self.uri}/runs/{run_id}")
+
+        return started
 
     def _trained(self, result: "RunResult") -> "Run":
         from taistore.run import Run

@@ -6,15 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS
+from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
+from taistore.store.places import ObjectFolder, cache_folder, is_remote, local_path
 from taistore.store.run_rows import RunRow, RunStatus
 from taistore.store.store import Store
 
 RUNS = "runs"
-"""Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
+"""Folder of runs inside a store; LanceDB's own tables are folders named ``*.lance``."""
+
+_SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
+"""Put last and in this order: the card names the others' digests, so with it all is there."""
+
+_KEPT = (".safetensors", ".parquet")
 
 
 class NewRun(NamedTuple):
@@ -26,26 +32,55 @@ class NewRun(NamedTuple):
 
 
 def run_folder(store: Store, run_id: str) -> Path:
-    """Folder of a recorded run; :class:`StoreError` names the latest runs if it is unknown."""
-    checkpoint = Path(store.run(run_id).checkpoint)
-    return checkpoint if checkpoint.is_absolute() else Path(store.uri) / checkpoint
+    """Folder of a recorded run; of one in an object store, its copy on this machine.
+
+    Raises :class:`StoreError` that names the latest runs if it is unknown, and where its files
+    cannot be fetched.
+    """
+    checkpoint = store.run(run_id).checkpoint
+    if Path(checkpoint).is_absolute():
+        return Path(checkpoint)
+    if is_remote(store.uri):
+        return ObjectFolder(f"{store.uri}/{checkpoint}").fetch(cache_folder(store.uri, run_id))
+    return Path(store.uri) / checkpoint
+
+
+def run_place(store: Store, checkpoint: str) -> str:
+    """Where a run is kept, for people: a folder, or a URI; nothing is read."""
+    if Path(checkpoint).is_absolute():
+        return checkpoint
+    return f"{store.uri}/{checkpoint}"
+
+
+def keep_folder(store: Store, checkpoint: str, folder: Path) -> None:
+    """Bring what has changed in a run's folder to where the run is kept.
+
+    Nothing is left to do where that is the folder itself, as with a store on disk.
+    """
+    if is_remote(store.uri) and not Path(checkpoint).is_absolute():
+        rest = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.name not in _SEALS and path.suffix in _KEPT and path.is_file()
+        )
+        ObjectFolder(f"{store.uri}/{checkpoint}").keep(folder, [*rest, *_SEALS])
 
 
 def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
     """Make the folder of a new run.
 
     Without ``out`` it lies in the store, named relative to it, so that the store can be moved.
+    With a store in an object store it is where the run works on this machine, and
+    :func:`keep_folder` brings its files into the store.
     """
     run_id = f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    name = f"{RUNS}/{run_id}"
     if out is None:
-        if "://" in store.uri:
-            raise TrainingError(
-                f"{store.uri} is not on this machine's disk: name a folder for the run with out"
-            )
-        folder, name = Path(store.uri) / RUNS / run_id, f"{RUNS}/{run_id}"
+        remote = is_remote(store.uri)
+        folder = cache_folder(store.uri, run_id) if remote else Path(store.uri) / name
     else:
-        folder = out.absolute()
-        name = str(folder)
+        folder = local_path(out, option="out").absolute()
+        name = name if is_remote(store.uri) else str(folder)
         if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
             raise TrainingError(f"{folder}: a run is here already: choose another folder")
     try:

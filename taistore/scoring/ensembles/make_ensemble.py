@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.run_files.run_folder import new_folder
+from taistore.adapter.run_files.run_folder import keep_folder, new_folder
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import (
@@ -97,6 +97,7 @@ def make_ensemble(
         created=created.isoformat(),
     )
     save_ensemble(folder, card)
+    keep_folder(store, name, folder)
     read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
     read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
     row = RunRow(
