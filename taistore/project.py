@@ -18,6 +18,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, terminal_progress
 from taistore.store.maintenance import TableReport, optimize
+from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.store import Store
 
 if TYPE_CHECKING:
@@ -497,6 +498,7 @@ class Project:
         from taistore.adapter.config import TrainConfig
         from taistore.adapter.train import train
 
+        folder = None if out is None else local_path(out, option="out")
         if task is not None:
             settings["task"] = task
         if config is None:
@@ -510,7 +512,7 @@ class Project:
             self.encoder_info(encoder).encoder_id,
             config,
             prompts_ND=self.label_prompts(encoder),
-            out=None if out is None else Path(out),
+            out=folder,
             progress=self.progress,
             on_start=self._started(on_start, out),
         )
@@ -541,7 +543,6 @@ class Project:
         self, on_start: Callable[[str], None] | None, out: str | Path | None
     ) -> Callable[[str], None]:
         """``on_start``, and with an object store a line about where the run works meanwhile."""
-        from taistore.store.places import cache_folder, is_remote
 
         def started(run_id: str) -> None:
             if on_start is not None:

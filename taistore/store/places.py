@@ -23,7 +23,7 @@ from taistore.store.lance_errors import reaching
 SCHEMES = ("s3", "gs", "az")
 """Object stores that a store can be in."""
 
-STORAGE_OPTIONS = {
+_STORAGE_OPTIONS = {
     "connect_timeout": "5s",
     "timeout": "60s",
     "client_max_retries": "6",
@@ -35,6 +35,13 @@ _RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=45)}
 _TIMEOUTS: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)}
 _RECEIPT = ".kept.json"
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def storage_options(uri: str) -> dict[str, str] | None:
+    """What Lance is told of an object store; the rest is in the environment."""
+    if not is_remote(uri):
+        return None
+    return {**_STORAGE_OPTIONS, **({"allow_http": "true"} if _plain_http() else {})}
 
 
 def is_remote(uri: str) -> bool:
@@ -216,8 +223,15 @@ def cache_folder(uri: str, name: str) -> Path:
 def _object_store(uri: str) -> Any:
     from obstore.store import from_url
 
+    options: Any = {**_TIMEOUTS, "allow_http": _plain_http()}
     with reaching(uri, "be opened"):
-        return from_url(uri, client_options=_TIMEOUTS, retry_config=_RETRIES)
+        return from_url(uri, client_options=options, retry_config=_RETRIES)
+
+
+def _plain_http() -> bool:
+    """Whether the environment names a server without TLS, as on this machine."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+    return endpoint.startswith("http:")
 
 
 def _receipt(folder: Path) -> dict[str, tuple[str, str]]:

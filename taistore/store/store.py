@@ -26,7 +26,7 @@ from taistore.labels import Label, LabelSet
 from taistore.store.arrow import Rows, filter_expression, unique_rows, vector_array
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.lance_errors import VersionGoneError, reaching, reading, writing
-from taistore.store.places import STORAGE_OPTIONS, checked_uri, is_remote, require_conditional_put
+from taistore.store.places import checked_uri, is_remote, require_conditional_put, storage_options
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
 
@@ -413,7 +413,8 @@ def _expanded(uri: str | Path) -> str:
 
 
 def _connected(uri: str) -> lancedb.DBConnection:
-    return lancedb.connect(uri, storage_options=STORAGE_OPTIONS if is_remote(uri) else None)
+    with reaching(uri, "be opened"):
+        return lancedb.connect(uri, storage_options=storage_options(uri))
 
 
 def _has_labels(uri: str) -> bool:
