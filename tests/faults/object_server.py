@@ -32,6 +32,7 @@ _PAUSE = 0.01
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of a moto server with one empty bucket."""
+    pytest.importorskip("obstore", reason="needs obstore, which taistore depends on")
     moto = pytest.importorskip(
         "moto.server", reason="needs moto[s3], flask and flask-cors (the S3 server of the tests)"
     )
@@ -52,7 +53,6 @@ def environment(address: str) -> dict[str, str]:
     """The variables that lead to a server."""
     return {
         "AWS_ENDPOINT_URL": address,
-        "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
@@ -77,9 +77,13 @@ def everything(address: str) -> Mapping[str, bytes]:
 
 
 class Seeded:
-    """Fails a share of the requests, the same ones for the same seed and order."""
+    """Fails a share of the requests, the same ones for the same seed and order; ``most`` of them:
+    then the server is well again."""
 
-    def __init__(self, seed: int, *, share: float, faults: tuple[Fault, ...] = FAULTS) -> None:
+    def __init__(
+        self, seed: int, *, share: float, most: int, faults: tuple[Fault, ...] = FAULTS
+    ) -> None:
+        self._most = most
         self._random = random.Random(seed)
         self._share = share
         self._faults = faults
@@ -91,7 +95,7 @@ class Seeded:
         """What goes wrong with this request."""
         with self._lock:
             self.requests += 1
-            if self._random.random() >= self._share:
+            if self.done.total() >= self._most or self._random.random() >= self._share:
                 return None
             fault = self._random.choice(self._faults)
             self.done[fault] += 1
