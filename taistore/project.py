@@ -18,6 +18,7 @@ from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.maintenance import TableReport, optimize
+from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.store import Store
 
 if TYPE_CHECKING:
@@ -526,6 +527,7 @@ class Project:
         from taistore.adapter.config import TrainConfig
         from taistore.adapter.train import train
 
+        folder = None if out is None else local_path(out, option="out")
         if task is not None:
             settings["task"] = task
         if config is None:
@@ -539,9 +541,9 @@ class Project:
             self.encoder_info(encoder).encoder_id,
             config,
             prompts_ND=self.label_prompts(encoder),
-            out=None if out is None else Path(out),
+            out=folder,
             progress=self.progress,
-            on_start=on_start,
+            on_start=self._started(on_start, out),
         )
         return self._trained(result)
 
@@ -557,8 +559,28 @@ class Project:
         from taistore.adapter.train import resume
 
         return self._trained(
-            resume(self.store, run_id, device=device, progress=self.progress, on_start=on_start)
+            resume(
+                self.store,
+                run_id,
+                device=device,
+                progress=self.progress,
+                on_start=self._started(on_start, None),
+            )
         )
+
+    def _started(
+        self, on_start: Callable[[str], None] | None, out: str | Path | None
+    ) -> Callable[[str], None]:
+        """``on_start``, and with an object store a line about where the run works meanwhile."""
+
+        def started(run_id: str) -> None:
+            if on_start is not None:
+                on_start(run_id)
+            if is_remote(self.uri):
+                folder = cache_folder(self.uri, run_id) if out is None else Path(out).absolute()
+                self.note(f"works in {folder}, kept at {self.uri}/runs/{run_id}")
+
+        return started
 
     def _trained(self, result: "RunResult") -> "Run":
         from taistore.run import Run

@@ -37,6 +37,7 @@ SAME = {"taistore.run": "taistore.project"}
 ONLY_IN = {
     "lancedb": ("taistore.store",),
     "lance": ("taistore.store",),
+    "obstore": ("taistore.store",),
     "open_clip": ("taistore.encoders",),
     "timm": ("taistore.encoders",),
     "sentence_transformers": ("taistore.encoders",),

@@ -30,6 +30,7 @@ from taistore.geometry.neighbours import EXACT_ROWS
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
+from taistore.store.lance_errors import VersionGoneError
 from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream, VectorSummary
@@ -100,7 +101,7 @@ class Preparation:
                 positions=None if self._weights is None else self._weights.positions,
                 version=self._version("text_vectors"),
             )
-        except (ValueError, OSError) as error:
+        except VersionGoneError as error:
             raise self._gone("text_vectors") from error
 
     @cached_property
@@ -123,7 +124,7 @@ class Preparation:
                 seed=self.config.seed,
                 version=self._version("image_vectors"),
             )
-        except (ValueError, OSError) as error:
+        except VersionGoneError as error:
             raise self._gone("image_vectors") from error
 
     def shift(self, progress: Progress = no_progress) -> Shift | None:

@@ -26,7 +26,7 @@ from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Residual
 from taistore.adapter.one_cycle import one_cycle
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
-from taistore.adapter.run_files.run_folder import run_row
+from taistore.adapter.run_files.run_folder import keep_folder, run_row
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import Position, save_state
 from taistore.adapter.steps import Source, Step, TrainingBatch
@@ -93,6 +93,7 @@ class TrainingJob:
                 "seconds": time.monotonic() - began,
             }
             save_adapter(self.folder, self.network, self._card(metrics))
+            keep_folder(self.store, self.checkpoint, self.folder)
             self.record("finished", metrics)
         except _DivergedError:
             self.record("failed", {})
@@ -113,6 +114,7 @@ class TrainingJob:
         """Write what the run needs to go on from the steps that are done."""
         position = Position(step=self.done, start=self.start, loss=self.loss)
         save_state(self.folder, self.network, self.optimizer, position)
+        keep_folder(self.store, self.checkpoint, self.folder)
 
     def start_residual(
         self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]

@@ -16,7 +16,12 @@ from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.run_folder import folder_of, new_folder, require_free
+from taistore.adapter.run_files.run_folder import (
+    folder_of,
+    new_folder,
+    require_free,
+    run_folder,
+)
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
@@ -25,6 +30,7 @@ from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.progress import Progress, no_progress
 from taistore.stopping import held
+from taistore.store.places import is_remote
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -135,16 +141,20 @@ def resume(
     if row.task not in TASKS:
         raise TrainingError(f"run {run_id} is of the kind {row.task!r}: it is never trained")
     config = TrainConfig.from_json(row.config)
-    folder = folder_of(store, row)
     if row.status == "finished":
+        folder = run_folder(store, run_id)
         metrics = {k: float(v) for k, v in row.metrics.items() if isinstance(v, int | float)}
         return RunResult(
             run_id=run_id, checkpoint=folder, config=config, metrics=metrics, finished_before=True
         )
-    # Where there is nothing to resume, nothing is locked.
-    read_position(folder)
+    folder = folder_of(store, row)
+    if is_remote(store.uri):
+        folder.mkdir(parents=True, exist_ok=True)
+    else:  # Where there is nothing to resume, nothing is locked.
+        read_position(folder)
     with written_alone(folder, run_id):
         if store.run(run_id).status != "finished":
+            run_folder(store, run_id)
             on = device or config.device
             job, first = _job_again(store, row, on, checkpoint_seconds, progress)
             if on_start is not None:

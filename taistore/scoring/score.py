@@ -26,6 +26,7 @@ from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.scoring.tags.wide import Layout
+from taistore.store.places import local_path
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
@@ -107,7 +108,7 @@ def score(
     ``max_rejects``; and what :func:`~taistore.scoring.loaded_run.open_run` and the source raise.
     """
     started = time.monotonic()
-    require_suffix(Path(out))
+    require_suffix(local_path(out, option="out"))
     run = open_run(store, run_id, device=device)
     if source is None:
         name, total = store.uri, store.count("images")

@@ -9,7 +9,8 @@ from taistore.contracts import TABLES
 from taistore.defaults import KEEP_DAYS
 from taistore.progress import Progress, no_progress
 from taistore.store.commits import is_conflict
-from taistore.store.store import Store, writing
+from taistore.store.lance_errors import writing
+from taistore.store.store import Store
 
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""

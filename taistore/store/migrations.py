@@ -18,7 +18,8 @@ from taistore.contracts import PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
 from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import READ_AHEAD_BYTES
-from taistore.store.store import Store, writing
+from taistore.store.lance_errors import writing
+from taistore.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
-import contextlib
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,11 +42,10 @@ from taistore.store.commits import (
     without,
 )
 from taistore.store.known_keys import KnownKeys
+from taistore.store.lance_errors import VersionGoneError, reaching, reading, writing
+from taistore.store.places import checked_uri, is_remote, require_conditional_put, storage_options
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
-
-_SOURCE_PLACE = re.compile(r",? ?\S+\.rs:\d+(:\d+)?")
-"""Where in Lance's own source an error arose: of no use to whoever reads the message."""
 
 _ENCODER_ID = re.compile(r"[a-z0-9_]{1,120}")
 
@@ -96,9 +94,11 @@ class Store:
             },
             schema=schema.with_metadata(metadata),
         )
+        if is_remote(uri):
+            require_conditional_put(uri)
         with writing(uri, "labels"):
-            store = cls(uri, lancedb.connect(uri))
-            made = created(store._place("labels"), rows, store._database.storage_options)
+            store = cls(uri, _connected(uri))
+            made = created(store._place("labels"), rows, storage_options(uri))
         # Another process may have made one at the same moment: of these labels or of others.
         return store if made else cls.create(uri, labels, default_encoder=default_encoder)
 
@@ -114,7 +114,7 @@ class Store:
                 f"{uri}: no taistore store here: make one with "
                 f"'taistore init labels.txt --store {uri}'"
             )
-        store = cls(uri, lancedb.connect(uri))
+        store = cls(uri, _connected(uri))
         if store.version != STORE_VERSION and not any_version:
             remedy = (
                 "install a newer taistore"
@@ -191,11 +191,12 @@ class Store:
     def table_names(self) -> list[str]:
         """Names of all tables that exist."""
         names: list[str] = []
-        page = self._database.list_tables(limit=1000)
-        names.extend(page.tables)
-        while page.page_token:
-            page = self._database.list_tables(page_token=page.page_token, limit=1000)
+        with reaching(self.uri, "list the tables"):
+            page = self._database.list_tables(limit=1000)
             names.extend(page.tables)
+            while page.page_token:
+                page = self._database.list_tables(page_token=page.page_token, limit=1000)
+                names.extend(page.tables)
         # A job that was killed while it made a table leaves a folder without a version in it.
         return sorted(name for name in names if self._newest(name) is not None)
 
@@ -204,14 +205,18 @@ class Store:
         return self._newest(self.table_name(kind, encoder_id)) is not None
 
     def _table(self, kind: str, encoder_id: str | None = None) -> Any:
-        return self._database.open_table(self.table_name(kind, encoder_id))
+        name = self.table_name(kind, encoder_id)
+        with reading(self.uri, name):
+            return self._database.open_table(name)
 
     def dataset(
         self, kind: str, encoder_id: str | None = None, *, version: int | None = None
     ) -> Any:
         """The table as a ``lance.LanceDataset``, for readers inside ``taistore.store``."""
-        dataset = self._table(kind, encoder_id).to_lance()
-        return dataset if version is None else dataset.checkout_version(version)
+        table = self._table(kind, encoder_id)
+        with reading(self.uri, self.table_name(kind, encoder_id), version=version):
+            dataset = table.to_lance()
+            return dataset if version is None else dataset.checkout_version(version)
 
     def schema(self, kind: str, encoder_id: str | None = None) -> pa.Schema:
         """The contract of a table in this store."""
@@ -220,7 +225,11 @@ class Store:
 
     def count(self, kind: str, encoder_id: str | None = None) -> int:
         """Rows of a table; 0 where it does not exist yet."""
-        return int(self._table(kind, encoder_id).count_rows()) if self.has(kind, encoder_id) else 0
+        if not self.has(kind, encoder_id):
+            return 0
+        table = self._table(kind, encoder_id)
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            return int(table.count_rows())
 
     def versions(self, kinds: Iterable[tuple[str, str | None]]) -> dict[str, int]:
         """Lance version of each table that exists, by table name: what a run has read."""
@@ -234,7 +243,7 @@ class Store:
         """Whether a table can still be read as it was then."""
         try:
             self.dataset(kind, encoder_id, version=version)
-        except (OSError, ValueError):
+        except VersionGoneError:
             return False
         return True
 
@@ -250,7 +259,7 @@ class Store:
             for _ in tries():
                 dataset = self._newest(name)
                 if dataset is None:
-                    if created(self._place(name), data, self._database.storage_options):
+                    if created(self._place(name), data, storage_options(self.uri)):
                         return int(data.num_rows)
                     continue
                 absent = self._absent(name, dataset, data, TABLES[kind].key)
@@ -269,7 +278,7 @@ class Store:
             for _ in tries():
                 dataset = self._newest(name)
                 if dataset is None:
-                    if created(self._place(name), data, self._database.storage_options):
+                    if created(self._place(name), data, storage_options(self.uri)):
                         return int(data.num_rows)
                     continue
                 _, old = rows_with(dataset, data.select(list(key)))
@@ -288,7 +297,7 @@ class Store:
         name = self.table_name(kind)
         with self._writing, writing(self.uri, name):
             if over is None:
-                return created(self._place(name), data, self._database.storage_options)
+                return created(self._place(name), data, storage_options(self.uri))
             keys = data.select(key)
             gone = pa.table({key[0]: list(removed)}, schema=keys.schema)
             _, old = rows_with(over, pa.concat_tables([keys, gone]))
@@ -310,12 +319,13 @@ class Store:
 
     def _newest(self, name: str) -> Any:
         """The table as it is now, as a ``lance.LanceDataset``; None where there is none."""
-        try:
-            return self._database.open_table(name).to_lance()
-        except ValueError as error:
-            if "not found" in str(error).lower():
-                return None
-            raise
+        with reading(self.uri, name):
+            try:
+                return self._database.open_table(name).to_lance()
+            except ValueError as error:
+                if f"table '{name}' was not found" in str(error).lower():
+                    return None
+                raise
 
     def _absent(self, name: str, dataset: Any, rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
         known = self._known_keys.setdefault(name, KnownKeys(key))
@@ -390,7 +400,8 @@ class Store:
             batch_size=batch_rows,
             io_buffer_size=READ_AHEAD_BYTES,
         )
-        yield from scanner.to_batches()
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            yield from scanner.to_batches()
 
     def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
         """Those of ``ids`` (first key column) that the table does not hold, in their order."""
@@ -435,7 +446,8 @@ class Store:
     ) -> NDArray[np.float16]:
         """Vectors [B, D] at these positions of a scan of ``text_vectors`` or ``image_vectors``."""
         dataset = self.dataset(kind, encoder_id, version=version)
-        found = dataset.take(rows_B.tolist(), columns=["vector"])
+        with reading(self.uri, self.table_name(kind, encoder_id)):
+            found = dataset.take(rows_B.tolist(), columns=["vector"])
         return vector_array(pa.chunked_array(found.column(0)).combine_chunks())
 
     def combination_index(self) -> CombinationIndex:
@@ -489,39 +501,24 @@ def _as_table(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _expanded(uri: str | Path) -> str:
-    text = str(uri)
-    return text if "://" in text else str(Path(text).expanduser())
+    text = checked_uri(str(uri))
+    return text if is_remote(text) else str(Path(text).expanduser())
+
+
+def _connected(uri: str) -> lancedb.DBConnection:
+    with reaching(uri, "be opened"):
+        return lancedb.connect(uri, storage_options=storage_options(uri))
 
 
 def _has_labels(uri: str) -> bool:
-    if "://" in uri:
-        return "labels" in Store(uri, lancedb.connect(uri)).table_names()
+    if is_remote(uri):
+        return "labels" in Store(uri, _connected(uri)).table_names()
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / "labels.lance" / "_versions").is_dir() and (
-            Store(uri, lancedb.connect(uri))._newest("labels") is not None
+            Store(uri, _connected(uri))._newest("labels") is not None
         )
     except OSError as error:
         raise StoreError(
             f"{uri}: cannot be reached ({error.strerror}): check the path and its permissions"
-        ) from error
-
-
-@contextlib.contextmanager
-def writing(uri: str, table: str) -> Iterator[None]:
-    """Turn whatever Lance raises while it writes into one :class:`StoreError` with a remedy."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        detail = _SOURCE_PLACE.sub("", str(error).splitlines()[0])[:200]
-        text = str(error).lower()
-        if "no space left" in text or "enospc" in text:
-            remedy = "free some space"
-        elif "conflict" in text:
-            remedy = "another job writes there: wait for it"
-        else:
-            remedy = "check that the disk and permissions allow writing"
-        raise StoreError(
-            f"{uri}: cannot write table {table!r}: {detail}: {remedy}, then run the same command "
-            "again; what was committed before is kept"
         ) from error

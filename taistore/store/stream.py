@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import StoreError
 from taistore.store.arrow import vector_array
+from taistore.store.lance_errors import reading
 from taistore.store.store import Store
 
 BLOCK_ROWS = 1024
@@ -185,7 +186,9 @@ class VectorStream:
             batch_size=len(numbers),
             io_buffer_size=READ_AHEAD_BYTES,
         )
-        return numbers, *self._arrays(scanner.to_table())
+        with reading(self._uri, self.name):
+            table = scanner.to_table()
+        return numbers, *self._arrays(table)
 
     def _read_rows(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         order = np.argsort(numbers)
@@ -200,7 +203,8 @@ class VectorStream:
     def _taken(self, numbers: NDArray[np.int64]) -> pa.Table:
         """Rows by their numbers, ascending."""
         places = numbers if self._positions is None else self._positions[numbers]
-        table: pa.Table = self._dataset.take(places.tolist(), columns=self._columns)
+        with reading(self._uri, self.name):
+            table: pa.Table = self._dataset.take(places.tolist(), columns=self._columns)
         return table
 
     def _arrays(self, table: pa.Table) -> tuple[NDArray[np.float16], NDArray[Any]]:

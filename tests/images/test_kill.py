@@ -111,7 +111,7 @@ def test_a_full_file_system(tmp_path: Path) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(mount)],
+        ["mount", "-t", "tmpfs", "-o", "size=1000k", "tmpfs", str(mount)],
         capture_output=True,
         check=False,
     )

@@ -14,9 +14,10 @@ from taistore.contracts import DEFAULT_ENCODER_KEY, PRIMARY_KEY, STORE_VERSION, 
 from taistore.errors import StoreError
 from taistore.store import migrations
 from taistore.store.arrow import vector_array, vector_column
+from taistore.store.lance_errors import writing
 from taistore.store.migrations import MIGRATIONS, upgrade
 from taistore.store.rejects import Reject
-from taistore.store.store import Store, writing
+from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
 from taistore.texts.request_ids import RequestIds

@@ -1,20 +1,26 @@
 """Where a run lives: its folder, and its row in the table ``runs``."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS
+from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
+from taistore.store.places import ObjectFolder, cache_folder, is_remote, local_path
 from taistore.store.run_rows import RunRow, RunStatus
 from taistore.store.store import Store
 
 RUNS = "runs"
-"""Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
+"""Folder of runs inside a store; LanceDB's own tables are folders named ``*.lance``."""
+
+_SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
+"""Put last and in this order: the card names the others' digests, so with it all is there."""
+
+_KEPT = (".safetensors", ".parquet")
 
 
 class NewRun(NamedTuple):
@@ -26,31 +32,72 @@ class NewRun(NamedTuple):
 
 
 def run_folder(store: Store, run_id: str) -> Path:
-    """Folder of a recorded run; :class:`StoreError` names the latest runs if it is unknown."""
-    return folder_of(store, store.run(run_id))
+    """Folder of a recorded run; of one in an object store, its copy on this machine.
+
+    Raises :class:`StoreError` that names the latest runs if it is unknown, and where its files
+    cannot be fetched.
+    """
+    row = store.run(run_id)
+    folder = folder_of(store, row)
+    if _is_kept_away(store, row.checkpoint):
+        return ObjectFolder(run_place(store, row.checkpoint)).fetch(folder)
+    return folder
 
 
 def folder_of(store: Store, row: RunRow) -> Path:
-    """Folder of the run of a row."""
+    """Folder on this machine of the run of a row; nothing is fetched into it."""
+    if _is_kept_away(store, row.checkpoint):
+        return cache_folder(store.uri, row.run_id)
     checkpoint = Path(row.checkpoint)
     return checkpoint if checkpoint.is_absolute() else Path(store.uri) / checkpoint
+
+
+def run_place(store: Store, checkpoint: str) -> str:
+    """Where a run is kept, for people: a folder, or a URI; nothing is read."""
+    if Path(checkpoint).is_absolute():
+        return checkpoint
+    return f"{store.uri}/{checkpoint}"
+
+
+def keep_folder(store: Store, checkpoint: str, folder: Path) -> None:
+    """Bring what has changed in a run's folder to where the run is kept.
+
+    Nothing is left to do where that is the folder itself, as with a store on disk.
+    """
+    if _is_kept_away(store, checkpoint):
+        rest = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.name not in _SEALS and path.suffix in _KEPT and path.is_file()
+        )
+        ObjectFolder(run_place(store, checkpoint)).keep(folder, [*rest, *_SEALS])
+
+
+def discard_kept(store: Store, checkpoint: str, names: Sequence[str]) -> None:
+    """Remove files of a run from where it is kept, if that is not its folder."""
+    if _is_kept_away(store, checkpoint):
+        ObjectFolder(run_place(store, checkpoint)).remove(names)
+
+
+def _is_kept_away(store: Store, checkpoint: str) -> bool:
+    return is_remote(store.uri) and not Path(checkpoint).is_absolute()
 
 
 def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
     """Make the folder of a new run.
 
     Without ``out`` it lies in the store, named relative to it, so that the store can be moved.
+    With a store in an object store it is where the run works on this machine, and
+    :func:`keep_folder` brings its files into the store.
     """
     run_id = f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    name = f"{RUNS}/{run_id}"
     if out is None:
-        if "://" in store.uri:
-            raise TrainingError(
-                f"{store.uri} is not on this machine's disk: name a folder for the run with out"
-            )
-        folder, name = Path(store.uri) / RUNS / run_id, f"{RUNS}/{run_id}"
+        remote = is_remote(store.uri)
+        folder = cache_folder(store.uri, run_id) if remote else Path(store.uri) / name
     else:
-        folder = out.absolute()
-        name = str(folder)
+        folder = local_path(out, option="out").absolute()
+        name = name if is_remote(store.uri) else str(folder)
         require_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
+from taistore.store.places import is_remote
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -67,7 +68,7 @@ def liveness(store: Store, row: RunRow) -> Liveness:
         status = "running"
     elif row.status == "failed":
         status = "failed"
-    elif row.status == "running" and host not in ("", platform.node()):
+    elif row.status == "running" and (host != platform.node() if host else is_remote(store.uri)):
         status = "unknown"
     return Liveness(status=status, last_seen=seen, host=host)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.kept_shift import SHIFT
-from taistore.adapter.run_files.run_folder import folder_of
+from taistore.adapter.run_files.run_folder import discard_kept, folder_of
 from taistore.adapter.run_files.run_lock import LOCK, written_alone
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
@@ -77,6 +77,7 @@ def _remove(store: Store, row: RunRow) -> RemovedRun:
             f"{folder}: run {row.run_id} cannot be removed ({error.strerror}): mend that, and run "
             "the same command again"
         ) from error
+    discard_kept(store, row.checkpoint, OWN_FILES)
     store.forget_run(row.run_id)
     with contextlib.suppress(OSError):
         (folder / LOCK).unlink()

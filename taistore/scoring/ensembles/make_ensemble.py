@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from taistore.adapter.run_files.run_folder import new_folder, require_free
+from taistore.adapter.run_files.run_folder import keep_folder, new_folder, require_free
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
@@ -144,6 +144,7 @@ def _write(
     with written_alone(folder, run_id):
         require_free(folder)
         save_ensemble(folder, card)
+        keep_folder(store, name, folder)
         store.record_run(row)
     return run_id, folder
 

@@ -17,6 +17,7 @@ from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
 from taistore.scoring.page.thumbnail import Thumbnail, thumbnail
 from taistore.scoring.tags.read_tags import count_images, read_tags
+from taistore.store.places import local_path
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
@@ -120,8 +121,9 @@ def require_page(page: Path, tags: Path) -> None:
     """Find out before a long job whether a page can be written; writes nothing.
 
     Raises :class:`ScoringError` where ``page`` is a directory, the file of tags itself, or in a
-    place that cannot be written.
+    place that cannot be written, and :class:`StoreError` where it is a URI.
     """
+    local_path(page, option="html")
     try:
         if page.is_dir():
             raise ScoringError(f"{page} is a directory: name a file for html=")
