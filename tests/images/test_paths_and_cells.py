@@ -18,7 +18,6 @@ from taistore.images.ingest import ingest_images
 from taistore.images.pipeline import EncodedBatch, EncodedImage
 from taistore.images.sources.open_source import open_source
 from taistore.images.sources.source import SourceImage
-from taistore.store import revision
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.images.test_ingest import (
@@ -27,7 +26,6 @@ from tests.images.test_ingest import (
     LABELS,
     RED,
     Killed,
-    _dying_revision,
     _DyingStore,
     _ingest,
     _manifest,
@@ -141,7 +139,6 @@ def test_killed_before_the_old_content_went_a_rerun_ends_the_same(
 def test_killed_at_any_write_while_contents_change_ends_the_same(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    monkeypatch.setattr(revision, "_done", _dying_revision)
     (photos / "copy.png").write_bytes((photos / "red.png").read_bytes())
     rows = [{"image": f"{name}.png", "positives": [name]} for name in ("red", "green", "blue")]
     manifest = _manifest(photos, rows)
