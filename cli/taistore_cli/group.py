@@ -27,6 +27,7 @@ COMMANDS = (
     "score",
     "show",
     "optimize",
+    "verify",
     "upgrade",
     "doctor",
     "demo",
