@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
     from taistore.store.migrations import Upgrade
+    from taistore.store.verification.finding import Verification
     from taistore.texts.audit.audit_report import AuditReport
     from taistore.texts.audit.caption_audit import Lost
     from taistore.texts.combinations.dealing import Combinations
@@ -149,6 +151,32 @@ class Project:
         from taistore.store.migrations import upgrade
 
         return upgrade(path, progress=stoppable(progress or terminal_progress))
+
+    @staticmethod
+    def verify(
+        path: str | Path,
+        *,
+        repair: bool = False,
+        restore: Sequence[str] = (),
+        older_than: timedelta | None = None,
+        progress: Progress | None = None,
+    ) -> "Verification":
+        """What is wrong in a store, its runs too, and what mends it; it need not be openable.
+
+        As :func:`taistore.store.verification.verify_store.verify_store` and
+        :func:`taistore.scoring.run_findings.run_findings`; ``older_than`` is an hour where None.
+        """
+        from taistore.scoring.run_findings import run_findings
+        from taistore.store.verification.finding import SETTLED
+        from taistore.store.verification.verify_store import verify_store
+
+        shown = progress or terminal_progress
+        age = SETTLED if older_than is None else older_than
+        found = verify_store(path, repair=repair, restore=restore, older_than=age, progress=shown)
+        if {"labels", "encoders", "runs"} <= found.tables.keys():
+            runs = run_findings(Store.open(path), repair=repair, older_than=age, progress=shown)
+            found = replace(found, findings=(*found.findings, *runs))
+        return found
 
     # --- what it is -----------------------------------------------------------------------
 

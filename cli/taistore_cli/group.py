@@ -35,6 +35,7 @@ COMMANDS = (
     "runs",
     "runs rm",
     "optimize",
+    "verify",
     "upgrade",
     "doctor",
     "demo",

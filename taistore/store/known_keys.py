@@ -37,12 +37,12 @@ class KnownKeys:
                 columns=self._key, fragments=new, io_buffer_size=READ_AHEAD_BYTES
             )
             for batch in scanner.to_batches():
-                self._add(_hashes(pa.Table.from_batches([batch])))
+                self._add(key_hashes(pa.Table.from_batches([batch])))
         self._fragments = set(fragments)
 
     def may_hold(self, rows: pa.Table) -> NDArray[np.bool_]:
         """For each row [n] whether the table may hold its key."""
-        hashes = _hashes(rows.select(self._key))
+        hashes = key_hashes(rows.select(self._key))
         found = np.zeros(len(hashes), dtype=bool)
         for run in self._runs:
             places = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
@@ -60,7 +60,8 @@ class KnownKeys:
             self._runs.append(merged)
 
 
-def _hashes(keys: pa.Table) -> NDArray[np.uint64]:
+def key_hashes(keys: pa.Table) -> NDArray[np.uint64]:
+    """A hash of each row [n]."""
     frame = pl.from_arrow(keys)
     assert isinstance(frame, pl.DataFrame)
     return frame.hash_rows(seed=_SEED).to_numpy()

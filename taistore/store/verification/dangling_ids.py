@@ -1,0 +1,161 @@
+"""Rows that name a row of another table which is not there."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.contracts import TABLES
+from taistore.store.arrow import READ_AHEAD_BYTES
+from taistore.store.commits import Addresses
+from taistore.store.known_keys import key_hashes
+from taistore.store.verification.doubled_keys import column_hashes, is_among, remove_rows
+from taistore.store.verification.finding import Finding
+
+_FRAGMENT_BITS = 32
+
+_AT_ONCE = 2**14
+"""Rows that are removed in one commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Rows of ``kind`` name rows of ``target``; ``spare`` rows are worth nothing without them."""
+
+    kind: str
+    column: str
+    target: str
+    remedy: str
+    spare: bool = False
+
+
+_LINKS = (
+    _Link("image_vectors", "image_id", "images", "run 'taistore ingest-images' again", True),
+    _Link("region_vectors", "image_id", "images", "run 'taistore ingest-images' again", True),
+    _Link("text_vectors", "text_id", "texts", "run the job that wrote the texts again", True),
+    _Link(
+        "text_vectors", "combination_id", "combinations", "run the job that wrote the texts again"
+    ),
+    _Link("texts", "combination_id", "combinations", "run the job that wrote the texts again"),
+    _Link("images", "combination_id", "combinations", "run 'taistore ingest-images' again"),
+)
+
+
+def dangling_findings(
+    tables: Mapping[str, Any], *, repair: bool, older_than: timedelta
+) -> Iterator[Finding]:
+    """Of the whole ``tables`` by name, rows that name what is not there.
+
+    ``repair`` removes vectors without their image or text, where they are older than that.
+    """
+    for link in _LINKS:
+        for name, dataset in tables.items():
+            if name.partition("__")[0] == link.kind:
+                target = tables.get(link.target)
+                yield from _of_link(
+                    link, name, dataset, target, repair=repair, older_than=older_than
+                )
+
+
+def _of_link(
+    link: _Link, name: str, dataset: Any, target: Any, *, repair: bool, older_than: timedelta
+) -> Iterator[Finding]:
+    dangling, example = _dangling(link, dataset, target)
+    if not len(dangling):
+        return
+    settled = _settled(dataset, older_than)
+    young = dangling[~np.isin(dangling >> _FRAGMENT_BITS, settled)]
+    old = len(dangling) - len(young)
+    found = Finding(
+        code="dangling-id",
+        table=name,
+        what="",
+        remedy=link.remedy + (", or let repair= remove them" if link.spare else ""),
+    )
+    told = f"name a {link.column} that table {link.target!r} does not have"
+    if len(young):
+        yield replace(
+            found,
+            what=f"{len(young):,} young rows {told}: a job may be at work (such as {example})",
+            remedy="look again when no job runs",
+            severity="warning",
+        )
+    if old:
+        removed = 0
+        if repair and link.spare:
+
+            def gone(now: Any) -> Addresses:
+                rows, _ = _dangling(link, now, target)
+                return rows[np.isin(rows >> _FRAGMENT_BITS, settled)][:_AT_ONCE]
+
+            removed = remove_rows(dataset, name, gone)
+        yield replace(
+            found,
+            what=f"{old:,} rows {told} (such as {example})",
+            repaired=removed > 0,
+        )
+
+
+def _dangling(link: _Link, dataset: Any, target: Any) -> tuple[Addresses, str]:
+    """Addresses of the rows whose target is absent, and the id that the first of them names.
+
+    The target is read as it is now, after ``dataset`` was opened, so that what a job has written in
+    the right order meanwhile is there.
+    """
+    known: NDArray[np.uint64] = np.empty(0, np.uint64)
+    if target is not None:
+        target.checkout_latest()
+        known = column_hashes(target, (link.column,))
+    places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    example = ""
+    scanner = dataset.scanner(
+        columns=[link.column], with_row_address=True, io_buffer_size=READ_AHEAD_BYTES
+    )
+    for batch in scanner.to_batches():
+        rows = pa.Table.from_batches([batch])
+        ids = rows.column(link.column)
+        absent = ~is_among(key_hashes(rows.select([link.column])), known)
+        absent &= ids.is_valid().to_numpy(zero_copy_only=False)
+        if absent.any():
+            example = example or str(ids[int(np.argmax(absent))].as_py())
+            places.append(rows.column("_rowaddr").to_numpy()[absent].astype(np.int64))
+    return np.concatenate(places), example
+
+
+def _settled(dataset: Any, older_than: timedelta) -> list[int]:
+    """Fragments that were there so long ago; none where no version says so."""
+    limit = datetime.now(UTC).timestamp() - older_than.total_seconds()
+    old = [v["version"] for v in dataset.versions() if v["timestamp"].timestamp() <= limit]
+    if not old:
+        return []
+    fragments = dataset.checkout_version(max(old)).get_fragments()
+    return [fragment.fragment_id for fragment in fragments]
+
+
+VECTORS = {"images": "image_vectors", "texts": "text_vectors"}
+"""Which tables hold the vectors of which."""
+
+
+def vectorless_findings(tables: Mapping[str, Any]) -> Iterator[Finding]:
+    """Images and texts that have no vector of any encoder, where there are vectors at all."""
+    for target, kind in VECTORS.items():
+        vectors = [data for name, data in tables.items() if name.partition("__")[0] == kind]
+        if target not in tables or not vectors:
+            continue
+        column = TABLES[target].key[0]
+        lost = column_hashes(tables[target], (column,))
+        for dataset in vectors:
+            dataset.checkout_latest()
+            lost = lost[~is_among(lost, column_hashes(dataset, (column,)))]
+        if len(lost):
+            yield Finding(
+                code="no-vector",
+                table=target,
+                what=f"{len(lost):,} rows have no vector of any encoder",
+                remedy="run the job that wrote them again, which encodes what lacks",
+                severity="warning",
+            )

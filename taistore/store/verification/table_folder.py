@@ -1,0 +1,153 @@
+"""A table as Lance keeps it: which versions there are, which of their files can be read."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lance.dataset import LanceDataset
+
+from taistore.store.arrow import READ_AHEAD_BYTES
+
+_MANIFEST = re.compile(r"(\d+)\.manifest")
+_LAST = 2**64 - 1
+"""Lance counts the names of manifests down from here, and up from 1 where a table is old."""
+
+_BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A file of a table that cannot be read, and why."""
+
+    path: str
+    why: str
+
+
+class TableFolder:
+    """The table ``name`` of the store at ``uri``, read without trust in anything of it."""
+
+    def __init__(self, uri: str, name: str, storage_options: Mapping[str, str] | None) -> None:
+        self.name = name
+        self.place = f"{uri.rstrip('/')}/{name}.lance"
+        self.local = None if "://" in uri else Path(self.place)
+        self._storage_options = dict(storage_options or {}) or None
+        self._seen: dict[tuple[str, ...], BrokenFile | None] = {}
+
+    def opened(self, version: int | None = None) -> Any:
+        """The table as it was then, or is now; raises what Lance raises."""
+        return LanceDataset(self.place, version=version, storage_options=self._storage_options)
+
+    @cached_property
+    def noted(self) -> int:
+        """The newest version as Lance noted it beside the manifests; 0 where it did not."""
+        if self.local is None:
+            return 0
+        try:
+            note = json.loads((self.local / "_versions" / "latest_version_hint.json").read_bytes())
+            return int(note["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    @cached_property
+    def versions(self) -> list[int]:
+        """Numbers of the versions that have a manifest, newest first; OSError without rights."""
+        if self.local is None:
+            try:
+                return [int(version["version"]) for version in self.opened().versions()][::-1]
+            except (OSError, ValueError, RuntimeError):
+                return []
+        folder = self.local / "_versions"
+        return sorted(map(_number, _manifests(folder)), reverse=True) if folder.is_dir() else []
+
+    def manifest(self, version: int) -> str:
+        """Where the manifest of a version is."""
+        if self.local is not None:
+            for path in _manifests(self.local / "_versions"):
+                if _number(path) == version:
+                    return str(path)
+        return f"{self.place}/_versions, version {version}"
+
+    def broken_files(self, dataset: Any) -> Iterator[BrokenFile]:
+        """The files of one version that cannot be read; each file is read once, whoever asks."""
+        for fragment in dataset.get_fragments():
+            files = tuple(file.path for file in fragment.metadata.files)
+            key = (*files, str(fragment.metadata.deletion_file))
+            if key not in self._seen:
+                self._seen[key] = self._broken(dataset, fragment)
+            found = self._seen[key]
+            if found is not None:
+                yield found
+
+    def _broken(self, dataset: Any, fragment: Any) -> BrokenFile | None:
+        path = f"{self.place}/data/{fragment.metadata.files[0].path}"
+        for file in fragment.metadata.files if self.local is not None else ():
+            where = f"{self.place}/data/{file.path}"
+            try:
+                there = Path(where).stat().st_size
+                with Path(where).open("rb"):
+                    pass
+            except FileNotFoundError:
+                return BrokenFile(where, "is missing")
+            except OSError as error:
+                return BrokenFile(where, f"cannot be read ({error.strerror})")
+            if file.file_size_bytes and there != file.file_size_bytes:
+                return BrokenFile(
+                    where, f"has {there:,} bytes, not the {file.file_size_bytes:,} written"
+                )
+        try:
+            scanner = dataset.scanner(
+                fragments=[fragment], batch_size=_BATCH_ROWS, io_buffer_size=READ_AHEAD_BYTES
+            )
+            for batch in scanner.to_batches():
+                batch.validate(full=True)
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # some damage makes Lance panic, which is no Exception
+            if "_deletions" in str(error):
+                return BrokenFile(
+                    f"{self.place}/_deletions", f"lacks the file of {path}, or it is damaged"
+                )
+            return BrokenFile(path, "is damaged")
+        return None
+
+    def last_whole(self, *, before: int) -> Any:
+        """The newest version up to ``before`` whose files can all be read; None without one."""
+        for version in self.versions:
+            if version <= before:
+                try:
+                    dataset = self.opened(version)
+                except (OSError, ValueError, RuntimeError):
+                    continue
+                if next(self.broken_files(dataset), None) is None:
+                    return dataset
+        return None
+
+    def unnamed_files(self) -> list[Path] | None:
+        """Files in ``data`` that no version names; None where a version cannot be asked."""
+        if self.local is None or not (self.local / "data").is_dir():
+            return []
+        left = {path.name: path for path in (self.local / "data").iterdir()}
+        for version in self.versions:
+            if not left:
+                break
+            try:
+                fragments = self.opened(version).get_fragments()
+            except (OSError, ValueError, RuntimeError):
+                return None
+            for fragment in fragments:
+                for file in fragment.metadata.files:
+                    left.pop(file.path, None)
+        return sorted(left.values())
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _MANIFEST.fullmatch(path.name)]
+
+
+def _number(manifest: Path) -> int:
+    number = int(manifest.name.partition(".")[0])
+    return _LAST - number if number > _LAST // 2 else number

@@ -1,0 +1,120 @@
+"""Vectors that are of no use: not finite, zero, of another length than their encoder's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.contracts import TABLES
+from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
+from taistore.store.commits import Addresses
+from taistore.store.verification.doubled_keys import remove_rows
+from taistore.store.verification.finding import Finding
+
+_FAR = 4.0
+"""Norms of one encoder's vectors lie within a factor of 2 of each other; this is far outside."""
+
+_BATCH_ROWS = 1024
+_AT_ONCE = 2**14
+_FRAGMENT_BITS = 32
+
+
+def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iterator[Finding]:
+    """Rows whose vectors nobody can use; ``repair`` removes them, so that they are made again.
+
+    The rows of centroids may be zero, of labels without images.
+    """
+    kind = table.partition("__")[0]
+    names, norms, places = _norms(dataset, kind, dim)
+    bad = _bad(norms, kind)
+    if bad.any():
+        file = _file(dataset, int(places[bad][0]))
+        again = "run the job that wrote them again"
+
+        def gone(now: Any) -> Addresses:
+            _, norms_now, places_now = _norms(now, kind, dim)
+            return places_now[_bad(norms_now, kind)][:_AT_ONCE]
+
+        yield Finding(
+            code="bad-vector",
+            table=table,
+            what=f"{int(bad.sum()):,} rows hold a vector that is not finite, is zero or has not "
+            f"{dim} dimensions (such as {names(int(places[bad][0]))}, in {file})",
+            remedy=f"repair= removes them, then {again}" if kind != "centroids" else again,
+            repaired=repair and kind != "centroids" and remove_rows(dataset, table, gone) > 0,
+        )
+    sound = norms[~bad & (norms > 0)]
+    if kind == "centroids" or not len(sound):
+        return
+    median = float(np.median(sound))
+    far = ~bad & ((norms > _FAR * median) | (norms < median / _FAR))
+    if far.any():
+        yield Finding(
+            code="far-norm",
+            table=table,
+            what=f"{int(far.sum()):,} vectors have a norm more than {_FAR:g} times off the median "
+            f"{median:.4g} (such as {names(int(places[far][0]))})",
+            remedy="look at what they were made of, and whether all are of the same encoder",
+            severity="warning",
+        )
+
+
+def _norms(dataset: Any, kind: str, dim: int) -> tuple[Any, NDArray[np.float32], Addresses]:
+    """For each row the norm of its vector, of regions the least or the first that is no number.
+
+    With what names a row by its address, and the addresses; 12 bytes a row. NaN where the vector is
+    not finite or of another length.
+    """
+    column = TABLES[kind].vector_fields[0] if TABLES[kind].vector_fields else "vectors"
+    columns = [column] if column == "vector" else ["grid", column]
+    norms: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
+    places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    scanner = dataset.scanner(
+        columns=columns,
+        with_row_address=True,
+        batch_size=_BATCH_ROWS,
+        io_buffer_size=READ_AHEAD_BYTES,
+    )
+    for batch in scanner.to_batches():
+        if column == "vector":
+            norms.append(_norms_of(vector_array(batch.column(column))))
+        else:
+            norms.append(_region_norms(batch, dim))
+        places.append(batch.column("_rowaddr").to_numpy().astype(np.int64))
+
+    def name(place: int) -> str:
+        key = list(TABLES[kind].key)
+        scanner = dataset.scanner(columns=key, filter=f"_rowaddr = {place}")
+        return " ".join(map(str, scanner.to_table().to_pylist()[0].values()))
+
+    return name, np.concatenate(norms), np.concatenate(places)
+
+
+def _norms_of(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms_B: NDArray[np.float32] = np.linalg.norm(vectors_BD.astype(np.float32), axis=1)
+    norms_B[~np.isfinite(vectors_BD).all(axis=1)] = np.nan
+    return norms_B
+
+
+def _region_norms(batch: pa.RecordBatch, dim: int) -> NDArray[np.float32]:
+    lists: Any = batch.column("vectors")
+    grids = batch.column("grid").to_numpy().astype(np.int64)
+    found = np.full(batch.num_rows, np.nan, dtype=np.float32)
+    for row, (grid, cells) in enumerate(zip(grids.tolist(), lists, strict=True)):
+        flat = cells.values.to_numpy(zero_copy_only=False)
+        if grid > 0 and len(flat) == grid * grid * dim:
+            found[row] = _norms_of(flat.reshape(-1, dim)).min()
+    return found
+
+
+def _bad(norms: NDArray[np.float32], kind: str) -> NDArray[np.bool_]:
+    bad: NDArray[np.bool_] = ~np.isfinite(norms)
+    return bad if kind == "centroids" else bad | (norms == 0)
+
+
+def _file(dataset: Any, place: int) -> str:
+    fragment = dataset.get_fragment(place >> _FRAGMENT_BITS)
+    return f"{dataset.uri}/data/{fragment.metadata.files[0].path}"
