@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-_PACKAGES = ("taistore", "torch", "numpy", "pyarrow", "lancedb", "pylance", "pillow")
+_PACKAGES = ("taistore", "torch", "numpy", "polars", "pyarrow", "lancedb", "pylance", "pillow")
 
 
 class Table(NamedTuple):

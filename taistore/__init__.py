@@ -19,6 +19,8 @@ from taistore.errors import TaistoreError
 from taistore.progress import Note, Progress
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from taistore.encoders.protocol import Encoder
     from taistore.images.sources.source import ImageSource
     from taistore.project import Labels, Project
@@ -99,10 +101,13 @@ def register_source(name: str, factory: "Callable[..., ImageSource]") -> None:
     plugins.register("taistore.sources", name, factory)
 
 
-def register_writer(name: str, factory: "Callable[..., TextWriter]") -> None:
+def register_writer(
+    name: str, factory: "Callable[..., TextWriter | AbstractContextManager[TextWriter]]"
+) -> None:
     """Let ``writer=name`` name a text writer of your own in this process.
 
-    ``factory`` takes the label set and returns a :class:`~taistore.texts.writer.TextWriter`. A
-    package declares the same as an entry point of the group ``taistore.writers``.
+    ``factory`` takes the label set and returns a :class:`~taistore.texts.writer.TextWriter`, or a
+    context manager that gives one. A package declares the same as an entry point of the group
+    ``taistore.writers``.
     """
     plugins.register("taistore.writers", name, factory)

@@ -62,3 +62,13 @@ def test_a_package_that_cannot_be_imported_is_named_in_one_line(installed: Path)
     )
     with pytest.raises(PluginError, match="from the package bad, is no function"):
         plugins.find(GROUP, "number")
+
+
+def test_a_package_whose_factory_fails_is_named(installed: Path) -> None:
+    (installed / "good.py").write_text("def make(what):\n    return what.nothing\n")
+    with pytest.raises(PluginError) as error:
+        plugins.make(GROUP, "thing", "x")
+    assert str(error.value) == (
+        f"'thing' of {GROUP}, from the package good, cannot be loaded (AttributeError: 'str' "
+        "object has no attribute 'nothing'): mend or uninstall that package"
+    )

@@ -44,7 +44,18 @@ class ImageVectors(NamedTuple):
 
 
 class Encoder(Protocol):
-    """A frozen dual encoder (Eq. 1 and 4 of arXiv:2312.04160)."""
+    """A frozen dual encoder (Eq. 1 and 4 of arXiv:2312.04160).
+
+    Equal inputs give equal vectors, and every vector is finite. What ``prepare`` raises sets that
+    one photo aside and the job goes on, with ``reason`` and message of an
+    :class:`~taistore.errors.ImageError`. What the others raise ends the job, as
+    :class:`~taistore.errors.EncoderError` or another of taistore's errors in its own words, as
+    anything else reported as a mistake of the plugin. ``prepare`` is called from several threads;
+    the others are not.
+
+    All must be there. An encoder that cannot cut a photo into regions raises EncoderError where
+    ``regions`` is not 0; one of images alone has no ``context_length`` and is never given a text.
+    """
 
     @property
     def info(self) -> EncoderInfo:

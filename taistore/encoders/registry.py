@@ -16,7 +16,7 @@ from PIL import Image
 from taistore import plugins
 from taistore.defaults import ENCODER
 from taistore.encoders.protocol import Encoder, EncoderInfo, Float32, ImageVectors
-from taistore.errors import EncoderError, TaistoreError
+from taistore.errors import EncoderError
 
 KINDS = {
     "packaged": "packaged (weights from installed packages, no download)",
@@ -61,7 +61,8 @@ def load_encoder(
 
     ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``precision`` is ``auto``, ``fp32``,
     ``bf16`` or ``fp16``; ``weights_dir`` replaces the cache folder of downloaded weights. Raises
-    :class:`EncoderError` in one line for whatever keeps it from loading.
+    :class:`EncoderError` in one line for whatever keeps it from loading, :class:`PluginError` where
+    that is another package.
     """
     match _kind(spec):
         case "packaged":
@@ -102,38 +103,36 @@ def _kind(spec: str) -> str:
 
 def _load_plugin(spec: str, *, device: str, precision: str) -> Encoder:
     name, _, argument = spec.partition(":")
-    factory = plugins.find(_GROUP, name)
-    try:
-        encoder: Encoder = plugins.call(
-            factory, argument=argument, device=device, precision=precision
-        )
-        info = encoder.info
-    except TaistoreError:
-        raise
-    except Exception as error:
-        raise EncoderError(
-            f"encoder {spec!r}, a plugin, cannot be loaded ({type(error).__name__}: {error})"
-        ) from error
-    return encoder if info.spec == spec else _Named(encoder, spec)
+    encoder: Encoder = plugins.make(
+        _GROUP, name, argument=argument, device=device, precision=precision
+    )
+    plugins.require(_GROUP, name, encoder, Encoder)
+    return _PluginEncoder(encoder, spec, plugin=name)
 
 
-class _Named:
+class _PluginEncoder:
     """An encoder of a plugin under the specification that it was asked for by.
 
-    Its store finds it again by that, whatever its own information says.
+    Its store finds it again by that, whatever its own information says. What it raises names the
+    plugin; what ``prepare`` raises is one photo's reject.
     """
 
-    def __init__(self, encoder: Encoder, spec: str) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, spec: str, *, plugin: str) -> None:
+        self._encoder, self._plugin = encoder, plugin
+        if not isinstance(encoder.info, EncoderInfo):
+            kind = type(encoder.info).__name__
+            raise plugins.wrong(_GROUP, plugin, f"has a {kind} as info, which is no EncoderInfo")
         self.info: EncoderInfo = replace(encoder.info, spec=spec)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """As the plugin's."""
-        return self._encoder.count_tokens(texts)
+        with plugins.blame(_GROUP, self._plugin, "failed in count_tokens"):
+            return self._encoder.count_tokens(texts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
         """As the plugin's."""
-        return self._encoder.encode_texts(texts)
+        with plugins.blame(_GROUP, self._plugin, "failed in encode_texts"):
+            return self._encoder.encode_texts(texts)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """As the plugin's."""
@@ -141,4 +140,5 @@ class _Named:
 
     def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
         """As the plugin's."""
-        return self._encoder.encode_images(pixels, regions=regions)
+        with plugins.blame(_GROUP, self._plugin, "failed in encode_images"):
+            return self._encoder.encode_images(pixels, regions=regions)

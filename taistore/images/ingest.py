@@ -11,7 +11,7 @@ from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
 from taistore.images.paths import settle_paths
 from taistore.images.pipeline import ReadImage, Task, Work, encode_source, read_blocks
-from taistore.images.sources.source import ImageSource
+from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -78,17 +78,18 @@ def ingest_images(
     Killed at any instant and run again, it ends with the same rows. Raises :class:`ImageError`
     when the source has no image, when no item succeeded, or past ``max_rejects`` (what succeeded
     is kept), :class:`StoreError` when the store cannot be written or holds another grid of
-    regions, and what the source raises.
+    regions, and what the source raises, once what it gave before that is kept.
     """
     regions = _grid(store, encoder, regions)
     started = time.monotonic()
     encoder_seconds = 0.0
+    items = _UntilFailure(source)
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress("Images", total=source.count(), unit="image"))
         writer = stack.enter_context(
             ImageWriter(store, encoder.info, regions=regions, split=split, commit_rows=commit_rows)
         )
-        blocks = stack.enter_context(contextlib.closing(read_blocks(source, workers=workers)))
+        blocks = stack.enter_context(contextlib.closing(read_blocks(items, workers=workers)))
         batches = stack.enter_context(
             contextlib.closing(
                 encode_source(
@@ -108,6 +109,8 @@ def ingest_images(
             bar.advance(len(batch.images) + len(batch.rejects), **figures)
             if max_rejects is not None and writer.rejected > max_rejects:
                 break
+    if items.failure is not None:
+        raise items.failure
     _require_success(store, source, writer, max_rejects)
     replaced = settle_paths(store)
     return IngestImagesSummary(
@@ -127,6 +130,24 @@ def ingest_images(
         encoder_seconds=encoder_seconds,
         notes=source.notes,
     )
+
+
+class _UntilFailure:
+    """What a source gives until it fails.
+
+    Files are read far ahead of the encoder: raised at once, a failure would drop good images that
+    came before it.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self.failure: Exception | None = None
+        self._source = source
+
+    def __iter__(self) -> Iterator[SourceImage | Reject]:
+        try:
+            yield from self._source
+        except Exception as error:
+            self.failure = error
 
 
 def _plan(

@@ -15,6 +15,7 @@ from taistore.errors import (
     EncoderError,
     LabelError,
     MissingExtraError,
+    PluginError,
     ScoringError,
     TrainingError,
 )
@@ -108,7 +109,7 @@ def _find(
 def _load(spec: str, device: str, precision: str, lacks: Callable[[str], None]) -> Encoder | None:
     try:
         return load_encoder(spec, device=device, precision=precision)
-    except (EncoderError, MissingExtraError) as error:
+    except (EncoderError, MissingExtraError, PluginError) as error:
         lacks(f"encoder {spec}: {error}")
         return None
 

@@ -146,7 +146,13 @@ class Judge(Protocol):
 
 
 class TextWriter(Protocol):
-    """Turns requests into texts: by patterns, or by a language model in conversations."""
+    """Turns requests into texts: by patterns, or by a language model in conversations.
+
+    Every attribute must be there. A writer may also have ``notes``, lines that are shown before
+    the job begins. One of taistore's errors ends the job in its own words, best
+    :class:`~taistore.errors.TextError`; anything else that is raised is reported as a mistake of
+    the plugin. Either way what was answered before is kept, and the next run asks for the rest.
+    """
 
     @property
     def name(self) -> str:

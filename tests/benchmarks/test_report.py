@@ -15,7 +15,8 @@ def test_a_report_says_what_it_ran_on(tmp_path: Path) -> None:
     assert text.startswith("# A title\n\nWhy.\n\nRates\n\n| step | rate |\n|---|---|\n")
     assert "| a\\|b | 0.912 |\n| c | 12 |\n" in text
     assert f"{len(os.sched_getaffinity(0))} cores" in text
-    assert f"torch {versions()['torch']}" in text
+    for package in ("torch", "polars"):
+        assert f"{package} {versions()[package]}" in text
     assert "| command | `python " in text
 
 

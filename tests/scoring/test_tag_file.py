@@ -1,9 +1,13 @@
 """Files of tags: every format reads back what was written, and CSV is safe in a spreadsheet."""
 
 import csv
+import io
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hypothesis.strategies as st
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,8 +15,11 @@ from hypothesis import given, settings
 
 from taistore.contracts import SCORES
 from taistore.errors import ScoringError
+from taistore.labels import Label
+from taistore.scoring.tags import tag_file as module
 from taistore.scoring.tags.read_tags import read_tags
 from taistore.scoring.tags.tag_file import SUFFIXES, harmless, require_suffix, tag_writer
+from taistore.scoring.tags.wide import wide_schema
 
 NASTY = [
     "=1+1",
@@ -43,6 +50,52 @@ def table(texts: list[str]) -> pa.Table:
             "score": pa.array([n / 7 for n in range(len(texts))], pa.float32()),
         }
     ).cast(SCORES)
+
+
+def _same(left: float | None, right: float | None) -> bool:
+    """Whether both are the same float32, or nothing."""
+    if left is None or right is None:
+        return left is right
+    return np.float32(left).tobytes() == np.float32(right).tobytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.none() | st.floats(0, 1, width=32), min_size=6, max_size=6),
+    st.lists(st.sampled_from(NASTY), min_size=2, max_size=2, unique=True),
+    st.integers(1, 9),
+)
+def test_text_files_hold_each_row_as_python_would_write_it(
+    scores: list[float | None], names: list[str], cells: int
+) -> None:
+    # Two columns of scores, three images; some cells at a time.
+    labels = [Label(name, name) for name in names]
+    uris = ["a,b", 'c"d', "=e\nf"]
+    arrays = [pa.array(scores[n::2], pa.float32()) for n in range(2)]
+    tags = pa.table([pa.array(uris), pa.array(uris), *arrays], schema=wide_schema(labels))
+    lines: dict[str, str] = {}
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(module, "_CELLS_AT_ONCE", cells)
+        for suffix in (".jsonl", ".csv"):
+            path = Path(folder) / f"tags{suffix}"
+            with tag_writer(path, suffix, schema=tags.schema) as writer:
+                writer.write(tags)
+            with path.open(encoding="utf-8", newline="") as file:
+                lines[suffix] = file.read()
+    rows = [json.loads(line) for line in lines[".jsonl"].splitlines()]
+    for found, wanted in zip(rows, tags.to_pylist(), strict=True):
+        assert list(found) == tags.column_names
+        assert (found["image_id"], found["uri"]) == (wanted["image_id"], wanted["uri"])
+        for name in tags.column_names[2:]:
+            assert _same(found[name], wanted[name])
+            # 1 and 0 are written as 1.0 and 0.0, or a reader takes the column for whole numbers.
+            assert not isinstance(found[name], int)
+    header, *cells_of = csv.reader(io.StringIO(lines[".csv"], newline=""), strict=True)
+    assert header == [harmless(name) for name in tags.column_names]
+    for sheet_row, wanted in zip(cells_of, tags.to_pylist(), strict=True):
+        assert sheet_row[:2] == [harmless(wanted["uri"])] * 2
+        for text, name in zip(sheet_row[2:], tags.column_names[2:], strict=True):
+            assert _same(float(text) if text else None, wanted[name])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

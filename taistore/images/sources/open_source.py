@@ -12,6 +12,7 @@ from taistore.errors import ImageError
 from taistore.images.sources.detection import FORMATS, detect
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
+from taistore.images.sources.plugin_source import GROUP, open_plugin_source
 from taistore.images.sources.published.coco import CocoSource, Crowd
 from taistore.images.sources.published.nuswide import NusWideSource
 from taistore.images.sources.published.openimages import OpenImagesSource
@@ -50,7 +51,8 @@ def open_source(
     ``photos`` is the folder of a data set's photos, ``crowd`` (COCO) and ``difficult`` (VOC) say
     what such objects count as, and ``split`` picks one of a data set's own lists (VOC, NUS-WIDE),
     or names the split of all images where it has none. Raises :class:`ImageError` when there is
-    nothing at ``path``, nothing that can be read, or an option that this layout does not have.
+    nothing at ``path``, nothing that can be read, or an option that this layout does not have,
+    and :class:`PluginError` where another package's source cannot be opened.
     """
     path = Path(path)
     layout = detect(path) if layout == "auto" else layout
@@ -86,17 +88,14 @@ def open_source(
 
 
 def _from_plugin(layout: str, path: Path, labels: LabelSet) -> ImageSource:
-    there = [*FORMATS, *plugins.names(_GROUP)]
+    there = [*FORMATS, *plugins.names(GROUP)]
     if layout not in there:
         raise ImageError(
             f"{path}: there is no layout={layout} of images: use {', '.join(there)}",
             reason="unsupported",
         )
-    source: ImageSource = plugins.find(_GROUP, layout)(path, labels)
-    return source
+    return open_plugin_source(layout, path, labels)
 
-
-_GROUP = "taistore.sources"
 
 _OPTIONS = {
     "photos": ("coco", "voc", "nuswide", "openimages"),

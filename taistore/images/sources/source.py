@@ -9,7 +9,7 @@ from taistore.store.rejects import Reject
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """What is known about an image, as sorted label ids.
+    """What is known about an image, as ascending label ids: places in the label set, from 0.
 
     ``complete``: every label that is not positive is absent, so ``negatives`` stays empty.
     Otherwise nothing is said of a label in no list: what was known of it stays. ``unknown`` are
@@ -24,10 +24,10 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceImage:
-    """One image of a source; ``uri`` is its absolute path.
+    """One image of a source; ``uri`` is its absolute path, and all that a source must give.
 
     ``annotation`` is None where the source says nothing about the labels, ``split`` where it names
-    none. ``image_id`` is empty until the file's bytes were read.
+    none. ``image_id`` is empty until the file's bytes were read: a source leaves it so.
     """
 
     uri: str
@@ -39,7 +39,16 @@ class SourceImage:
 class ImageSource(Protocol):
     """A stream of images, in the same order every time; what is wrong with an item is an item.
 
-    Iterating may raise ImageError or ManifestError where the source as a whole is unusable.
+    Yield a :class:`SourceImage` for each photo; files need not be opened, whoever reads them finds
+    out what is wrong with them. Yield a :class:`~taistore.store.rejects.Reject` for a row that
+    cannot be used, and go on. Raise :class:`~taistore.errors.ImageError` or
+    :class:`~taistore.errors.ManifestError`, one line with the place and the remedy, where the
+    source as a whole is unusable: what was yielded before is kept, and the next run begins with
+    the first item again. Anything else that is raised is reported as a mistake of the plugin.
+
+    Every attribute must be there; a source with nothing to say has ``ignored = 0``, ``notes = ()``
+    and a ``count`` that returns None. It may be iterated more than once, and from another thread
+    than it was made in, but never from two at a time.
     """
 
     @property

@@ -6,13 +6,17 @@ takes it off again.
 """
 
 import csv
+import io
+import itertools
 import json
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from taistore.contracts import SCORES
@@ -25,6 +29,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 TEXT_COLUMNS = tuple(field.name for field in SCORES if pa.types.is_string(field.type))
 """All other columns are numbers, in either layout."""
+
+_CELLS_AT_ONCE = 2**20
+"""Cells that are turned into text at once."""
 
 
 class TagWriter(Protocol):
@@ -91,10 +98,11 @@ class _ParquetTags:
         self._writer.write_table(tags.select(self._schema.names).cast(self._schema))
 
 
-class _TextTags:
+class _TextTags(ABC):
+    """Rows of text, put together a column at a time: a wide file has millions of numbers."""
+
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._names = schema.names
-        self._numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
         self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
 
     def __enter__(self) -> Self:
@@ -109,31 +117,87 @@ class _TextTags:
     ) -> None:
         self._file.close()
 
-    def _rows(self, tags: pa.Table) -> Iterator[dict[str, Any]]:
-        for row in tags.select(self._names).to_pylist():
-            for name in self._numbers:
-                row[name] = _short(row[name])
-            yield row
+    def write(self, tags: pa.Table) -> None:
+        tags = tags.select(self._names)
+        rows = max(1, _CELLS_AT_ONCE // len(self._names))
+        for start in range(0, tags.num_rows, rows):
+            block = tags.slice(start, rows)
+            pieces = self._pieces(list(_cells(block, self._text, self._null)))
+            lines = pc.binary_join_element_wise(*pieces, "")
+            self._file.writelines(lines.to_pylist())
+
+    _null = ""
+    """What stands where there is no number."""
+
+    @abstractmethod
+    def _text(self, text: str) -> str:
+        """A cell of text as it stands in the file."""
+
+    @abstractmethod
+    def _pieces(self, columns: list[Any]) -> list[Any]:
+        """What the lines are made of: the columns' cells, and what stands between them."""
 
 
 class _JsonTags(_TextTags):
-    def write(self, tags: pa.Table) -> None:
-        for row in self._rows(tags):
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    _null = "null"
+
+    def _text(self, text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    def _pieces(self, columns: list[Any]) -> list[Any]:
+        pieces: list[Any] = []
+        for before, name, column in zip(
+            itertools.chain("{", itertools.repeat(", ")), self._names, columns, strict=False
+        ):
+            pieces += [f"{before}{self._text(name)}: ", column]
+        return [*pieces, "}\n"]
 
 
 class _CsvTags(_TextTags):
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path, schema)
-        self._texts = [name for name in TEXT_COLUMNS if name in self._names]
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(map(harmless, self._names))
+        csv.writer(self._file).writerow(map(harmless, self._names))
 
-    def write(self, tags: pa.Table) -> None:
-        for row in self._rows(tags):
-            for name in self._texts:
-                row[name] = harmless(row[name])
-            self._writer.writerow(row.values())
+    def _text(self, text: str) -> str:
+        line = io.StringIO()
+        csv.writer(line).writerow([harmless(text), ""])
+        return line.getvalue().removesuffix(",\r\n")
+
+    def _pieces(self, columns: list[Any]) -> list[Any]:
+        pieces = [piece for column in columns for piece in (column, ",")]
+        return [*pieces[:-1], "\r\n"]
+
+
+def _cells(tags: pa.Table, text: Callable[[str], str], null: str) -> Iterator[Any]:
+    """The cells of each column as they are written, all numbers of one type turned at once."""
+    numbers = {
+        i: field.type for i, field in enumerate(tags.schema) if field.name not in TEXT_COLUMNS
+    }
+    turned: dict[int, Any] = {}
+    for kind in set(numbers.values()):
+        places = [i for i, of in numbers.items() if of == kind]
+        chunks = [chunk for i in places for chunk in tags.column(i).chunks]
+        flat = _number_texts(pa.concat_arrays(chunks), null)
+        turned |= {i: flat.slice(n * tags.num_rows, tags.num_rows) for n, i in enumerate(places)}
+    for i, column in enumerate(tags.columns):
+        if i in turned:
+            yield turned[i]
+        else:
+            unlike = column.combine_chunks().dictionary_encode()
+            written = pa.array([text(str(v)) for v in unlike.dictionary.to_pylist()], pa.string())
+            yield written.take(unlike.indices)
+
+
+def _number_texts(numbers: Any, null: str) -> Any:
+    """Numbers in the few digits that identify them: 0.9 and not 0.8999999761581421."""
+    texts = numbers.cast(pa.string())
+    if pa.types.is_floating(numbers.type):
+        # Readers guess a column's type by its first numbers: 1 would be whole, 1.0 is not.
+        whole = pc.equal(pc.floor(numbers), numbers)
+        if pc.any(whole).as_py():
+            plain = pc.match_substring_regex(texts, r"^-?[0-9]+$")
+            texts = pc.if_else(plain, pc.binary_join_element_wise(texts, ".0", ""), texts)
+    return texts.fill_null(null)
 
 
 def harmless(cell: str) -> str:
@@ -144,8 +208,3 @@ def harmless(cell: str) -> str:
     """
     # An apostrophe that was there already is doubled, so that reading can tell the two apart.
     return f"'{cell}" if cell.startswith((*FORMULA_STARTS, "'")) else cell
-
-
-def _short(score: float | None) -> float | None:
-    """A float32 with the few digits that identify it: 0.9 and not 0.8999999761581421."""
-    return float(f"{score:.9g}") if score else score
