@@ -20,8 +20,8 @@ from taistore.images.statements import row_after
 from taistore.printable import printable
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
-from taistore.store.revision import Change, Row, Snapshot, revise
 from taistore.store.store import Store
+from taistore.store.writes.revision import Change, Row, Snapshot, revise
 
 JOB = "ingest-images"
 """Name of the job in the table ``rejects``."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from taistore.errors import ImageError
 from taistore.images.decoding import image_id, read_file
 from taistore.images.statements import paths_of, put_paths, uri_image_id
-from taistore.store.revision import Change, Snapshot, revise
 from taistore.store.store import Store
+from taistore.store.writes.revision import Change, Snapshot, revise
 
 BLOCK_PATHS = 16_384
 """Paths that are looked at together: what is held of them, whatever the store's size."""

@@ -10,8 +10,8 @@ from taistore.images.paths import give_up, holds_hash
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
-from taistore.store.removal import remove_orphans, remove_vectors
 from taistore.store.store import Store
+from taistore.store.writes.removal import remove_orphans, remove_vectors
 
 SETTLED = timedelta(minutes=10)
 """Vectors without an image that are younger may be those of a job that is about to add it."""

@@ -8,9 +8,9 @@ from typing import Any
 from taistore.contracts import TABLES
 from taistore.defaults import KEEP_DAYS
 from taistore.progress import Progress, no_progress
-from taistore.store.commits import is_conflict
 from taistore.store.lance_errors import writing
 from taistore.store.store import Store
+from taistore.store.writes.commits import is_conflict
 
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""

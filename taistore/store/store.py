@@ -32,7 +32,11 @@ from taistore.store.arrow import (
     vector_array,
 )
 from taistore.store.combination_rows import CombinationIndex
-from taistore.store.commits import (
+from taistore.store.lance_errors import VersionGoneError, reaching, reading, writing
+from taistore.store.places import checked_uri, is_remote, require_conditional_put, storage_options
+from taistore.store.rejects import Reject
+from taistore.store.run_rows import RunRow
+from taistore.store.writes.commits import (
     NOWHERE,
     committed,
     created,
@@ -41,11 +45,7 @@ from taistore.store.commits import (
     tries,
     without,
 )
-from taistore.store.known_keys import KnownKeys
-from taistore.store.lance_errors import VersionGoneError, reaching, reading, writing
-from taistore.store.places import checked_uri, is_remote, require_conditional_put, storage_options
-from taistore.store.rejects import Reject
-from taistore.store.run_rows import RunRow
+from taistore.store.writes.known_keys import KnownKeys
 
 _ENCODER_ID = re.compile(r"[a-z0-9_]{1,120}")
 
@@ -55,8 +55,8 @@ class Store:
 
     Reading never changes it. Appending inserts the rows whose key is absent, in one commit, so a
     job that is killed and rerun, or many jobs at once, end with the same rows. Every write is a
-    commit that counts only where no other came first (:mod:`taistore.store.commits`), and what it
-    costs does not grow with the table.
+    commit that counts only where no other came first (:mod:`taistore.store.writes.commits`), and
+    what it costs does not grow with the table.
     """
 
     def __init__(self, uri: str, database: Any) -> None:
@@ -510,9 +510,14 @@ def _connected(uri: str) -> lancedb.DBConnection:
         return lancedb.connect(uri, storage_options=storage_options(uri))
 
 
+def remote_table_names(uri: str) -> list[str]:
+    """Names of the tables at the URI of an object store, whether or not it is a whole store."""
+    return Store(uri, _connected(uri)).table_names()
+
+
 def _has_labels(uri: str) -> bool:
     if is_remote(uri):
-        return "labels" in Store(uri, _connected(uri)).table_names()
+        return "labels" in remote_table_names(uri)
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / "labels.lance" / "_versions").is_dir() and (

@@ -15,12 +15,12 @@ import pytest
 
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
-from taistore.store import commits
-from taistore.store.commits import committed
-from taistore.store.known_keys import KnownKeys
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.writes import commits
+from taistore.store.writes.commits import committed
+from taistore.store.writes.known_keys import KnownKeys
 from tests.fakes import ColourEncoder
 
 PROCESSES = 4

@@ -10,9 +10,9 @@ import pytest
 
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
-from taistore.store import commits
-from taistore.store.revision import Change, Row, Snapshot, revise
 from taistore.store.store import Store
+from taistore.store.writes import commits
+from taistore.store.writes.revision import Change, Row, Snapshot, revise
 
 LABELS = LabelSet(Label(name, name) for name in ("red", "green"))
 WRITERS = 4

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES
-from taistore.store.commits import Addresses
-from taistore.store.known_keys import key_hashes
 from taistore.store.verification.doubled_keys import column_hashes, is_among, remove_rows
 from taistore.store.verification.finding import Finding
+from taistore.store.writes.commits import Addresses
+from taistore.store.writes.known_keys import key_hashes
 
 _FRAGMENT_BITS = 32
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from taistore.errors import StoreError
 from taistore.store.arrow import READ_AHEAD_BYTES
-from taistore.store.commits import NOWHERE, Addresses, committed, tries
-from taistore.store.known_keys import key_hashes
-from taistore.store.store import writing
+from taistore.store.lance_errors import writing
+from taistore.store.writes.commits import NOWHERE, Addresses, committed, tries
+from taistore.store.writes.known_keys import key_hashes
 
 _KEYS_AT_ONCE = 2**14
 """Doubled keys that are looked up and removed in one commit, however many there are."""

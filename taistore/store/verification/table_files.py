@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taistore.errors import StoreError
-from taistore.store.store import writing
+from taistore.store.lance_errors import writing
 from taistore.store.verification.finding import Finding
 from taistore.store.verification.table_folder import TableFolder
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
-from taistore.store.commits import Addresses
 from taistore.store.verification.doubled_keys import remove_rows
 from taistore.store.verification.finding import Finding
+from taistore.store.writes.commits import Addresses
 
 _FAR = 4.0
 """Norms of one encoder's vectors lie within a factor of 2 of each other; this is far outside."""

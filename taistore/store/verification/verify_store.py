@@ -82,18 +82,15 @@ def verify_store(
 def _folders(uri: str) -> list[TableFolder]:
     """Every table, whatever state it is in; StoreError where none is."""
     names: list[str] = []
-    options = None
-    if "://" in uri:
-        database: Any = lancedb.connect(uri)
-        options = database.storage_options
-        names = Store(uri, database).table_names()
+    if is_remote(uri):
+        names = remote_table_names(uri)
     elif Path(uri).is_dir():
         try:
             entries = list(Path(uri).iterdir())
         except OSError as error:
             raise StoreError(f"{uri}: cannot be read ({error.strerror}): check the path") from error
         names = sorted(entry.stem for entry in entries if entry.suffix == ".lance")
-    folders = [TableFolder(uri, name, options) for name in names]
+    folders = [TableFolder(uri, name, storage_options(uri)) for name in names]
     if not folders:
         raise StoreError(
             f"{uri}: no taistore store here, not even a damaged one: make one with "

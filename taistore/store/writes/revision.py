@@ -10,8 +10,8 @@ from typing import Any
 
 from taistore.errors import StoreError
 from taistore.store.arrow import READ_AHEAD_BYTES, filter_expression
-from taistore.store.commits import tries
 from taistore.store.store import Store
+from taistore.store.writes.commits import tries
 
 Row = dict[str, Any]
 
