@@ -5,12 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import lancedb
-
 from taistore.contracts import TABLES
 from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
-from taistore.store.store import Store
+from taistore.store.places import is_remote, storage_options
+from taistore.store.store import Store, remote_table_names
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
 from taistore.store.verification.doubled_keys import doubled_rows, remove_rows
