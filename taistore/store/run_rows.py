@@ -9,6 +9,9 @@ from typing import Any, Literal, Self
 
 RunStatus = Literal["running", "finished", "failed"]
 
+RUNS = "runs"
+"""Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
+
 _JSON = ("config", "table_versions", "metrics")
 
 

@@ -10,11 +10,8 @@ from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
-from taistore.store.run_rows import RunRow, RunStatus
+from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
-
-RUNS = "runs"
-"""Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
 
 
 class NewRun(NamedTuple):
