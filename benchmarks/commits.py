@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,11 @@ def measure(size: int) -> tuple[float, float, float]:
         for commit in range(1, COMMITS + 1):
             mine = rows(size + 2 * commit * ROWS, ROWS, schema)
             theirs = rows(size + (2 * commit + 1) * ROWS, ROWS, schema)
-            appends.append(
-                seconds(lambda m=mine: store.append("image_vectors", m, encoder_id=encoder_id))
-            )
+            append = partial(store.append, "image_vectors", mine, encoder_id=encoder_id)
+            appends.append(seconds(append))
             dataset = store.dataset("image_vectors", encoder_id)
             merge = dataset.merge_insert("image_id").when_not_matched_insert_all().use_index(False)
-            merges.append(seconds(lambda m=merge, t=theirs: m.execute(t)))
+            merges.append(seconds(partial(merge.execute, theirs)))
         return statistics.median(appends), statistics.median(merges), first
     finally:
         shutil.rmtree(folder)
@@ -108,8 +108,9 @@ def main() -> None:
         "commits",
         title="What a commit of 1,000 rows costs as its table grows",
         text=(
-            "Median CPU time of a commit by `Store.append`, beside LanceDB's `merge_insert` without "
-            "the key's index, in turn, and of a process's first append, which reads the keys."
+            "Median CPU time of a commit by `Store.append`, beside LanceDB's `merge_insert` "
+            "without the key's index, in turn, and of a process's first append, which reads the "
+            "keys."
         ),
         tables=[table],
     )

@@ -761,8 +761,16 @@ class Project:
     # --- upkeep ---------------------------------------------------------------------------
 
     def optimize(self, *, keep_days: float = defaults.KEEP_DAYS) -> list[TableReport]:
-        """Merge small fragments, refresh indexes, drop versions of tables older than that."""
-        return optimize(self.store, keep_days=keep_days, progress=self.progress)
+        """Merge small fragments, refresh indexes, drop versions of tables older than that.
+
+        Folders of runs that were killed before they were recorded go too, after a week.
+        """
+        from taistore.adapter.run_files.unrecorded import drop_unrecorded
+
+        reports = optimize(self.store, keep_days=keep_days, progress=self.progress)
+        for name in drop_unrecorded(self.store):
+            self.note(f"removed what a run that was killed before it began has left: {name}")
+        return reports
 
     def _tidy(self) -> None:
         """Compact what a large job left in many fragments; another writer may keep it from that."""

@@ -10,6 +10,9 @@ from typing import Any, Literal, Self
 RunStatus = Literal["running", "finished", "failed", "stopped"]
 """What a row says. A training that was killed could not say so: its row goes on to say running."""
 
+RUNS = "runs"
+"""Folder of runs inside a local store; LanceDB's own tables are folders named ``*.lance``."""
+
 _JSON = ("config", "table_versions", "metrics")
 
 

@@ -110,6 +110,33 @@ def test_parts_left_behind_by_a_finished_job_are_not_resumed(tmp_path: Path) -> 
     assert resumed(out, overwrite=True) == 0
 
 
+def test_a_job_killed_at_its_very_end_leaves_nothing_once_it_is_run_again(tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+    with contextlib.closing(new(out)) as file:
+        file.add(rows("a"), images=1)
+        file.flush()
+        # What SIGKILL leaves between the finished file and the removal of its parts.
+        out.write_text("whole", encoding="utf-8")
+    assert (tmp_path / "t.csv.parts").exists()
+    with pytest.raises(ScoringError, match="is there already, finished"):
+        new(out)
+    assert out.read_text(encoding="utf-8") == "whole"
+    assert not (tmp_path / "t.csv.parts").exists()
+
+
+def test_a_refused_job_keeps_the_parts_of_another_that_is_unfinished(tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+    out.write_text("whole", encoding="utf-8")
+    os.utime(out, (0, 0))
+    with contextlib.closing(new(out, overwrite=True)) as file:
+        file.add(rows("a"), images=1)
+        file.flush()
+    for resume in (True, False):
+        with pytest.raises(ScoringError, match="is there already, finished"):
+            new(out, resume=resume)
+    assert resumed(out, overwrite=True) == 1
+
+
 def test_parts_of_another_job_are_not_mixed(tmp_path: Path) -> None:
     out = tmp_path / "tags.csv"
     file = new(out)

@@ -120,8 +120,12 @@ IMAGE: dict[str, Any] = {
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A store as version 1 wrote it, with prompts, images and image vectors."""
-    path = tmp_path / "s"
+    """A store as version 1 wrote it."""
+    return version_1(tmp_path / "s")
+
+
+def version_1(path: Path) -> Path:
+    """Make a store as version 1 wrote it, with prompts, images and image vectors."""
     store = Store.create(path, LABELS, default_encoder="colour@32")
     prompt_vectors(store, ENCODER)
     store.append(

@@ -11,11 +11,8 @@ from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.places import ObjectFolder, cache_folder, is_remote, local_path
-from taistore.store.run_rows import RunRow, RunStatus
+from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
-
-RUNS = "runs"
-"""Folder of runs inside a store; LanceDB's own tables are folders named ``*.lance``."""
 
 _SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""

@@ -76,23 +76,28 @@ class TagFile:
             raise
 
     def _prepare(self, *, overwrite: bool, resume: bool) -> None:
-        self._require_free(overwrite=overwrite)
+        if not self._parts.is_dir():
+            self._require_free(overwrite=overwrite)
         with _writing(self.out):
             self._parts.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self._parts / _LOCK, self.out)
-        # Another job may have finished between the first look and the lock.
-        self._require_free(overwrite=overwrite)
-        with _writing(self.out):
-            paths = self._paths()
-            # Parts older than a finished file were left behind when their job was killed last.
-            left = self.out.exists() and all(
-                path.stat().st_mtime_ns <= self.out.stat().st_mtime_ns for path in paths
-            )
-            if left or not resume:
+            # Before a finished file is refused: what its job could not tidy up goes all the same.
+            if self._left_behind():
                 self._drop_parts()
             for leftover in self._parts.glob("*.tmp"):
                 leftover.unlink()
+        # Another job may have finished between the first look and the lock.
+        self._require_free(overwrite=overwrite)
+        if not resume:
+            with _writing(self.out):
+                self._drop_parts()
         self._require_same_job(overwrite=overwrite)
+
+    def _left_behind(self) -> bool:
+        """Whether these are parts older than a finished file: of a job killed at its very end."""
+        return self.out.exists() and all(
+            path.stat().st_mtime_ns <= self.out.stat().st_mtime_ns for path in self._paths()
+        )
 
     def _require_free(self, *, overwrite: bool) -> None:
         if self.out.is_dir():
