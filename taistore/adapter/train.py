@@ -5,7 +5,6 @@ N labels, D embedding dimension.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,12 @@ from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.run_folder import new_folder, run_folder
+from taistore.adapter.run_files.run_folder import (
+    beginning,
+    new_folder,
+    run_folder,
+    time_of_new_run,
+)
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
 from taistore.adapter.steps import Source
@@ -86,23 +90,25 @@ def train(
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
-    run_id, folder, name = new_folder(store, config.task, out)
-    data.save(folder)
-    save_prompts(folder, prompts_ND)
-    job = TrainingJob(
-        store=store,
-        run_id=run_id,
-        folder=folder,
-        checkpoint=name,
-        start=start,
-        network=network,
-        source=source,
-        checkpoint_seconds=checkpoint_seconds,
-    )
-    if isinstance(network, Residual):
-        job.start_residual(network, prompts_ND, mean_unit_D)
-    job.save()
-    job.record("running", {})
+    new = new_folder(store, config.task, out)
+    with beginning(new):
+        run_id, folder, name = new
+        data.save(folder)
+        save_prompts(folder, prompts_ND)
+        job = TrainingJob(
+            store=store,
+            run_id=run_id,
+            folder=folder,
+            checkpoint=name,
+            start=start,
+            network=network,
+            source=source,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        if isinstance(network, Residual):
+            job.start_residual(network, prompts_ND, mean_unit_D)
+        job.save()
+        job.record("running", {})
     if on_start is not None:
         on_start(run_id)
     return _result(job, config, job.run(0, progress))
@@ -193,7 +199,7 @@ def _begin(
         known=data.counts(),
         shift={} if shift is None else shift.report(),
         table_versions=data.versions,
-        created=datetime.now(UTC).isoformat(),
+        created=time_of_new_run(data.store).isoformat(),
     )
     source = data.source(texts, images, shift, radius=start.radius, image_radius=start.image_radius)
     return start, source, mean_unit_D

@@ -6,13 +6,12 @@ Shapes: D embedding dimension, N labels.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from taistore.adapter.run_files.run_folder import new_folder
+from taistore.adapter.run_files.run_folder import beginning, new_folder, time_of_new_run
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import (
@@ -85,8 +84,9 @@ def make_ensemble(
         )
         for run, share, found in zip(runs, shares, ranges, strict=True)
     )
-    created = datetime.now(UTC)
-    run_id, folder, name = new_folder(store, TASK, out)
+    created = time_of_new_run(store)
+    new = new_folder(store, TASK, out)
+    run_id, folder, name = new
     card = EnsembleCard(
         run_id=run_id,
         encoder_id=encoder_id,
@@ -96,7 +96,6 @@ def make_ensemble(
         images=images,
         created=created.isoformat(),
     )
-    save_ensemble(folder, card)
     read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
     read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
     row = RunRow(
@@ -111,7 +110,9 @@ def make_ensemble(
         checkpoint=name,
         created=created,
     )
-    store.record_run(row)
+    with beginning(new):
+        save_ensemble(folder, card)
+        store.record_run(row)
     return EnsembleSummary(
         run_id=run_id,
         checkpoint=folder,
