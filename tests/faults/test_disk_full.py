@@ -8,6 +8,8 @@ import pytest
 from click.testing import Result
 
 import taistore
+from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.errors import TrainingError
 from tests.fakes import COLOURS, ColourEncoder
 from tests.faults.colour_store import (
     colour_photos,
@@ -152,3 +154,11 @@ def test_a_store_that_did_not_fit_can_be_made_later(tmp_path: Path) -> None:
             assert result(disk.path / "store", "init", labels, "--encoder", "colours")["labels"]
             assert result(disk.path / "store", "show")["tables"]["labels"] == len(COLOURS)
     assert failed
+
+
+def test_a_file_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        disk.leave(2 * PAGE)
+        with pytest.raises(TrainingError, match=r"card.json: cannot be written \(No space left"):
+            write_whole(disk.path / "card.json", lambda part: part.write_text("x" * 20 * PAGE))
+        assert list(disk.path.iterdir()) == []
