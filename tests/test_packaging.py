@@ -1,5 +1,6 @@
 """The wheel: exactly two top-level packages, the data files that run time needs."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -58,6 +59,14 @@ def test_the_lock_pins_every_direct_dependency() -> None:
     for requirement in wanted:
         name = requirement.split(">")[0].split("=")[0].split("[")[0].lower().replace("_", "-")
         assert name in pinned | {"taistore"}, f"{name}: run 'make lock'"
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-smollm2.lock"])
+def test_every_file_that_is_installed_has_a_hash(lock: str) -> None:
+    entries = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    assert entries
+    for entry in entries:
+        assert re.fullmatch(r"[\w.-]+==\S+ .*?(--hash=sha256:[0-9a-f]{64} *)+", entry), entry
 
 
 def test_a_missing_extra_is_one_line_with_the_command() -> None:

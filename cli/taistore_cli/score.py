@@ -153,6 +153,8 @@ def command(
     if summary.without_tags:
         whose = "1 image" if summary.without_tags == 1 else f"{summary.without_tags:,} images"
         text += f"; {whose} without tags"
+    if not summary.rejects_kept:
+        text += f"\nthe list of rejects was not kept: {store_uri} cannot be written"
     if html is not None:
         text += f"\npage: {html}"
     found = {**summary.to_json(), "html": str(html) if html else None, "page_only": False}

@@ -5,7 +5,6 @@ N labels, D embedding dimension.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,12 @@ from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
 from taistore.adapter.run_files.run_folder import (
+    beginning,
     folder_of,
     new_folder,
     require_free,
     run_folder,
+    time_of_new_run,
 )
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.adapter.run_files.run_start import RunStart
@@ -96,25 +97,27 @@ def train(
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
     # From here on a signal leaves a run that can be resumed, or none.
     with held():
-        run_id, folder, name = new_folder(store, config.task, out)
+        new = new_folder(store, config.task, out)
+        run_id, folder, name = new
         with written_alone(folder, run_id):
             require_free(folder)
-            data.save(folder)
-            save_prompts(folder, prompts_ND)
-            job = TrainingJob(
-                store=store,
-                run_id=run_id,
-                folder=folder,
-                checkpoint=name,
-                start=start,
-                network=network,
-                source=source,
-                checkpoint_seconds=checkpoint_seconds,
-            )
-            if isinstance(network, Residual):
-                job.start_residual(network, prompts_ND, mean_unit_D)
-            job.save()
-            job.record("running", {})
+            with beginning(new):
+                data.save(folder)
+                save_prompts(folder, prompts_ND)
+                job = TrainingJob(
+                    store=store,
+                    run_id=run_id,
+                    folder=folder,
+                    checkpoint=name,
+                    start=start,
+                    network=network,
+                    source=source,
+                    checkpoint_seconds=checkpoint_seconds,
+                )
+                if isinstance(network, Residual):
+                    job.start_residual(network, prompts_ND, mean_unit_D)
+                job.save()
+                job.record("running", {})
             if on_start is not None:
                 on_start(run_id)
             return _result(job, config, job.run(0, progress))
@@ -229,7 +232,7 @@ def _begin(
         known=data.counts(),
         shift={} if shift is None else shift.report(),
         table_versions=data.versions,
-        created=datetime.now(UTC).isoformat(),
+        created=time_of_new_run(data.store).isoformat(),
     )
     source = data.source(texts, images, shift, radius=start.radius, image_radius=start.image_radius)
     return start, source, mean_unit_D

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.errors import ScoringError
+from taistore.errors import ScoringError, StoreError
 from taistore.evaluation.bootstrap import (
     Resamples,
     interval,
@@ -81,7 +81,12 @@ def evaluate(
             *(protocol.warnings(images) if protocol else ()),
         ),
     )
-    _record(store, scored.run, evaluation)
+    try:
+        _record(store, scored.run, evaluation)
+    except StoreError as error:
+        # Figures are what was asked for; a store that may only be read still gives them.
+        lost = f"these figures are not kept with the run: {error}"
+        return replace(evaluation, warnings=(*evaluation.warnings, lost))
     return evaluation
 
 

@@ -4,8 +4,9 @@ Shapes: D embedding dimension, N labels.
 """
 
 import contextlib
+import functools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from taistore.encoders.protocol import Encoder
-from taistore.errors import ScoringError
+from taistore.errors import ScoringError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
@@ -40,7 +41,8 @@ class ScoreSummary:
 
     An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
-    table ``rejects`` (until they succeed). ``step`` ranked the labels.
+    table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
+    takes none. ``step`` ranked the labels.
     """
 
     run_id: str
@@ -55,6 +57,7 @@ class ScoreSummary:
     without_tags: int
     rejected: int
     seconds: float
+    rejects_kept: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
@@ -101,7 +104,8 @@ def score(
 
     Memory does not grow with the number of images. Killed and run again, the job skips the images
     in the parts that are there (by path; by content for the store's) and ends with the same rows;
-    ``resume=False`` starts anew. A bad image goes to the store's ``rejects`` and the job goes on.
+    ``resume=False`` starts anew. A bad image goes to the store's ``rejects``, if that may be
+    written, and the job goes on.
 
     Raises :class:`ScoringError` when ``out`` cannot be written or is there already (without
     ``overwrite``) or another job writes it, when no image could be scored or past
@@ -165,6 +169,7 @@ def score(
         tags=tags,
         without_tags=without_tags,
         rejected=job.rejected,
+        rejects_kept=job.rejects_kept,
         seconds=time.monotonic() - started,
     )
 
@@ -205,6 +210,7 @@ class _Job:
         self._file = file
         self._source = source
         self._max_rejects = max_rejects
+        self.rejects_kept = True
         self._first_reject: Reject | None = None
         # Looking for rejects to clear costs a scan a batch; mostly there are none at all.
         earlier = store.scan("rejects", columns=["uri"], where={"job": JOB})
@@ -227,17 +233,26 @@ class _Job:
 
     def _score(self, batch: ScorableBatch) -> None:
         if batch.rejects:
-            self._store.reject(JOB, batch.rejects)
+            self._keep_rejects(functools.partial(self._store.reject, JOB, batch.rejects))
             self.rejected += len(batch.rejects)
             self._first_reject = self._first_reject or batch.rejects[0]
         if batch.image_ids:
             tags = batch.table(self._ladder, self._choice, self._store.labels)
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:
-                self._store.clear_rejects(JOB, batch.uris)
+                self._keep_rejects(functools.partial(self._store.clear_rejects, JOB, batch.uris))
             self._file.add(tags, images=len(batch.image_ids))
             self.scored += len(batch.image_ids)
             self.with_regions += 0 if batch.regions_BRD is None else len(batch.image_ids)
+
+    def _keep_rejects(self, write: Callable[[], object]) -> None:
+        """Scoring reads the store: that it cannot be written must not keep anyone from tags."""
+        if not self.rejects_kept:
+            return
+        try:
+            write()
+        except StoreError:
+            self.rejects_kept = False
 
     def _check_rejects(self) -> None:
         if self._max_rejects is not None and self.rejected > self._max_rejects:

@@ -3,6 +3,7 @@
 Nothing that unpickles. B batch, D embedding dimension, N labels.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -223,9 +224,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
+        # On a full disk a half-written file would hold the very room that is missing.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         raise TrainingError(
-            f"{path}: cannot be written ({reason}): mend that, then resume the run"
+            f"{path}: cannot be written ({reason}): mend that, then resume the run, or start it "
+            "again where it had not begun"
         ) from error
 
 

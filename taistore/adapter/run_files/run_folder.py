@@ -1,8 +1,9 @@
 """Where a run lives: its folder, and its row in the table ``runs``."""
 
+import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,6 +110,31 @@ def require_free(folder: Path) -> None:
     """Raise :class:`TrainingError` where a run lies in ``folder``."""
     if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
         raise TrainingError(f"{folder}: a run is here already: choose another folder")
+
+
+@contextlib.contextmanager
+def beginning(run: NewRun) -> Iterator[None]:
+    """Until a run has its row nothing leads to its folder: what fails meanwhile removes it.
+
+    Files that were in the folder before stay.
+    """
+    before = set(run.folder.iterdir())
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            for path in set(run.folder.iterdir()) - before:
+                path.unlink()
+        raise
+
+
+def time_of_new_run(store: Store) -> datetime:
+    """Now (UTC), or just after the newest run where the clock has been put back since.
+
+    ``latest`` is the run with the latest time: a new run must not come out older than another.
+    """
+    newest = store.runs()[-1:]
+    return max([datetime.now(UTC), *(run.created + timedelta(microseconds=1) for run in newest)])
 
 
 def run_row(

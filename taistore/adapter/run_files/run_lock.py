@@ -101,6 +101,7 @@ def written_alone(folder: Path, run_id: str) -> Iterator[None]:
         # Before it is let go: whoever waits for it finds that the file is gone, and looks again.
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
+            folder.rmdir()  # only where nothing came into it
         lock.release()
 
 

@@ -6,13 +6,18 @@ Shapes: D embedding dimension, N labels.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from taistore.adapter.run_files.run_folder import keep_folder, new_folder, require_free
+from taistore.adapter.run_files.run_folder import (
+    beginning,
+    keep_folder,
+    new_folder,
+    require_free,
+    time_of_new_run,
+)
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
@@ -115,8 +120,9 @@ def _write(
     out: Path | None,
 ) -> tuple[str, Path]:
     """Write the card, then the row; returns the run's id and its folder."""
-    created = datetime.now(UTC)
-    run_id, folder, name = new_folder(store, TASK, out)
+    created = time_of_new_run(store)
+    new = new_folder(store, TASK, out)
+    run_id, folder, name = new
     card = EnsembleCard(
         run_id=run_id,
         encoder_id=encoder_id,
@@ -143,9 +149,10 @@ def _write(
     )
     with written_alone(folder, run_id):
         require_free(folder)
-        save_ensemble(folder, card)
-        keep_folder(store, name, folder)
-        store.record_run(row)
+        with beginning(new):
+            save_ensemble(folder, card)
+            keep_folder(store, name, folder)
+            store.record_run(row)
     return run_id, folder
 
 

@@ -3,6 +3,7 @@
 The page needs nothing from elsewhere: photos are embedded as small upright JPEGs.
 """
 
+import contextlib
 import errno
 import itertools
 import os
@@ -235,6 +236,8 @@ def _write(page: Path, html: str) -> None:
         temporary.write_text(html, encoding="utf-8")
         temporary.replace(page)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _unwritable(page, error) from error
 
 

@@ -145,7 +145,7 @@ class TagFile:
             schema = SCORES.with_metadata({_JOB_KEY: json.dumps(self._job).encode()})
             table = pa.concat_tables(self._rows).cast(schema)
             part = self._parts / f"part-{number:08d}.tmp"
-            with _writing(self.out):
+            with _writing(self.out, part):
                 pq.write_table(table, part, compression="zstd")
                 _settle(part, part.with_suffix(".parquet"))
         self._rows, self._images = [], 0
@@ -160,7 +160,7 @@ class TagFile:
         self.flush()
         written = without = 0
         merged = self._parts / _MERGED
-        with _writing(self.out):
+        with _writing(self.out, merged):
             schema = SCORES if wide is None else wide_schema(wide)
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
@@ -223,10 +223,14 @@ def _settle(temporary: Path, final: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def _writing(out: Path, temporary: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if temporary is not None:
+            # On a full disk a half-written file would hold the very room that is missing.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         detail = error.strerror or str(error).splitlines()[0]
         raise ScoringError(
             f"{out}: cannot be written ({detail}): mend that or choose another out=, and run the "
