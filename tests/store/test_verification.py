@@ -130,11 +130,11 @@ def test_vectors_of_nothing_are_removed_once_no_job_can_own_them(
 
 def test_beside_old_vectors_of_nothing_the_young_stay(store: Store) -> None:
     store.remove("images", {"image_id": image_ids(1)})
-    tables = {name: lance.dataset(str(folder(store, name))) for name in (IMAGES, "images")}
-    then = tables[IMAGES].versions()[-1]["timestamp"]
+    place = str(folder(store, IMAGES))
+    then: Any = lance.dataset(place).versions()[-1]["timestamp"]
     rows = {"image_id": image_ids(COMMITS), "vector": vectors(ROWS)}
     store.append("image_vectors", rows, encoder_id=INFO.encoder_id)
-    tables[IMAGES].checkout_latest()
+    tables = {name: lance.dataset(str(folder(store, name))) for name in (IMAGES, "images")}
     found = list(dangling_findings(tables, repair=True, before=then))
     assert [(one.severity, one.repaired) for one in found if one.table == IMAGES] == [
         ("warning", False),
@@ -273,6 +273,7 @@ def test_a_damaged_file_is_named_and_the_table_led_back_on_request(
         with pytest.raises(StoreError, match="no version of it reads whole"):
             verify_store(store.uri, restore=[table])
         return
+    assert [one.code for one in found.findings] == ["damaged-file"], "nothing else is judged by it"
     assert f"version {COMMITS - 1} still reads whole, with 8 of 12 rows" in one.what
     assert f"restore={table}" in one.remedy
     restored = verify_store(store.uri, restore=[table])
