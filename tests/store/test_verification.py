@@ -16,6 +16,7 @@ from taistore.errors import StoreError
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
 from taistore.store.store import Store
 from taistore.store.verification import dangling_ids, doubled_keys
+from taistore.store.verification.dangling_ids import dangling_findings
 from taistore.store.verification.finding import Finding, Verification
 from taistore.store.verification.verify_store import verify_store
 from tests.images.odd_files import without_rights
@@ -125,6 +126,22 @@ def test_vectors_of_nothing_are_removed_once_no_job_can_own_them(
     assert _codes(mended) == [("dangling-id", IMAGES, True), ("dangling-id", REGIONS, True)]
     assert len(_rows(store, IMAGES)) == len(_rows(store, REGIONS)) == before - ROWS
     assert verify_store(store.uri).findings == ()
+
+
+def test_beside_old_vectors_of_nothing_the_young_stay(store: Store) -> None:
+    store.remove("images", {"image_id": image_ids(1)})
+    place = str(folder(store, IMAGES))
+    then: Any = lance.dataset(place).versions()[-1]["timestamp"]
+    rows = {"image_id": image_ids(COMMITS), "vector": vectors(ROWS)}
+    store.append("image_vectors", rows, encoder_id=INFO.encoder_id)
+    tables = {name: lance.dataset(str(folder(store, name))) for name in (IMAGES, "images")}
+    found = list(dangling_findings(tables, repair=True, before=then))
+    assert [(one.severity, one.repaired) for one in found if one.table == IMAGES] == [
+        ("warning", False),
+        ("error", True),
+    ]
+    ids = {row["image_id"] for row in _rows(store, IMAGES)}
+    assert ids == {*image_ids(0), *image_ids(2), *image_ids(COMMITS)}
 
 
 def test_texts_without_their_combination_are_told_and_kept(store: Store) -> None:
@@ -256,6 +273,7 @@ def test_a_damaged_file_is_named_and_the_table_led_back_on_request(
         with pytest.raises(StoreError, match="no version of it reads whole"):
             verify_store(store.uri, restore=[table])
         return
+    assert [one.code for one in found.findings] == ["damaged-file"], "nothing else is judged by it"
     assert f"version {COMMITS - 1} still reads whole, with 8 of 12 rows" in one.what
     assert f"restore={table}" in one.remedy
     restored = verify_store(store.uri, restore=[table])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -46,28 +46,27 @@ _LINKS = (
 
 
 def dangling_findings(
-    tables: Mapping[str, Any], *, repair: bool, older_than: timedelta
+    tables: Mapping[str, Any], *, repair: bool, before: datetime
 ) -> Iterator[Finding]:
     """Of the whole ``tables`` by name, rows that name what is not there.
 
-    ``repair`` removes vectors without their image or text, where they are older than that.
+    ``repair`` removes vectors without their image or text, where these were there ``before``
+    that time.
     """
     for link in _LINKS:
         for name, dataset in tables.items():
             if name.partition("__")[0] == link.kind:
                 target = tables.get(link.target)
-                yield from _of_link(
-                    link, name, dataset, target, repair=repair, older_than=older_than
-                )
+                yield from _of_link(link, name, dataset, target, repair=repair, before=before)
 
 
 def _of_link(
-    link: _Link, name: str, dataset: Any, target: Any, *, repair: bool, older_than: timedelta
+    link: _Link, name: str, dataset: Any, target: Any, *, repair: bool, before: datetime
 ) -> Iterator[Finding]:
     dangling, example = _dangling(link, dataset, target)
     if not len(dangling):
         return
-    settled = _settled(dataset, older_than)
+    settled = _settled(dataset, before)
     young = dangling[~np.isin(dangling >> _FRAGMENT_BITS, settled)]
     old = len(dangling) - len(young)
     found = Finding(
@@ -126,9 +125,9 @@ def _dangling(link: _Link, dataset: Any, target: Any) -> tuple[Addresses, str]:
     return np.concatenate(places), example
 
 
-def _settled(dataset: Any, older_than: timedelta) -> list[int]:
-    """Fragments that were there so long ago; none where no version says so."""
-    limit = datetime.now(UTC).timestamp() - older_than.total_seconds()
+def _settled(dataset: Any, before: datetime) -> list[int]:
+    """Fragments that were there by then; none where no version says so."""
+    limit = before.timestamp()
     old = [v["version"] for v in dataset.versions() if v["timestamp"].timestamp() <= limit]
     if not old:
         return []

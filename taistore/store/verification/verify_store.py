@@ -1,7 +1,7 @@
 """Read all of a store: what is wrong in its tables, and what mends it."""
 
 from collections.abc import Collection, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def verify_store(
         raise StoreError(
             f"{uri}: there is no table {unknown[0]!r}: see the names in 'taistore show'"
         )
+    before = datetime.now(UTC) - older_than
     tables: dict[str, Any] = {}
     findings: list[Finding] = []
     with progress("verify", total=2 * len(folders), unit="step") as bar:
@@ -72,7 +73,7 @@ def verify_store(
             bar.advance()
         broken = {folder.name for folder in folders} - whole.keys()
         linked = {name: table for name, table in whole.items() if not _unsure(name, broken)}
-        findings += dangling_findings(linked, repair=repair, older_than=older_than)
+        findings += dangling_findings(linked, repair=repair, before=before)
         if not any(name.partition("__")[0] in VECTORS.values() for name in broken):
             findings += vectorless_findings(whole)
     return _verification(uri, tables, findings)
