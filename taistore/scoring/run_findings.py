@@ -7,12 +7,12 @@ from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN, read_known
 from taistore.adapter.run_files.kept_shift import read_image_side
-from taistore.adapter.run_files.run_folder import RUNS, run_folder
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.contracts import TABLES
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.loaded_run import open_run
-from taistore.store.run_rows import RunRow
+from taistore.store.run_rows import RUNS, RunRow
 from taistore.store.store import Store
 from taistore.store.verification.finding import SETTLED, Code, Finding
 from taistore.store.verification.table_files import is_old, removed_all
