@@ -69,7 +69,7 @@ def main() -> None:
         found = sorted(
             (one for part in parts for one in part), key=lambda f: list(JOBS).index(f.job)
         )
-    kinds = sum((one.kinds for one in found), Counter[str]())
+    kinds = sum((Counter(one.kinds) for one in found), Counter[str]())
     values: dict[str, Any] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "hardware": hardware()._asdict(),

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +53,7 @@ class Findings:
     calls: int
     kills: int = 0
     missed: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -168,7 +167,7 @@ class Sweep:
                 found.blocked.append(f"{moment}: the job itself failed: {died['error']}")
             return
         found.kills += 1
-        found.kinds[died["killed"]] += 1
+        found.kinds[died["killed"]] = found.kinds.get(died["killed"], 0) + 1
         again = self._warm.ask(self.job, "again")
         if "state" not in again:
             found.blocked.append(f"{moment}: {again.get('error', again)}")
