@@ -197,8 +197,9 @@ def _only_code(found: Verification) -> tuple[str, bool]:
     return one.code, one.repaired
 
 
-def test_regions_that_are_not_a_grid_of_vectors(store: Store) -> None:
-    row = {"image_id": image_ids(0)[:1], "grid": [2], "vectors": [[1.0] * 3]}
+@pytest.mark.parametrize("cells", [[1.0] * 3, [np.inf] + [1.0] * (4 * INFO.dim - 1)])
+def test_regions_that_are_not_a_grid_of_finite_vectors(store: Store, cells: list[float]) -> None:
+    row = {"image_id": image_ids(0)[:1], "grid": [2], "vectors": [cells]}
     store.upsert("region_vectors", row, encoder_id=INFO.encoder_id)
     assert _only(verify_store(store.uri)).code == "bad-vector"
 
