@@ -1,7 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
-# make test-faults  every hostile input and the long fuzzing, minutes
+# make test-faults  every hostile input, the long fuzzing, kills and full disks: hours
 # make site  the pages of docs/ as a site in build/site
 # make bench-diff  what moved between the last two results of a benchmark
 
@@ -45,6 +45,7 @@ test: check
 test-faults: setup
 	$(BIN)/python -m pytest -m faults tests
 	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m benchmarks.crash --seconds 3600 --kills 120 --processes 2
 
 # vLLM pins a torch of its own, so it gets an environment of its own: the CPU build, 3.4 GB, minutes.
 # Its torchvision, torchaudio and torchcodec do not fit that torch and are not needed.
