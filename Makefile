@@ -41,7 +41,7 @@ demo: setup
 test: check
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# The long form of what "make test" samples; writes benchmarks/results/faults_hostile.*.
+# The long form of what "make test" samples; writes benchmarks/results/faults_*.
 test-faults: setup
 	$(BIN)/python -m pytest -m faults tests
 	$(BIN)/python -m benchmarks.hostile

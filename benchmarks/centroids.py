@@ -9,7 +9,6 @@ with 7,186 labels, and measures CPU time beside a scan of the same vectors, and 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, write_report
+from benchmarks.report import Table, peak_bytes, write_report
 from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
 from taistore.geometry.offsets import TextSide, gap_targets, shrunk
 from taistore.labels import Label, LabelSet
@@ -186,7 +185,7 @@ def cost_here(path: Path, repeats: int) -> None:
         began = time.process_time()
         found = label_centroids(store, ENCODER.encoder_id, known)
         seconds["centroids"].append(time.process_time() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_bytes() / 2**20
     counted = {"positives": int(found.counts_N.sum()), "images": found.images}
     print(json.dumps({"seconds": seconds, "peak_mib": peak, **counted}))
 

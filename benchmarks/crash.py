@@ -19,11 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS, Table, hardware, versions, write_report
+from benchmarks.report import Table, hardware, versions, write_report
 from tests.faults.crash_jobs import JOBS
 from tests.faults.crash_sweep import Findings, Sweep, warm_process
-
-WHAT = "faults_crash"
 
 
 def sweep(jobs: Sequence[str], *, kills: int, until: float) -> list[Findings]:
@@ -56,7 +54,7 @@ def table(found: Sequence[Findings]) -> Table:
 
 
 def main() -> None:
-    """Run it and write ``benchmarks/results/faults_crash.json`` and a report beside it."""
+    """Run it and write a report and a JSON file beside it into ``benchmarks/results``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--kills", type=int, default=120, help="moments a job at most")
@@ -77,14 +75,14 @@ def main() -> None:
         "kinds": kinds,
         "jobs": [dataclasses.asdict(one) for one in found],
     }
-    (RESULTS / f"{WHAT}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     report = write_report(
-        WHAT,
+        "faults_crash",
         title="Jobs killed at the calls that change their files",
         tables=[table(found)],
         text=_text(kinds),
     )
-    print(report.rename(RESULTS / f"{WHAT}.md").name)
+    report.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    print(report.name)
     for one in found:
         for line in (*one.blocked, *one.different, *one.left):
             print(f"{one.job}: {line}")

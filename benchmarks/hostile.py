@@ -1,7 +1,7 @@
 """Hostile input by numbers: images, names and fuzzing, with what was lost: ``make test-faults``.
 
-Writes ``results/faults_hostile.md`` and ``.json``. An input is lost where it is neither in the
-store nor among its rejects, or where a job ended with anything but one line.
+Writes a report and a JSON file beside it. An input is lost where it is neither in the store nor
+among its rejects, or where a job ended with anything but one line.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS, Table, write_report
+from benchmarks.report import Table, write_report
 from tests.fakes import colour_image
 from tests.faults.fuzzing import TARGETS
 from tests.faults.hostile_images import add_odd_entries, images
@@ -77,9 +77,8 @@ def main(seconds: float) -> None:
         "one ends there and writes no report."
     )
     path = write_report("faults_hostile", title="Hostile input", tables=tables, text=text)
-    path.replace(RESULTS / "faults_hostile.md")
     record = json.dumps(found, indent=2) + "\n"
-    (RESULTS / "faults_hostile.json").write_text(record, encoding="utf-8")
+    path.with_suffix(".json").write_text(record, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ an image then becomes is the same code. No photo is there, so every image ends a
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.report import Table, write_report
+from benchmarks.report import Table, peak_bytes, write_report
 from taistore.images.sources.published.openimages import OpenImagesSource
 from taistore.images.sources.published.row_partitions import ImageRows
 from taistore.images.sources.source import SourceImage
@@ -144,7 +143,7 @@ def read_here(path: Path, kind: str) -> None:
         "items": items,
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - cpu,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_bytes() / 2**20,
     }
     print(json.dumps(taken))
 

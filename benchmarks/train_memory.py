@@ -8,7 +8,6 @@ the peak of that process's resident memory, Python, torch and Lance included.
 import argparse
 import contextlib
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, write_report
+from benchmarks.report import Table, peak_bytes, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.train import train
 from taistore.labels import Label, LabelSet
@@ -108,7 +107,7 @@ def train_here(path: Path, *, batch: int, steps: int) -> None:
             progress=lambda description, *, total, unit: _Counter(steps),
         )
     taken = {
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_bytes() / 2**20,
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - cpu,
     }

@@ -22,6 +22,11 @@ _DISK = (
         "permission denied",
         "check that the disk and permissions allow it",
     ),
+    (
+        r"not a directory|file exists|os error (17|20)\b",
+        "a file stands where a folder has to be",
+        "move it, or choose another place",
+    ),
 )
 _REMOTE = (
     (

@@ -94,6 +94,7 @@ class Store:
             },
             schema=schema.with_metadata(metadata),
         )
+        _require_nothing_else(uri)
         if is_remote(uri):
             require_conditional_put(uri)
         with writing(uri, "labels"):
@@ -110,6 +111,7 @@ class Store:
         """
         uri = _expanded(uri)
         if not _has_labels(uri):
+            _require_nothing_else(uri)
             raise StoreError(
                 f"{uri}: no taistore store here: make one with "
                 f"'taistore init labels.txt --store {uri}'"
@@ -513,6 +515,17 @@ def _connected(uri: str) -> lancedb.DBConnection:
 def remote_table_names(uri: str) -> list[str]:
     """Names of the tables at the URI of an object store, whether or not it is a whole store."""
     return Store(uri, _connected(uri)).table_names()
+
+
+def _require_nothing_else(uri: str) -> None:
+    """Without labels there is no store; raise where other tables say that there was one."""
+    if not is_remote(uri) and not Path(uri).is_dir():
+        return
+    if others := Store(uri, _connected(uri)).table_names():
+        raise StoreError(
+            f"{uri}: cannot read table 'labels': its files are missing, though table "
+            f"{others[0]!r} is there: 'taistore verify --store {uri}' says what mends it"
+        )
 
 
 def _has_labels(uri: str) -> bool:

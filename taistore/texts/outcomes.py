@@ -172,9 +172,8 @@ class Outcomes:
         self._encoded = {}
         if settled.better:
             self._store.upsert("texts", text_columns(self._store, settled.better))
-        # Every commit is a version, the making of the table too; more are those of another job.
+        # Every commit is a version; more are those of another job.
         commits = bool(settled.new) + bool(settled.better)
-        commits += bool(commits and not before)
         after = texts_version(self._store)
         self._alone = self._alone and before == self._version and after == before + commits
         self._version = after

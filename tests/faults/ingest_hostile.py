@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.report import peak_bytes
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.folder import FolderSource
 from taistore.labels import Label, LabelSet
@@ -45,7 +45,7 @@ def main(folder: str, store: str) -> None:
         "ignored": summary.ignored,
         "seconds": summary.seconds,
         "slowest_seconds": max(b - a for a, b in itertools.pairwise(times)),
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory": peak_bytes(),
         "rejects": [{name: row[name] for name in ("uri", "reason", "detail")} for row in rejects],
     }
     sys.stdout.write(json.dumps(found) + "\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from taistore.contracts import STORE_VERSION
 from tests.guards.ladders import figures, moved, recorded
 from tests.guards.sets import PACKAGED, VOC, packaged_set, voc_set
 
@@ -22,7 +23,9 @@ def test_ladders_on_voc_photos(
     shared_data: Path, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
     cache = pytestconfig.cache
-    folder = tmp_path / "cache" if cache is None else cache.mkdir("taistore-guards")
+    folder = (
+        tmp_path / "cache" if cache is None else cache.mkdir(f"taistore-guards-{STORE_VERSION}")
+    )
     lines = moved(recorded(VOC), figures(*voc_set(shared_data, folder, tmp_path)))
     assert not lines, "\n".join([ADVICE, *lines])
 

@@ -137,10 +137,12 @@ def test_commands_only_parse_call_and_print() -> None:
         "taistore.defaults",
         "taistore.errors",
         "taistore.health",
+        "taistore.printable",
         "taistore.progress",
         "taistore.project",
         "taistore.reproduction.reproduce",
         "taistore.run",
+        "taistore.stopping",
     }
     past: dict[str, set[str]] = {}
     for path in sorted(CLI.glob("*.py")):

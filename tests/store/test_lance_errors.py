@@ -10,6 +10,7 @@ import pytest
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.lance_errors import VersionGoneError, reading, writing
+from taistore.store.rejects import Reject
 from taistore.store.store import Store
 
 LABELS = LabelSet(Label(name, name) for name in ("cat", "dog"))
@@ -49,13 +50,7 @@ def _empty_manifest(store: Store) -> None:
         path.write_bytes(b"")
 
 
-def _no_manifest(store: Store) -> None:
-    shutil.rmtree(Path(store.uri, "labels.lance", "_versions"))
-
-
-@pytest.mark.parametrize(
-    "damage", [_gone, _empty, _cut, _noise, _cut_manifest, _empty_manifest, _no_manifest]
-)
+@pytest.mark.parametrize("damage", [_gone, _empty, _cut, _noise, _cut_manifest, _empty_manifest])
 def test_a_damaged_table_is_told_in_one_line(
     tmp_path: Path, damage: Callable[[Store], None]
 ) -> None:
@@ -64,6 +59,20 @@ def test_a_damaged_table_is_told_in_one_line(
     with pytest.raises(StoreError) as raised:
         list(Store.open(store.uri).scan("labels"))
     _check(str(raised.value), store.uri, "'labels'", "taistore verify")
+
+
+def test_labels_that_are_gone_are_told_from_no_store(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", LABELS, default_encoder="vectors:mine")
+    shutil.rmtree(Path(store.uri, "labels.lance", "_versions"))
+    with pytest.raises(StoreError, match="no taistore store here"):
+        Store.open(store.uri)
+    store = Store.create(tmp_path / "store", LABELS, default_encoder="vectors:mine")
+    store.reject("job", [Reject("a.jpg", "corrupt", "")])
+    shutil.rmtree(Path(store.uri, "labels.lance", "_versions"))
+    for reach in (Store.open, lambda uri: Store.create(uri, LABELS, default_encoder="packaged")):
+        with pytest.raises(StoreError) as raised:
+            reach(store.uri)
+        _check(str(raised.value), store.uri, "'labels'", "'rejects'", "taistore verify")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

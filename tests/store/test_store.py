@@ -228,7 +228,7 @@ def test_a_store_without_permission_is_one_clear_line(tmp_path: Path) -> None:
 def test_a_store_path_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    with pytest.raises(StoreError, match="cannot write table 'labels'"):
+    with pytest.raises(StoreError, match="a file stands where a folder has to be"):
         Store.create(path, LABELS, default_encoder="packaged")
 
 
