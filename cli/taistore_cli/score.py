@@ -21,7 +21,10 @@ from taistore_cli.output import Output
 if TYPE_CHECKING:
     from taistore.scoring.score import ScoreSummary
 
-STEPS = ("zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble")
+STEPS = (
+    *("zero_shot", "standardised", "regions"),
+    *("adapter_logits", "adapter_global", "adapter", "ensemble"),
+)
 """Those of ``taistore.scoring.ladder``, whose import would load torch only to show help."""
 
 

@@ -50,9 +50,9 @@ experiment_option = functools.partial(click.option, cls=SectionOption, section=F
 )
 @click.option(
     "--network",
-    type=click.Choice(["residual", "paper"]),
-    help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings."
-    "  [default: residual]",
+    type=click.Choice(["residual", "paper", "small"]),
+    help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings, small a "
+    "twentieth of it.  [default: residual]",
 )
 @click.option(
     "--radius",
@@ -111,12 +111,17 @@ experiment_option = functools.partial(click.option, cls=SectionOption, section=F
     "--image-radius", metavar="R", help="Noise on images: a multiple (0.1x) or absolute."
 )
 @experiment_option(
+    "--image-where",
+    type=click.Choice(["surface", "interior"]),
+    help="Noise on images likewise.  [default: surface, paper interior]",
+)
+@experiment_option(
     "--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]"
 )
 @experiment_option(
     "--where",
     type=click.Choice(["surface", "interior"]),
-    help="Noise on the sphere of that radius, or inside it.  [default: surface]",
+    help="Noise on texts: on the sphere of that radius, or inside it.  [default: surface]",
 )
 @experiment_option(
     "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
@@ -125,7 +130,15 @@ experiment_option = functools.partial(click.option, cls=SectionOption, section=F
 @experiment_option(
     "--hidden",
     type=click.IntRange(min=0),
-    help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 512]",
+    help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 2048, small 512]",
+)
+@experiment_option(
+    "--dropout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    help="Share of a hidden layer's values that is dropped.  [default: 0.5]",
+)
+@experiment_option(
+    "--weight-decay", type=click.FloatRange(min=0), help="Of AdamW.  [default: 0.01]"
 )
 @encoder_option
 @store_option

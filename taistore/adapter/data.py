@@ -204,6 +204,7 @@ class Preparation:
             texts,
             labels=len(self.store.labels),
             radius=radius,
+            where=self.config.where,
             shift=shift,
             weights=self._weights,
         )
@@ -214,6 +215,7 @@ class Preparation:
             images,
             self.known,
             radius=image_radius,
+            where=self.config.image_place,
             texts_too=self.config.learn_from != "images",
         )
 
@@ -238,10 +240,13 @@ def settle(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
     Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own. The paper's
     network knows no such shift.
     """
+    encoder = store.encoder(encoder_id)
+    rn50 = (encoder.library, encoder.model) == ("open_clip", "RN50")
     if config.shift != "auto":
-        return config.settled(config.shift)
+        return config.settled(config.shift, rn50=rn50)
     many = store.count("image_vectors", encoder_id) >= UNLABELLED_FROM
-    return config.settled("neighbours" if many and config.network != "paper" else "none")
+    shifted = many and config.network == "residual"
+    return config.settled("neighbours" if shifted else "none", rn50=rn50)
 
 
 def summary(stream: VectorStream) -> VectorSummary:

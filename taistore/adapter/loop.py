@@ -145,6 +145,7 @@ class TrainingJob:
             torch.cat([part.vectors for part in parts]),
             torch.cat([part.positives for part in parts]),
             parts[0].radius,
+            parts[0].where,
         )
 
     def _seed(self, step: int) -> None:
@@ -155,7 +156,7 @@ class TrainingJob:
         return perturb(
             batch.vectors.to(self.device, non_blocking=True),
             batch.radius,
-            where=self.config.where,
+            where=batch.where,
             generator=self.generator,
             in_place=True,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
+from taistore.geometry.perturbation import Where
 from taistore.store.partial_labels import PartialLabels, Ragged
 from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
@@ -24,13 +25,14 @@ class TrainingBatch(NamedTuple):
     """Vectors [B, D] float32 of one kind; positives int64 [P] as ``row * N + label``.
 
     ``negatives`` int64 [Q] are the known ones, None where every other cell is negative. ``radius``
-    is in the unit of the vectors, ``row_weights`` float32 [B] what each row's loss counts, None
-    where all count the same.
+    is in the unit of the vectors, ``where`` on that sphere or in it, ``row_weights`` float32 [B]
+    what each row's loss counts, None where all count the same.
     """
 
     vectors: torch.Tensor
     positives: torch.Tensor
     radius: float
+    where: Where
     negatives: torch.Tensor | None = None
     row_weights: torch.Tensor | None = None
 
@@ -73,12 +75,14 @@ class TextSource:
         *,
         labels: int,
         radius: float,
+        where: Where = "surface",
         shift: Shift | None = None,
         weights: TextWeights | None = None,
     ) -> None:
         self._stream = stream
         self._labels = labels
         self._radius = radius
+        self._where: Where = where
         self._shift = shift
         self._weights = weights
 
@@ -111,6 +115,7 @@ class TextSource:
             vectors_BD,
             torch.from_numpy(rows_P * self._labels + batch.label_ids),
             self._radius,
+            self._where,
             row_weights=None if weights is None else torch.from_numpy(weights.take(batch.rows)),
         )
 
@@ -129,12 +134,14 @@ class MixedSource:
         known: PartialLabels,
         *,
         radius: float,
+        where: Where = "surface",
         texts_too: bool,
     ) -> None:
         self._texts = texts
         self._images = images
         self._known = known
         self._radius = radius
+        self._where: Where = where
         self._texts_too = texts_too
 
     @property
@@ -176,6 +183,7 @@ class MixedSource:
             torch.from_numpy(batch.vectors).float(),
             torch.from_numpy(_flat(found.positives, labels)),
             self._radius,
+            self._where,
             None if negatives is None else torch.from_numpy(negatives),
         )
 

@@ -144,7 +144,7 @@ class _Cells:
 
     def run(self, methods: Sequence[str], seeds: Sequence[int]) -> SetResult:
         rows: dict[str, list[list[float]]] = {method: [] for method in methods}
-        steps = {PAPER: "adapter_global"}
+        steps = {PAPER: "adapter_logits"}
         last: Evaluation | None = None
         for column in self._table.columns:
             for method in methods:

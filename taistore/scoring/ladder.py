@@ -17,9 +17,18 @@ from torch.nn import functional
 from taistore.errors import ScoringError
 from taistore.scoring.competition import Competition, ensemble_scores, standardise
 
-Step = Literal["zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"]
+Step = Literal[
+    "zero_shot",
+    "standardised",
+    "regions",
+    "adapter_logits",
+    "adapter_global",
+    "adapter",
+    "ensemble",
+]
 STEPS: tuple[Step, ...] = get_args(Step)
-"""All steps, from the bottom of the ladder to its top."""
+"""All steps, from the bottom of the ladder to its top. ``adapter_logits`` is the paper's score:
+the logits of the whole image, whose sigmoid is Eq. 2 of arXiv:2312.04160."""
 
 ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 """Those that need no adapter, and are the same for every run of an encoder."""
@@ -202,6 +211,8 @@ class _Climb:
             return standardise(self.step("zero_shot"))
         if step == "regions":
             return self._add_regions(self.step("zero_shot"), self._cosines)
+        if step == "adapter_logits":
+            return self._whole_logits
         if step == "adapter_global":
             return self._competition.log_shares(self._whole_logits)
         if step == "ensemble":
@@ -233,7 +244,8 @@ class _Climb:
 def confidence(step: Step, scores_BN: Tensor) -> Tensor:
     """Scores of a step as values in [0, 1] that keep their order: what people read and threshold.
 
-    Cosines (``zero_shot``, ``regions``): (1 + cosine) / 2, mere order. The others s:
+    Cosines (``zero_shot``, ``regions``): (1 + cosine) / 2, mere order. ``adapter_logits``: their
+    sigmoid, the network's probabilities (Eq. 2 of arXiv:2312.04160). The others s:
     sigmoid(slope (s - half)) with the constants of :data:`HALVES`, chosen so that of the tags at
     0.5 about half are right on VOC2012 and COCO photos (packaged encoder, two networks). Their
     logistic fits agree well across networks and label sets, as these scores have a scale of their
@@ -241,6 +253,8 @@ def confidence(step: Step, scores_BN: Tensor) -> Tensor:
     """
     if step in ("zero_shot", "regions"):
         return (0.5 + 0.5 * scores_BN).clamp(0.0, 1.0)
+    if step == "adapter_logits":
+        return torch.sigmoid(scores_BN)
     slope, half = HALVES[step]
     return torch.sigmoid(slope * (scores_BN - half))
 

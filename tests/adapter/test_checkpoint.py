@@ -124,7 +124,10 @@ def test_a_damaged_card_is_named(run: Path, damage: bytes) -> None:
         ({"label_keys": "abc"}, "label_keys: input should be a valid array"),
         ({"label_keys": [1]}, "label_keys.0: input should be a valid string"),
         ({"colour": 1}, "colour: unexpected keyword argument"),
-        ({"shape": {"network": "deep"}}, "shape.network: input should be 'residual' or 'paper'"),
+        (
+            {"shape": {"network": "deep"}},
+            "shape.network: input should be 'residual', 'paper' or 'small'",
+        ),
         ({"config": 3}, "config: input should be an object"),
         ({"config": {"epochs": 0}}, "epochs 0 is not allowed"),
         ({"config": {"split": 3}}, "config.split: input should be a valid string"),

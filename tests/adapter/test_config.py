@@ -15,7 +15,7 @@ from taistore.errors import TrainingError
     ("field", "value", "allowed"),
     [
         ("task", "pll2", "one of zsl"),
-        ("network", "deep", "residual, paper"),
+        ("network", "deep", "residual, paper, small"),
         ("where", "outside", "surface, interior"),
         ("epochs", 0, "whole number from 1"),
         ("batch", 1.5, "whole number from 1"),
@@ -49,6 +49,8 @@ def test_paper_settings() -> None:
     config = TrainConfig.paper(hidden=64)
     assert (config.network, config.epochs, config.batch, config.lr) == ("paper", 60, 64, 1e-4)
     assert config.hidden == 64
+    assert (TrainConfig.paper().hidden, TrainConfig.paper(network="small").hidden) == (2048, 512)
+    assert TrainConfig.of(network="small", seed=3) == TrainConfig.paper(network="small", seed=3)
     with pytest.raises(TrainingError, match="hidden 0 is not allowed"):
         TrainConfig.paper(hidden=0)
 
@@ -66,6 +68,17 @@ def test_paper_settings() -> None:
         ({"task": "pll", "shift": "far"}, "shift 'far'"),
         ({"task": "pll", "image_radius": "much"}, "image_radius 'much'"),
         ({"task": "pll", "pseudo_counts": -1.0}, "pseudo_counts -1.0"),
+        ({"task": "zsl", "shot_seed": 1}, "shot_seed 1 is for task fsl"),
+        ({"task": "fsl", "shots": 1, "mask_seed": 1}, "mask_seed 1 is for task pll"),
+        ({"task": "zsl", "pseudo_counts": 2.0}, "pseudo_counts 2.0 is for task fsl or pll"),
+        ({"task": "zsl", "image_batch": 8}, "image_batch 8 is for learn_from images or both"),
+        ({"task": "zsl", "image_radius": 1.0}, "image_radius 1.0 is for learn_from images"),
+        ({"task": "zsl", "image_where": "interior"}, "image_where 'interior' is for learn_from"),
+        ({"task": "zsl", "shift": "none", "neighbours": 9}, "neighbours 9 is for shift neighbours"),
+        ({"task": "zsl", "shift": "none", "split": "test"}, "split 'test' is for a shift"),
+        ({"task": "pll", "shift": "plain", "neighbour_share": 0.1}, "neighbour_share 0.1 is for"),
+        ({"dropout": 0.1}, "dropout 0.1 is for hidden layers"),
+        ({"network": "small", "hidden": 8, "start_deviation": 2.0}, "is for network residual"),
     ],
 )
 def test_settings_of_another_task_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -91,6 +104,18 @@ def test_the_papers_settings_by_task() -> None:
     fsl = TrainConfig.paper(task="fsl", shots=4)
     assert (fsl.learn_from, fsl.shift) == ("both", "none")
     assert (fsl.settled("none").text_radius(10), fsl.image_radius_at(10)) == (25, 1)
+    assert (fsl.where, fsl.image_place) == ("surface", "interior")
+
+
+def test_the_papers_radii_are_absolute_for_rn50() -> None:
+    fsl = TrainConfig.paper(task="fsl", shots=4).settled("none", rn50=True)
+    assert (fsl.radius, fsl.image_radius) == (25.0, 1.0)
+    assert TrainConfig.paper(task="pll").settled("plain", rn50=True).radius == 10.0
+    assert TrainConfig.paper().settled("none", rn50=True).text_radius(9.3) == 25.0
+    assert TrainConfig.paper(radius="2x").settled("none", rn50=True).radius == "2x"
+    assert TrainConfig().settled("none", rn50=True).radius == "2.5x"
+    other = TrainConfig.paper(task="fsl", shots=4).settled("none")
+    assert (other.radius, other.image_radius) == ("2.5x", "0.1x")
 
 
 BEFORE = {
@@ -112,6 +137,11 @@ def test_settings_of_an_earlier_version_keep_their_meaning() -> None:
     pll = TrainConfig.from_json({**BEFORE, "task": "pll", "learn_from": "both", "shift": "shrunk"})
     assert (pll.shift, pll.neighbour_rule) == ("neighbours", (0, 1 / 2))
     assert pll.text_radius(10) == 10
+    paper = TrainConfig.from_json({**BEFORE, "network": "paper", "hidden": 512, "shift": "none"})
+    assert (paper.network, paper.hidden) == ("small", 512)
+    inside = {**BEFORE, "task": "fsl", "shots": 1, "learn_from": "both", "where": "interior"}
+    assert TrainConfig.from_json(inside).image_place == "interior"
+    assert TrainConfig.from_json({**BEFORE, "mask_seed": 3, "pseudo_counts": 2.0}).mask_seed == 0
     with pytest.raises(TrainingError, match="unknown field 'image_weight'"):
         TrainConfig.from_json({**BEFORE, "image_weight": 0.5})
 

@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import (
     START_DEVIATION,
+    FeedForward,
+    Network,
     NetworkShape,
     Residual,
     SeededDropout,
-    ThreeLayers,
     build_network,
 )
 from taistore.errors import TrainingError
@@ -31,17 +34,59 @@ def residual(shape: NetworkShape = RESIDUAL, *, shared: float = 0.0) -> Residual
     return network.eval()
 
 
-def test_paper_is_eq_2() -> None:
-    network = build_network(PAPER).eval()
-    assert isinstance(network, ThreeLayers)
+@pytest.mark.parametrize(
+    ("network", "layers"), [("paper", ("first", "second", "third")), ("small", ("first", "second"))]
+)
+def test_layers_of_relu_and_a_linear_head(network: Network, layers: tuple[str, ...]) -> None:
+    made = build_network(dataclasses.replace(PAPER, network=network)).eval()
+    assert isinstance(made, FeedForward)
     vectors_BD = torch.randn(3, 6)
-    values = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
+    values = {name: weight.detach().numpy() for name, weight in made.named_parameters()}
     hidden_BH = vectors_BD.numpy()
-    for layer in ("first", "second"):
+    for layer in layers:
         hidden_BH = np.maximum(hidden_BH @ values[f"{layer}.weight"].T + values[f"{layer}.bias"], 0)
     expected_BN = hidden_BH @ values["last.weight"].T + values["last.bias"]
-    found_BN = network(vectors_BD).detach().numpy()
+    found_BN = made(vectors_BD).detach().numpy()
     np.testing.assert_allclose(found_BN, expected_BN, rtol=1e-4, atol=1e-5)
+    assert len(values) == 2 * len(layers) + 2
+
+
+def test_dropout_comes_after_each_layer() -> None:
+    """The same masks, drawn in the order of the layers, by a plain transcription."""
+    made = build_network(PAPER).train()
+    assert isinstance(made, FeedForward)
+    vectors_BD = torch.randn(3, 6)
+    generator = torch.Generator().manual_seed(7)
+    hidden_BH = vectors_BD
+    for layer in (made.first, made.second, made.third):
+        assert layer is not None
+        hidden_BH = torch.relu(layer(hidden_BH))
+        kept_BH = torch.empty_like(hidden_BH).bernoulli_(0.5, generator=generator)
+        hidden_BH = hidden_BH * kept_BH / 0.5
+    found_BN = made(vectors_BD, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(found_BN, made.last(hidden_BH))
+
+
+def test_the_papers_parameters_and_flops() -> None:
+    """Table 4 of arXiv:2312.04160: with the encoders 35.9 M - 25.2 M and 34.2 M - 23.5 M."""
+    config = TrainConfig.paper()
+    shape = NetworkShape(
+        network=config.network, dim=1024, labels=80, hidden=config.hidden, dropout=config.dropout
+    )
+    network = build_network(shape).eval()
+    weights = sum(weight.numel() for weight in network.parameters())
+    assert weights == 10_655_824
+    assert round(weights / 1e6, 1) == round(35.9 - 25.2, 1) == round(34.2 - 23.5, 1)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1024))
+    # Two a weight and vector, biases apart: 0.02 of Table 4's 4.0 and 10.9 GFLOPs, the rest of
+    # which is the encoders'.
+    biases = 3 * 2048 + 80
+    assert counter.get_total_flops() == 2 * (weights - biases) == 21_299_200
+    small = dataclasses.replace(
+        shape, network="small", hidden=TrainConfig.paper(network="small").hidden
+    )
+    assert sum(weight.numel() for weight in build_network(small).parameters()) == 828_496
 
 
 def test_residual_begins_with_logits_of_a_useful_size() -> None:

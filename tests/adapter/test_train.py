@@ -56,7 +56,7 @@ def test_a_training_learns_its_labels(store: Store, network: Network) -> None:
 
 @pytest.mark.parametrize("hidden", [0, 16])
 def test_the_residual_network_starts_from_zero_shot(store: Store, hidden: int) -> None:
-    config = dataclasses.replace(CONFIG, hidden=hidden, lr=1e-12)
+    config = TrainConfig(hidden=hidden, epochs=4, batch=16, lr=1e-12)
     network = load_adapter(run(store, config).checkpoint).network
     assert isinstance(network, Residual)
     vectors_BD = torch.randn(9, 16)

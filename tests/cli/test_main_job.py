@@ -14,7 +14,15 @@ from taistore_cli.demo_photos import demo_labels, write_demo_photos
 from taistore_cli.main import main
 
 ENCODER = "packaged:lite0@224"
-STEPS = ["zero_shot", "standardised", "regions", "adapter_global", "adapter", "ensemble"]
+STEPS = [
+    "zero_shot",
+    "standardised",
+    "regions",
+    "adapter_logits",
+    "adapter_global",
+    "adapter",
+    "ensemble",
+]
 
 
 def run(*arguments: str | Path) -> dict[str, Any]:

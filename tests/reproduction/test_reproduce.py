@@ -62,15 +62,15 @@ def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     (colours,) = value["sets"]
     assert [row["method"] for row in colours["here"]] == ["zero_shot", "paper", "default"]
-    assert [row["step"] for row in colours["here"]] == ["zero_shot", "adapter_global", "ensemble"]
+    assert [row["step"] for row in colours["here"]] == ["zero_shot", "adapter_logits", "ensemble"]
     assert all(len(row["by_seed"][0]) == 2 for row in colours["here"][1:])
     assert colours["here"][0]["mAP"][0] > 50
     assert (colours["images"], colours["trained"]) == (6, 4)
     frame = found.frame().filter(source="here")
     assert [row[2:6] for row in frame.iter_rows()] == [
         ("zero_shot", "zero_shot", "mAP", None),
-        ("paper", "adapter_global", "mAP", 0),
-        ("paper", "adapter_global", "mAP", 1),
+        ("paper", "adapter_logits", "mAP", 0),
+        ("paper", "adapter_logits", "mAP", 1),
         ("default", "ensemble", "mAP", 0),
         ("default", "ensemble", "mAP", 1),
     ]

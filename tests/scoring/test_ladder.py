@@ -46,6 +46,7 @@ def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArr
         found["zero_shot"].append(cosine)
         found["standardised"].append((cosine - cosine.mean()) / cosine.std())
         found["regions"].append(best_cosine)
+        found["adapter_logits"].append(logits)
         found["adapter_global"].append(log_shares(logits))
         found["adapter"].append(log_shares(best_logits))
         z = (best_cosine - best_cosine.mean()) / best_cosine.std()
@@ -67,9 +68,18 @@ def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_regions_the_adapter_sees_the_whole_image() -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE)
     expected = plain(WHOLE, None)
-    assert list(scores) == ["zero_shot", "standardised", "adapter_global", "adapter", "ensemble"]
+    assert list(scores) == [step for step in STEPS if step != "regions"]
     for step, found in scores.items():
         np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
+
+
+def test_the_papers_score_is_the_sigmoid_of_its_logits() -> None:
+    """Eq. 2 of arXiv:2312.04160, and what people read of it."""
+    ladder = Ladder(PROMPTS, adapter)
+    logits_BN = ladder.scores(WHOLE, REGIONS)["adapter_logits"]
+    expected_BN = 1 / (1 + np.exp(-(WHOLE.astype(np.float64) @ WEIGHT - 1)))
+    found_BN = ladder.confidence("adapter_logits", logits_BN, regions=True)
+    np.testing.assert_allclose(found_BN.numpy(), expected_BN, rtol=1e-5)
 
 
 def test_one_step_alone_equals_the_same_step_of_all() -> None:

@@ -24,6 +24,7 @@ from torch import nn
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
 from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
+from taistore.adapter.run_files.run_start import todays_shape
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
 from taistore.store.store import Store
@@ -101,7 +102,10 @@ class AdapterCard:
 def _todays_config(values: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration in today's fields; nothing where it is none at all."""
     config = values.get("config")
-    return {"config": TrainConfig.from_json(config).to_json()} if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    found = TrainConfig.from_json(config)
+    return {"config": found.to_json(), "shape": todays_shape(values.get("shape"), found)}
 
 
 class Adapter(nn.Module):

@@ -51,9 +51,16 @@ class RunStart:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """From :meth:`to_json`; raises ValueError, KeyError or TrainingError on anything else."""
+        config = TrainConfig.from_json(values["config"])
         changed = {
-            "config": TrainConfig.from_json(values["config"]).to_json(),
+            "config": config.to_json(),
+            "shape": todays_shape(values["shape"], config),
             "known": values.get("known") or {},
             "shift": values.get("shift") or {},
         }
         return from_plain(cls, {**values, **changed})
+
+
+def todays_shape(shape: object, config: TrainConfig) -> object:
+    """A recorded shape with the name that its network has today, which ``config`` tells."""
+    return {**shape, "network": config.network} if isinstance(shape, dict) else shape

@@ -159,6 +159,10 @@ class EnsembleLadder(Ladder):
         """Always: the members have."""
         return True
 
+    def steps(self, *, regions: bool) -> tuple[Step, ...]:
+        """Those of a run but for its bare logits, which have no scale in common."""
+        return tuple(s for s in super().steps(regions=regions) if s != "adapter_logits")
+
     def plain_scores(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """Averages back in the members' own scale: the average of their lows and spans."""
         if step in ZERO_SHOT_STEPS:

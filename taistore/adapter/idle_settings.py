@@ -1,0 +1,31 @@
+"""Settings of a training that change nothing beside its other ones: refused, never ignored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_NEIGHBOURS = ("neighbours", "neighbour_rounds", "neighbour_share")
+_IMAGES = ("image_radius", "image_batch", "image_where")
+
+
+def idle_settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the fields that change nothing among all ``values``, each with what it is for."""
+    task, shift = values["task"], values["shift"]
+    found: dict[str, str] = {}
+    if task != "fsl":
+        found |= dict.fromkeys(("shots", "shot_seed"), "task fsl")
+    if task != "pll":
+        found |= dict.fromkeys(("known", "mask_seed"), "task pll")
+    if shift in ("none", "plain"):
+        found |= dict.fromkeys((*_NEIGHBOURS, "pseudo_counts"), "shift neighbours")
+    if task == "zsl":
+        # Without a known label there is no count to weigh them against.
+        found["pseudo_counts"] = "task fsl or pll"
+        if shift == "none":
+            found["split"] = "a shift, or task fsl or pll"
+    if values["learn_from"] == "texts":
+        found |= dict.fromkeys(_IMAGES, "learn_from images or both")
+    if values["network"] != "residual":
+        found["start_deviation"] = "network residual"
+    elif not values["hidden"]:
+        found["dropout"] = "hidden layers"
+    return found
