@@ -46,11 +46,11 @@ from taistore.texts.text_rows import TextRow, write_texts
 
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
-ALONE, PAPER = "texts alone", "texts alone, paper's network"
+ALONE, SMALL = "texts alone", "texts alone, network small"
 SETTINGS = {
     ALONE: TrainConfig(shift="none"),
     "with the unlabelled photos": UNLABELLED,
-    PAPER: TrainConfig.paper(),
+    SMALL: TrainConfig.paper(network="small"),
 }
 SIZES = (100, 300, 1000, 2000, 5000, 10_000)
 KINDS = {"model": "language model", "template": "template", "human": "human"}
@@ -293,7 +293,7 @@ def map_tables(bench: Bench, *, seeds: int) -> list[Table]:
     chosen = arms(budget)
     sized = [
         Trial({kind: size}, setting, 0)
-        for setting in (ALONE, PAPER)
+        for setting in (ALONE, SMALL)
         for kind in KINDS
         for size in SIZES
         if size <= (TEMPLATES if kind == "template" else len(bench.pools[kind].rows))

@@ -6,7 +6,7 @@ labelled images. Shapes: B images, N labels.
 arXiv:2312.04160, suppl. 8 scales each score matrix to [0, 1] over all test images and averages,
 which cannot stream. The last row is the rule in use, :func:`ensemble_scores`. Measured with the
 packaged encoder and 5,000 template texts, mAP on 1,000 VOC2012 / 600 COCO photos (residual
-network; paper's network):
+network; small network):
 
 ====================================  ============  ============
 adapter with regions, bare logits     75.7 / 48.9   78.5 / 48.9

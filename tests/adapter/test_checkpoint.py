@@ -169,6 +169,23 @@ def test_a_card_of_another_network_takes_no_memory(run: Path) -> None:
         load_adapter(run)
 
 
+def test_the_network_that_was_called_the_papers_is_the_small_one(
+    store: Store, tmp_path: Path
+) -> None:
+    config = TrainConfig.paper(network="small", epochs=1, hidden=8)
+    result = train(store, ENCODER_ID, config, prompts_ND=prompt_vectors(6), out=tmp_path / "run")
+    before = load_adapter(result.checkpoint)
+    card = json.loads((result.checkpoint / CARD).read_text())
+    card["shape"]["network"] = card["config"]["network"] = "paper"
+    del card["config"]["image_where"]
+    (result.checkpoint / CARD).write_text(json.dumps(card))
+    after = load_adapter(result.checkpoint)
+    assert (after.card.shape.network, after.card.config.network) == ("small", "small")
+    vectors_BD = torch.randn(3, encoder_info().dim)
+    torch.testing.assert_close(after.logits(vectors_BD), before.logits(vectors_BD))
+    assert TrainConfig.from_file(result.checkpoint / CARD).network == "small"
+
+
 @pytest.mark.parametrize("change", [{"radius": "9"}, {"shape": {"dim": 3}}, {"known": [1]}, []])
 def test_a_tampered_state_is_named(run: Path, change: Any) -> None:
     tensors = load_file(run / STATE)

@@ -27,8 +27,8 @@ SETTINGS = {
     # the method: there are too few to divide, and a constant shows on these as well.
     "fsl": TrainConfig(task="fsl", shots=2, split=SPLIT),
     "pll": TrainConfig(task="pll", known=0.2, split=SPLIT),
-    "pll, paper": TrainConfig.paper(task="pll", known=0.2, split=SPLIT, epochs=20),
-    "zsl, paper": TrainConfig.paper(task="zsl", shift="none", epochs=20),
+    "pll, paper": TrainConfig.paper(task="pll", known=0.2, split=SPLIT, epochs=4, lr=4e-4),
+    "zsl, small": TrainConfig.paper(network="small", task="zsl", shift="none", epochs=20),
 }
 
 Figures = dict[str, dict[str, float]]
