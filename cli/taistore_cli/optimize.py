@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=KEEP_DAYS,
     show_default=True,
-    help="Keep older versions of tables for this many days (what unfinished runs read stays).",
+    help="Keep versions of tables that were the newest within so many days (what unfinished runs "
+    "read stays).",
 )
 @store_option
 @common_options
 def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
     """Merge small fragments, refresh indexes, drop old versions of tables.
 
-    Worth running after large jobs; safe beside running ones.
+    Worth running after large jobs; safe beside running ones, but with --keep-days 0 no job may be
+    reading the store.
 
     \b
     Example:
@@ -48,7 +50,7 @@ def _line(report: "TableReport") -> str:
     )
     if not report.versions_kept:
         return line
-    why = "younger than --keep-days"
+    why = "newest within --keep-days"
     if report.kept_for_runs:
         why += f", or read by unfinished runs ({', '.join(report.kept_for_runs)})"
     return f"{line}; {report.versions_kept} older versions kept: {why}"

@@ -96,14 +96,16 @@ class TrainingJob:
             keep_folder(self.store, self.checkpoint, self.folder)
             self.record("finished", metrics)
         except _DivergedError:
-            self.record("failed", {})
+            with contextlib.suppress(StoreError):
+                self.record("failed", {})
             raise
         except BaseException as error:
             # The reader is to see what ended the training, not that it could not be saved too.
             with contextlib.suppress(Exception):
                 self.save()
             if isinstance(error, TrainingError):
-                self.record("failed", {})
+                with contextlib.suppress(StoreError):
+                    self.record("failed", {})
             if isinstance(error, KeyboardInterrupt | StopRequested):
                 with contextlib.suppress(StoreError):
                     self.record("stopped", {})

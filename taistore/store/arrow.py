@@ -33,12 +33,16 @@ def vector_column(
 
 
 def filter_expression(where: Mapping[str, Any]) -> pc.Expression:
-    """Columns that must have a value, or one of several; values never become query text."""
+    """Columns that must have a value, or one of several (of none: no row has it).
+
+    Values never become query text.
+    """
     parts = []
     for column, value in where.items():
         field = pc.field(column)
         if isinstance(value, list | tuple | set | frozenset):
-            parts.append(field.isin(list(value)))
+            # Of an empty list Arrow does not know the type.
+            parts.append(field.isin(list(value)) if value else pc.scalar(False))
         else:
             parts.append(field == pc.scalar(value))
     expression = parts[0]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
+from time import time
 from typing import Any
 
 from taistore.contracts import TABLES
@@ -21,6 +23,7 @@ DUE_FRAGMENTS = 48
 _COMPACTION_ROWS = 1024
 
 _TAG = "taistore-run-reads-"
+_LATELY = "taistore-was-newest-"
 """Lance keeps a version that has a tag."""
 
 
@@ -28,7 +31,7 @@ _TAG = "taistore-run-reads-"
 class TableReport:
     """What ``optimize`` did to one table, and what it kept.
 
-    ``versions_kept`` are older versions that are still there, because they are younger than
+    ``versions_kept`` are older versions that are still there, because they were the newest within
     ``keep_days`` or because the unfinished runs ``kept_for_runs`` read them.
     """
 
@@ -49,27 +52,26 @@ def optimize(
     only_due: bool = False,
     progress: Progress = no_progress,
 ) -> list[TableReport]:
-    """Merge small fragments, refresh indexes, drop versions older than ``keep_days``.
+    """Merge small fragments, refresh indexes, drop versions that ended ``keep_days`` ago.
 
     ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments.
 
-    Safe beside readers and writers: they keep the version that they opened, and what they commit
-    meanwhile is merged the next time. The versions that unfinished runs read are kept, so that
-    these can be resumed. Raises :class:`StoreError` where a table cannot be written.
+    Safe beside writers: what they commit meanwhile is merged the next time; and beside readers that
+    take less than ``keep_days``, since a version ends when the next one comes. With 0 no job may
+    be reading. The versions that unfinished runs read are kept, so that these can be resumed.
+    Raises :class:`StoreError` where a table cannot be written.
     """
     names = [name for name in store.table_names() if not only_due or _due(store, name)]
     reports: list[TableReport] = []
     if not names:
         return reports
-    pinned = _pinned(store)
     with progress("optimize", total=len(names), unit="table") as bar:
         for name in names:
             kind, _, encoder_id = name.partition("__")
             if kind in TABLES:
                 with writing(store.uri, name):
                     keep = timedelta(days=keep_days)
-                    runs = pinned.get(name, {})
-                    reports.append(_optimize_table(store, kind, encoder_id or None, keep, runs))
+                    reports.append(_optimize_table(store, kind, encoder_id or None, keep))
             bar.advance()
     return reports
 
@@ -81,22 +83,17 @@ def _due(store: Store, name: str) -> bool:
     return len(store.dataset(kind, encoder_id or None).get_fragments()) > DUE_FRAGMENTS
 
 
-def _pinned(store: Store) -> dict[str, dict[int, list[str]]]:
-    """By table the versions that unfinished runs read, and which runs these are."""
-    pinned: dict[str, dict[int, list[str]]] = {}
+def _pinned(store: Store, table: str) -> dict[int, list[str]]:
+    """The versions of a table that unfinished runs read, and which runs these are."""
+    pinned: dict[int, list[str]] = {}
     for run in store.runs():
-        if run.status != "finished":
-            for table, version in run.table_versions.items():
-                pinned.setdefault(table, {}).setdefault(version, []).append(run.run_id)
+        if run.status != "finished" and table in run.table_versions:
+            pinned.setdefault(run.table_versions[table], []).append(run.run_id)
     return pinned
 
 
 def _optimize_table(
-    store: Store,
-    kind: str,
-    encoder_id: str | None,
-    keep: timedelta,
-    pinned: dict[int, list[str]],
+    store: Store, kind: str, encoder_id: str | None, keep: timedelta
 ) -> TableReport:
     dataset = store.dataset(kind, encoder_id)
     before = len(dataset.get_fragments())
@@ -104,6 +101,8 @@ def _optimize_table(
         _compact(store, kind, encoder_id)
     dataset = store.dataset(kind, encoder_id)
     indexed = _index(dataset, TABLES[kind].indexed)
+    # Only now: a run may have begun while the table was compacted.
+    pinned = _pinned(store, store.table_name(kind, encoder_id))
     removed = _drop_versions(dataset, keep, set(pinned))
     dataset = store.dataset(kind, encoder_id)
     return TableReport(
@@ -122,7 +121,10 @@ def _compact(store: Store, kind: str, encoder_id: str | None) -> None:
     """Merge fragments; beside writers all but the first, which each of their commits touches."""
     for excluded in (False, True):
         dataset = store.dataset(kind, encoder_id)
-        first = [dataset.get_fragments()[0].fragment_id] if excluded else []
+        fragments = dataset.get_fragments()
+        if len(fragments) < 2:
+            return
+        first = [fragments[0].fragment_id] if excluded else []
         try:
             dataset.optimize.compact_files(
                 num_threads=1, batch_size=_COMPACTION_ROWS, excluded_fragment_ids=first
@@ -151,12 +153,20 @@ def _index(dataset: Any, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _drop_versions(dataset: Any, keep: timedelta, pinned: set[int]) -> int:
-    """Remove old versions but those of unfinished runs, which a tag keeps; returns bytes freed."""
+    """Remove versions that ended ``keep`` ago but those of unfinished runs; returns bytes freed.
+
+    Lance goes by when a version was made: a table that nobody wrote for long would lose the version
+    that readers have open as soon as another comes. Tags keep it, as they do those of runs.
+    """
+    versions = dataset.versions()
+    limit = time() - keep.total_seconds()
+    lately = {a["version"] for a, b in pairwise(versions) if b["timestamp"].timestamp() > limit}
     wanted = {f"{_TAG}{version}": version for version in pinned}
-    there = {name for name in dataset.tags.list() if name.startswith(_TAG)}
+    wanted |= {f"{_LATELY}{version}": version for version in lately}
+    there = {name for name in dataset.tags.list() if name.startswith((_TAG, _LATELY))}
     for name in there - wanted.keys():
         dataset.tags.delete(name)
-    kept = {version["version"] for version in dataset.versions()}
+    kept = {version["version"] for version in versions}
     for name, version in wanted.items():
         if name not in there and version in kept:
             dataset.tags.create(name, version)

@@ -283,7 +283,8 @@ class Store:
                     if created(self._place(name), data, storage_options(self.uri)):
                         return int(data.num_rows)
                     continue
-                _, old = rows_with(dataset, data.select(list(key)))
+                with reading(self.uri, name):
+                    _, old = rows_with(dataset, data.select(list(key)))
                 if committed(dataset, data, old):
                     return int(data.num_rows) - len(old)
         raise self._too_busy(name)
@@ -302,7 +303,8 @@ class Store:
                 return created(self._place(name), data, storage_options(self.uri))
             keys = data.select(key)
             gone = pa.table({key[0]: list(removed)}, schema=keys.schema)
-            _, old = rows_with(over, pa.concat_tables([keys, gone]))
+            with reading(self.uri, name):
+                _, old = rows_with(over, pa.concat_tables([keys, gone]))
             return committed(over, data, old)
 
     def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
@@ -311,7 +313,8 @@ class Store:
         with self._writing, writing(self.uri, name):
             for _ in tries():
                 dataset = self._newest(name)
-                there = NOWHERE if dataset is None else rows_where(dataset, where)
+                with reading(self.uri, name):
+                    there = NOWHERE if dataset is None else rows_where(dataset, where)
                 if not len(there) or committed(dataset, dataset.schema.empty_table(), there):
                     return len(there)
         raise self._too_busy(name)
@@ -331,11 +334,12 @@ class Store:
 
     def _absent(self, name: str, dataset: Any, rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
         known = self._known_keys.setdefault(name, KnownKeys(key))
-        known.follow(dataset)
-        maybe = known.may_hold(rows)
-        if not maybe.any():
-            return rows
-        there, _ = rows_with(dataset, rows.filter(pa.array(maybe)).select(list(key)))
+        with reading(self.uri, name):
+            known.follow(dataset)
+            maybe = known.may_hold(rows)
+            if not maybe.any():
+                return rows
+            there, _ = rows_with(dataset, rows.filter(pa.array(maybe)).select(list(key)))
         return without(rows, key, there)
 
     def _too_busy(self, name: str) -> StoreError:

@@ -131,7 +131,7 @@ def test_it_gives_up_where_others_always_come_first(
     assert _rows(store)["a" * 32]["split"] == "testxx"
 
 
-def test_a_store_that_cannot_be_written_is_one_line(store: Store) -> None:
+def test_a_store_whose_rows_cannot_be_looked_up_is_one_line(store: Store) -> None:
     store.append("images", [_row("a" * 32, "/a")])
     wrong: dict[str, Any] = {"removed": ["a" * 32]}
 
@@ -140,5 +140,5 @@ def test_a_store_that_cannot_be_written_is_one_line(store: Store) -> None:
             file.unlink()
         return Change(rows=[_row("b" * 32, "/b")], **wrong)
 
-    with pytest.raises(StoreError, match="cannot write table 'images'"):
+    with pytest.raises(StoreError, match="cannot read table 'images'"):
         revise(store, "images", plan)

@@ -1,13 +1,14 @@
 """Folders of runs that were killed before they had a row: no row names them, none resumes them."""
 
 import shutil
-import time
+from datetime import timedelta
 from pathlib import Path
 
 from taistore.store.run_rows import RUNS
 from taistore.store.store import Store
+from taistore.store.verification.table_files import is_old
 
-YOUNGEST_DAYS = 7.0
+YOUNGEST = timedelta(days=7)
 """As Lance does with files that no version names: a younger one may be of a run that begins now."""
 
 
@@ -19,18 +20,13 @@ def drop_unrecorded(store: Store) -> tuple[str, ...]:
     runs = Path(store.uri) / RUNS
     if "://" in store.uri or not runs.is_dir():
         return ()
-    limit = time.time() - YOUNGEST_DAYS * 24 * 3600
     # The folders first: a run that gets its row in between is then among the rows.
     folders = [path for path in sorted(runs.iterdir()) if path.is_dir()]
     named = {run.checkpoint for run in store.runs()}
     gone = []
     for folder in folders:
         names = {f"{RUNS}/{folder.name}", str(folder.absolute())}
-        if not names & named and _newest(folder) < limit:
+        if not names & named and is_old(folder, YOUNGEST):
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder.name)
     return tuple(name for name in gone if not (runs / name).exists())
-
-
-def _newest(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

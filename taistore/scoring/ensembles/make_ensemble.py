@@ -93,10 +93,13 @@ def make_ensemble(
         for run, share, found in zip(runs, shares, ranges, strict=True)
     )
     # The card and the row belong together: a signal waits for both, and finds the run made.
+    run_id = ""
     try:
         with held():
             run_id, folder = _write(store, encoder_id, members, split=split, images=images, out=out)
     except StopRequested as stop:
+        if not run_id:
+            raise
         stop.kept = f"run {run_id} is made"
         stop.go_on = ("evaluate", run_id, "--store", store.uri)
         raise

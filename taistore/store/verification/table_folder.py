@@ -54,7 +54,13 @@ class TableFolder:
 
     @cached_property
     def versions(self) -> list[int]:
-        """Numbers of the versions that have a manifest, newest first; OSError without rights."""
+        """Numbers of the versions that had a manifest when first asked, newest first.
+
+        Raises OSError without rights.
+        """
+        return self._versions_now()
+
+    def _versions_now(self) -> list[int]:
         if self.local is None:
             try:
                 return [int(version["version"]) for version in self.opened().versions()][::-1]
@@ -130,8 +136,10 @@ class TableFolder:
         """Files in ``data`` that no version names; None where a version cannot be asked."""
         if self.local is None or not (self.local / "data").is_dir():
             return []
+        # The files first, and the versions as they are now: a job may have committed while the
+        # table was read, and its files are in use.
         left = {path.name: path for path in (self.local / "data").iterdir()}
-        for version in self.versions:
+        for version in self._versions_now():
             if not left:
                 break
             try:

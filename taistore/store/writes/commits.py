@@ -135,9 +135,22 @@ def committed(dataset: Any, rows: pa.Table, gone: Addresses = NOWHERE) -> bool:
     except (OSError, RuntimeError) as error:
         if not is_conflict(error):
             raise
+        if _landed(dataset.uri, new):
+            return True
         _discard(dataset.uri, new)
         return False
     return True
+
+
+def _landed(uri: str, new: Sequence[FragmentMetadata]) -> bool:
+    """Whether the newest version names these files: a network disk may have lost the answer only.
+
+    (It makes the manifest, the answer is lost, and the second try says that it is there.)
+    """
+    if "://" in uri or not new:
+        return False
+    named = {f.path for frag in LanceDataset(uri).get_fragments() for f in frag.metadata.files}
+    return any(file.path in named for fragment in new for file in fragment.files)
 
 
 def _written(dataset: Any, rows: pa.Table) -> list[FragmentMetadata]:

@@ -75,6 +75,6 @@ def _version_before(store: Store, kind: str, encoder_id: str, moment: datetime) 
     old = [
         version["version"]
         for version in store.dataset(kind, encoder_id).versions()
-        if version["timestamp"] <= moment
+        if version["timestamp"].timestamp() <= moment.timestamp()
     ]
     return max(old, default=None)

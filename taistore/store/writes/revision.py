@@ -10,6 +10,7 @@ from typing import Any
 
 from taistore.errors import StoreError
 from taistore.store.arrow import READ_AHEAD_BYTES, filter_expression
+from taistore.store.lance_errors import reading
 from taistore.store.store import Store
 from taistore.store.writes.commits import tries
 
@@ -28,6 +29,7 @@ class Snapshot:
     """A table as it was when this was made."""
 
     def __init__(self, store: Store, kind: str) -> None:
+        self._uri, self._kind = store.uri, kind
         self._dataset = store.dataset(kind) if store.has(kind) else None
 
     @property
@@ -42,7 +44,8 @@ class Snapshot:
         scanner = self._dataset.scanner(
             filter=filter_expression(where), io_buffer_size=READ_AHEAD_BYTES
         )
-        return [row for batch in scanner.to_batches() for row in batch.to_pylist()]
+        with reading(self._uri, self._kind):
+            return [row for batch in scanner.to_batches() for row in batch.to_pylist()]
 
 
 def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Change:
