@@ -185,3 +185,9 @@ class EnsembleLadder(Ladder):
                     part_BN = member.weight * (scores_BN - low) / ((high - low) or 1.0)
                     made[step] = made[step] + part_BN if step in made else part_BN
         return made
+
+
+def ladder_of(ladder: Ladder, image_ids: Sequence[str]) -> Ladder:
+    """The ladder as it is."""
+    del image_ids
+    return ladder
