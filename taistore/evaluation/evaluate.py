@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from taistore.defaults import SPLIT
 from taistore.errors import StoreError
 from taistore.evaluation import label_columns
 from taistore.evaluation.bootstrap import ResampledMean, Resamples, interval, resampled_precision
@@ -23,9 +24,6 @@ from taistore.progress import Progress, no_progress
 from taistore.scoring.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.store.store import Store
-
-SPLIT = "test"
-"""The split that is evaluated where neither a name nor a protocol says otherwise."""
 
 
 def evaluate(
