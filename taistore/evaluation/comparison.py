@@ -158,12 +158,16 @@ def compare(
     scope = chosen_scope(store, split, protocol)
     first, second = (labelled_split(store, i, scope, device=device) for i in ids)
     paired = PairedFigures(first, second, samples=samples, seed=seed)
+    counting = needs_negatives(protocol)
     for block in paired.blocks():
-        sides = [
-            filled_block(side, block, needs_negatives=needs_negatives(protocol), progress=progress)
-            for side in (first, second)
-        ]
-        paired.add(sides[0], sides[1], progress)
+        # No name for what is filled, which would be held while the next block is.
+        paired.add(
+            *(
+                filled_block(side, block, needs_negatives=counting, progress=progress)
+                for side in (first, second)
+            ),
+            progress=progress,
+        )
     return Comparison(
         runs=ids,
         split=scope.split,

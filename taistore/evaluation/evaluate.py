@@ -120,9 +120,10 @@ def _intervals(
     for columns in blocks:
         with progress("bootstrap", total=len(means), unit="step") as bar:
             for step, mean in means.items():
-                cells = [columns.label(step, n) for n in range(len(columns))]
-                mean.add(resampled_precision(cells, resamples))
+                mean.add(resampled_precision(columns.all_labels(step), resamples))
                 bar.advance()
+        # Else it would be held while the next block is filled.
+        del columns
     found = {step: interval(mean.values()) for step, mean in means.items()}
     return Intervals(
         samples=resamples.count,

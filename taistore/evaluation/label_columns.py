@@ -90,6 +90,10 @@ class LabelColumns:
         cells = self._cells(n)
         return LabelCells(self._image_K[cells], self._truth_K[cells], self._scores_K[step][cells])
 
+    def all_labels(self, step: str) -> list[LabelCells]:
+        """The known cells of each label of the block."""
+        return [self.label(step, n) for n in range(len(self))]
+
     def parts(self, step: str) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int8]]]:
         """All cells of a step, some at a time: scores and truth, -1 where there is none."""
         for start in range(0, len(self._truth_K), PART_CELLS):

@@ -81,7 +81,7 @@ class PairedFigures:
         most_N = np.maximum(*(side.most_N for side in self._sides))
         return label_blocks(most_N, cells=label_columns.CELL_BYTES // cell)
 
-    def add(self, first: FilledBlock, second: FilledBlock, progress: Progress) -> None:
+    def add(self, first: FilledBlock, second: FilledBlock, *, progress: Progress) -> None:
         """Take the figures of a block of labels; both runs have filled the same."""
         numbers = self._numbers(first.image_ids, second.image_ids)
         resamples = Resamples(self.images, self._samples, self._seed)

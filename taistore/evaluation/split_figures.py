@@ -167,8 +167,8 @@ def _without_negatives(
 
 def _of_columns(columns: LabelColumns, step: Step) -> tuple[NDArray[np.float64], float]:
     """Average precision of each label [N], and of all cells together."""
-    cells = [columns.label(step, n) for n in range(len(columns))]
-    average_N = np.array([label_precision(label.scores, label.truth) for label in cells])
+    labels = columns.all_labels(step)
+    average_N = np.array([label_precision(cells.scores, cells.truth) for cells in labels])
     return average_N, micro_precision(lambda: columns.parts(step))
 
 

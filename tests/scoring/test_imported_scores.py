@@ -395,6 +395,17 @@ def test_an_import_that_ends_early_leaves_nothing(
     assert len(store.runs()) == 2
 
 
+def test_what_cannot_be_kept_is_one_line_and_leaves_no_scores(
+    store: Store, project: Project, tmp_path: Path
+) -> None:
+    path = write_parquet(tmp_path / "s.parquet", images(store)[0], others())
+    (tmp_path / "out" / IDS).mkdir(parents=True)
+    with pytest.raises(ScoringError, match=r"out: the scores cannot be kept \(Is a directory\)"):
+        project.ensemble(["first"], scores=path, out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [IDS]
+    assert len(store.runs()) == 2
+
+
 def _parquet(tmp_path: Path, ids: list[str], scores: NDArray[Any], **changes: Any) -> Path:
     return write_parquet(tmp_path / "s.parquet", ids, scores, **changes)
 

@@ -3,6 +3,7 @@
 Shapes: I images of a split, B images that are asked for, N labels of the store.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -139,7 +140,8 @@ def keep_scores(
 def discard_scores(folder: Path) -> None:
     """Remove what :func:`keep_scores` left."""
     for name in (SCORES, IDS):
-        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
 
 
 def split_rows(store: Store, file: ScoreFile, *, split: str) -> NDArray[np.bytes_]:
