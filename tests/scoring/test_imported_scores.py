@@ -1,7 +1,10 @@
 """Another system's scores: integrated by both rules, exported, imported, refused."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +411,55 @@ def test_what_cannot_be_kept_is_one_line_and_leaves_no_scores(
 
 def _parquet(tmp_path: Path, ids: list[str], scores: NDArray[Any], **changes: Any) -> Path:
     return write_parquet(tmp_path / "s.parquet", ids, scores, **changes)
+
+
+IMPORT = """
+import sys
+from pathlib import Path
+import numpy as np
+from benchmarks.report import peak_bytes
+from taistore.labels import Label, LabelSet
+from taistore.scoring.ensembles.imported_scores import keep_scores
+from taistore.scoring.matrices import score_file
+from taistore.scoring.matrices.score_file import open_scores
+
+score_file.BLOCK_CELLS = 2**20
+path, folder, labels = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+before = peak_bytes()
+file = open_scores(path, LabelSet(Label(f"l{n}", f"l{n}") for n in range(labels)))
+part = keep_scores(file, np.array(file.ids, "S32"), folder, weight=0.5)
+print(peak_bytes() - before, part.images)
+"""
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_a_large_matrix_comes_in_by_blocks(tmp_path: Path, suffix: str) -> None:
+    """120 MB of scores, of which a block of 4 MB and a row group of 5 MB are held at a time."""
+    labels, images, group = 500, 60_000, 2_500
+    keys, ids = [f"l{n}" for n in range(labels)], [f"{n:032x}" for n in range(images)]
+    path = tmp_path / f"s.{suffix}"
+    if suffix == "npy":
+        write_npy(path, ids, np.empty((0, 0)), keys)
+        matrix: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, (images, labels))
+        matrix[:, 0] = np.arange(images)
+        del matrix
+    else:
+        fields: list[tuple[str, pa.DataType]] = [("image_id", pa.string())]
+        schema = pa.schema([*fields, *((key, pa.float32()) for key in keys)])
+        zeros = pa.array(np.zeros(group, np.float32))
+        with pq.ParquetWriter(path, schema) as writer:
+            for low in range(0, images, group):
+                columns: list[pa.Array[Any]] = [pa.array(ids[low : low + group])]
+                columns += [zeros] * labels
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    (tmp_path / "run").mkdir()
+    job = [sys.executable, "-c", IMPORT, str(path), str(tmp_path / "run"), str(labels)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(job, env=env, capture_output=True, text=True, check=True)
+    peak, kept = map(int, done.stdout.split())
+    assert kept == images
+    assert (tmp_path / "run" / SCORES).stat().st_size > 4 * labels * images
+    assert peak < 90 * 2**20
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
