@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from taistore import defaults
 from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
-from taistore.errors import StoreError
+from taistore.errors import ScoringError, StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.maintenance import TableReport, optimize
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
     from taistore.images.prune import PruneSummary
     from taistore.run import Run
+    from taistore.scoring.ensembles.ensemble import Rule
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
     from taistore.store.migrations import Upgrade
@@ -619,20 +620,35 @@ class Project:
         self,
         runs: "Sequence[Run | str]",
         *,
+        scores: str | Path | None = None,
+        ids: str | Path | None = None,
+        label_keys: str | Path | None = None,
+        rule: "Rule" = "scaled",
         weights: Sequence[float] | None = None,
         split: str | None = None,
         out: str | Path | None = None,
     ) -> "EnsembleSummary":
         """A run that averages the scores of several; :meth:`run` opens it by its id.
 
-        As :func:`taistore.scoring.ensembles.make_ensemble.make_ensemble`.
+        ``scores`` is a file of another system's scores, as
+        :func:`taistore.scoring.matrices.score_file.open_scores` takes it with ``ids`` and
+        ``label_keys``; the rest is that of
+        :func:`taistore.scoring.ensembles.make_ensemble.make_ensemble`.
         """
         from taistore.encoders.precision import resolve_device
         from taistore.scoring.ensembles.make_ensemble import make_ensemble
+        from taistore.scoring.matrices.score_file import open_scores
 
+        opened = None
+        if scores is not None:
+            opened = open_scores(scores, self.labels, ids=ids, label_keys=label_keys)
+        elif ids is not None or label_keys is not None:
+            raise ScoringError("ids= and label_keys= belong to scores=, which is not given")
         return make_ensemble(
             self.store,
             [self.run(run).run_id if isinstance(run, str) else run.run_id for run in runs],
+            rule=rule,
+            scores=opened,
             weights=weights,
             split=split,
             device=resolve_device(self.device),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taistore.scoring.known_cells import Known
     from taistore.scoring.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
+    from taistore.scoring.matrices.export_scores import ExportSummary
     from taistore.scoring.photos import Photo
     from taistore.scoring.score import ScoreSummary
     from taistore.scoring.tagging import OnError
@@ -288,6 +289,31 @@ class Run:
             about += summary.step + _cut(threshold, summary.without_tags)
             project.page(out, html, about=about, page_images=page_images)
         return summary
+
+    def export_scores(
+        self,
+        out: str | Path,
+        *,
+        split: str = defaults.SPLIT,
+        step: "Step | None" = None,
+        overwrite: bool = False,
+    ) -> "ExportSummary":
+        """The whole score matrix over a split's images into a .parquet or .npy file.
+
+        As :func:`taistore.scoring.matrices.export_scores.export_scores`.
+        """
+        from taistore.scoring.matrices.export_scores import export_scores
+
+        return export_scores(
+            self.project.store,
+            self.run_id,
+            out,
+            split=split,
+            step=step,
+            overwrite=overwrite,
+            device=self._device,
+            progress=self.project.progress,
+        )
 
     @cached_property
     def _scoring(self) -> "ScoringRun":

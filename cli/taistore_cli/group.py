@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "reproduce",
     "score",
+    "export-scores",
     "show",
     "prune",
     "runs",

@@ -18,7 +18,7 @@ from taistore.store.store import Store
 _SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""
 
-_KEPT = (".safetensors", ".parquet")
+_KEPT = (".safetensors", ".parquet", ".npy")
 
 
 class NewRun(NamedTuple):

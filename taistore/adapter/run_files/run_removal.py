@@ -16,7 +16,10 @@ from taistore.stopping import held
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
-OWN_FILES = (WEIGHTS, PROMPTS, CARD, SHIFT, KNOWN, STATE)
+IMPORTED = ("imported-scores.npy", "imported-ids.npy")
+"""What an ensemble keeps of another system's scores."""
+
+OWN_FILES = (WEIGHTS, PROMPTS, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
 
 
