@@ -106,7 +106,7 @@ class ObjectFolder:
         import obstore
 
         store = object_store(self.uri)
-        with reaching(self.uri, f"look at {name}"):
+        with reaching(self.uri, "be read"):
             try:
                 return int(obstore.head(store, name)["size"])
             except FileNotFoundError:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.object_server import BUCKET, environment, s3_server
 
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     with s3_server() as address:
@@ -26,5 +27,3 @@ def here(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def uri(request: pytest.FixtureRequest) -> str:
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)
     return f"s3://{BUCKET}/{name}"
-
-

@@ -1,4 +1,4 @@
-"""What the tests of object stores do: commands, texts and trainings, also behind a failing proxy."""
+"""What tests of object stores do: commands, texts, trainings, also behind a failing proxy."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import Task, TrainConfig
 from taistore.adapter.train import resume, train
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
@@ -21,6 +21,11 @@ from tests.faults.object_server import SECRET, FaultProxy, Schedule
 
 ENCODER = ColourEncoder()
 LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
+_SETTINGS: dict[Task, dict[str, Any]] = {
+    "zsl": {"shift": "none"},
+    "fsl": {"shots": 1},
+    "pll": {},
+}
 MOST = 250
 """Characters of a line that tells of a failure."""
 
@@ -59,11 +64,11 @@ def rows(store: Store) -> dict[str, list[str]]:
     }
 
 
-def started(store: Store, **options: Any) -> Any:
+def started(store: Store, task: Task = "zsl", **options: Any) -> Any:
     return train(
         store,
         ENCODER.info.encoder_id,
-        TrainConfig.of(task="zsl", epochs=4, device="cpu", shift="none"),
+        TrainConfig.of(task=task, epochs=4, device="cpu", **_SETTINGS[task]),
         prompts_ND=prompt_vectors(store, ENCODER),
         **options,
     )
@@ -107,5 +112,3 @@ def check_equal(uri: str, undisturbed: Store) -> None:
     assert rows(store) == rows(undisturbed)
     digests = {open_run(s, "latest").weights_digest for s in (store, undisturbed)}
     assert len(digests) == 1
-
-
