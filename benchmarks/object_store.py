@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import taistore
 from benchmarks.report import Table, write_report
+from taistore.adapter.config import Task
 from taistore.errors import TaistoreError
 from taistore.project import Project
 from taistore.store.object_folder import ObjectFolder
@@ -56,17 +58,18 @@ def main_job(uri: str, given: Path, out: Path) -> None:
     project.ingest_texts(given / "captions.txt")
     project.ingest_images(given / "photos" / "all.jsonl", regions=2, split=SPLIT)
     project.ingest_image_vectors(given / "vectors.npy", name="own", split=SPLIT)
-    for task, settings in (("zsl", {}), ("fsl", {"shots": 1}), ("pll", {})):
+    settings: dict[Task, dict[str, Any]] = {"zsl": {}, "fsl": {"shots": 1}, "pll": {}}
+    for task, given_settings in settings.items():
         runs = [run for run in project.runs() if run.task == task]
         if not runs:
-            project.train(**{"task": task, "epochs": 2, "hidden": 8, **settings})
+            project.train(task, epochs=2, hidden=8, **given_settings)
         elif runs[-1].status != "finished":
             project.resume(runs[-1].run_id)
     if not [run for run in project.runs() if run.task == "ensemble"]:
         project.ensemble([run for run in project.runs() if run.task != "fsl"], split=SPLIT)
     project.centroids(split=SPLIT)
     if not out.exists():
-        project.run().score(out)
+        project.run().score(out=out)
     project.optimize(keep_days=0)
 
 

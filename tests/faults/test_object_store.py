@@ -66,7 +66,7 @@ def test_the_whole_main_job(here: str, uri: str, tmp_path: Path) -> None:
     members = [zsl["run_id"], pll["run_id"]]
     assert done("train", "--resume", members[0], *at)["run_id"] == members[0]
     fsl = done("train", "--task", "fsl", "--shots", "1", "--split", "all", "--epochs", "1", *at)
-    done("centroids", "--split", "all", *at)
+    done("centroids", "--split", "test", *at)
     joint = done("ensemble", *members, *at)["run_id"]
     assert done("evaluate", joint, "--split", "test", *at)["images"] == seen
     done("compare", *members, "--split", "test", "--bootstrap", "100", *at)
