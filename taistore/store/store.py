@@ -192,6 +192,11 @@ class Store:
 
     def table_names(self) -> list[str]:
         """Names of all tables that exist."""
+        # A job that was killed while it made a table leaves a folder without a version in it.
+        return [name for name in self.listed_names() if self._newest(name) is not None]
+
+    def listed_names(self) -> list[str]:
+        """Names of all folders of tables, whatever state these are in."""
         names: list[str] = []
         with reaching(self.uri, "list the tables"):
             page = self._database.list_tables(limit=1000)
@@ -199,8 +204,7 @@ class Store:
             while page.page_token:
                 page = self._database.list_tables(page_token=page.page_token, limit=1000)
                 names.extend(page.tables)
-        # A job that was killed while it made a table leaves a folder without a version in it.
-        return sorted(name for name in names if self._newest(name) is not None)
+        return sorted(names)
 
     def has(self, kind: str, encoder_id: str | None = None) -> bool:
         """Whether the table exists; a missing table reads as an empty one."""
@@ -517,8 +521,8 @@ def _connected(uri: str) -> lancedb.DBConnection:
 
 
 def remote_table_names(uri: str) -> list[str]:
-    """Names of the tables at the URI of an object store, whether or not it is a whole store."""
-    return Store(uri, _connected(uri)).table_names()
+    """Names of the tables at the URI of an object store, whatever state these are in."""
+    return Store(uri, _connected(uri)).listed_names()
 
 
 def _require_nothing_else(uri: str) -> None:
@@ -534,7 +538,8 @@ def _require_nothing_else(uri: str) -> None:
 
 def _has_labels(uri: str) -> bool:
     if is_remote(uri):
-        return "labels" in remote_table_names(uri)
+        store = Store(uri, _connected(uri))
+        return "labels" in store.listed_names() and store._newest("labels") is not None
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / "labels.lance" / "_versions").is_dir() and (

@@ -11,7 +11,8 @@ from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
-from taistore.store.places import ObjectFolder, cache_folder, is_remote, local_path
+from taistore.store.object_folder import ObjectFolder, remove_copy
+from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
 
@@ -71,10 +72,16 @@ def keep_folder(store: Store, checkpoint: str, folder: Path) -> None:
         ObjectFolder(run_place(store, checkpoint)).keep(folder, [*rest, *_SEALS])
 
 
-def discard_kept(store: Store, checkpoint: str, names: Sequence[str]) -> None:
-    """Remove files of a run from where it is kept, if that is not its folder."""
-    if _is_kept_away(store, checkpoint):
-        ObjectFolder(run_place(store, checkpoint)).remove(names)
+def discard_kept(store: Store, row: RunRow, names: Sequence[str]) -> int:
+    """Remove files of a run from where it is kept, if that is not its folder; returns their bytes.
+
+    Its folder here, a copy, goes as well unless other files are in it.
+    """
+    if not _is_kept_away(store, row.checkpoint):
+        return 0
+    freed = ObjectFolder(run_place(store, row.checkpoint)).remove(names)
+    remove_copy(folder_of(store, row))
+    return freed
 
 
 def _is_kept_away(store: Store, checkpoint: str) -> bool:

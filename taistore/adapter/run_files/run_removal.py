@@ -80,7 +80,7 @@ def _remove(store: Store, row: RunRow) -> RemovedRun:
             f"{folder}: run {row.run_id} cannot be removed ({error.strerror}): mend that, and run "
             "the same command again"
         ) from error
-    discard_kept(store, row.checkpoint, OWN_FILES)
+    freed = discard_kept(store, row, OWN_FILES) or freed
     store.forget_run(row.run_id)
     with contextlib.suppress(OSError):
         (folder / LOCK).unlink()
