@@ -12,8 +12,9 @@ from taistore.adapter.config import Task
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness
+from taistore.adapter.run_files.run_removal import remove_runs
 from taistore.adapter.train import resume
-from taistore.errors import StoreError
+from taistore.errors import StoreError, TrainingError
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import open_source
 from taistore.scoring.loaded_run import open_run
@@ -193,6 +194,21 @@ def test_a_run_works_in_a_named_folder_and_is_kept_in_the_store(uri: str, tmp_pa
     assert result.checkpoint == tmp_path / "work"
     assert store.run(result.run_id).checkpoint == f"runs/{result.run_id}"
     assert load_adapter(run_folder(store, result.run_id)).card.run_id == result.run_id
+
+
+def test_a_run_in_a_named_folder_is_seen_to_be_trained(uri: str, tmp_path: Path) -> None:
+    store = fill(uri)
+    seen: list[str] = []
+
+    def look(run_id: str) -> None:
+        seen.append(liveness(store, store.run(run_id)).status)
+        for meddle in (lambda: resume(store, run_id), lambda: remove_runs(store, [run_id])):
+            with pytest.raises(TrainingError, match="is being trained"):
+                meddle()
+
+    result = started(store, out=tmp_path / "work", on_start=look)
+    assert seen == ["running"]
+    assert store.run(result.run_id).status == "finished"
 
 
 @pytest.mark.parametrize("option", ["out", "html"])

@@ -23,11 +23,15 @@ _KEPT = (".safetensors", ".parquet", ".npy")
 
 
 class NewRun(NamedTuple):
-    """A run that has a folder and no row yet; ``checkpoint`` is how ``runs`` names the folder."""
+    """A run that has a folder and no row yet; ``checkpoint`` is how ``runs`` names the folder.
+
+    ``locked`` is where others look whether it is being written, see :func:`folder_of`.
+    """
 
     run_id: str
     folder: Path
     checkpoint: str
+    locked: Path
 
 
 def run_folder(store: Store, run_id: str) -> Path:
@@ -104,13 +108,16 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
         folder = local_path(out, option="out").absolute()
         name = name if is_remote(store.uri) else str(folder)
         require_free(folder)
+    # With a folder of its own a run of an object store is still looked for where others would work.
+    locked = cache_folder(store.uri, run_id) if is_remote(store.uri) else folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        locked.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
             f"{folder}: cannot be made ({error.strerror}): choose another folder"
         ) from error
-    return NewRun(run_id, folder, name)
+    return NewRun(run_id, folder, name, locked)
 
 
 def require_free(folder: Path) -> None:

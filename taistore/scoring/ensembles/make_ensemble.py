@@ -210,7 +210,7 @@ def _write(store: Store, new: NewRun, card: EnsembleCard) -> None:
         created=datetime.fromisoformat(card.created),
     )
     try:
-        with written_alone(new.folder, new.run_id):
+        with written_alone(new.locked, new.run_id):
             require_free(new.folder)
             with beginning(new):
                 save_ensemble(new.folder, card)
