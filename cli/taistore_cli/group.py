@@ -34,6 +34,8 @@ COMMANDS = (
     "prune",
     "runs",
     "runs rm",
+    "encoders",
+    "encoders rm",
     "optimize",
     "verify",
     "upgrade",
@@ -128,7 +130,7 @@ def _describe(error: Exception) -> str:
 
 KEEPING = frozenset(
     {"init", "generate-texts", "ingest-texts", "ingest-images", "ingest-vectors", "reproduce"}
-    | {"score", "optimize", "upgrade", "demo"}
+    | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 

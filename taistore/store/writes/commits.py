@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,22 @@ def committed(dataset: Any, rows: pa.Table, gone: Addresses = NOWHERE) -> bool:
             raise
         _discard(dataset.uri, new)
         return False
+    return True
+
+
+def emptied(dataset: Any) -> bool:
+    """Remove all rows and all older versions, those that a tag keeps too; False as above."""
+    for tag in dataset.tags.list():
+        dataset.tags.delete(tag)
+    operation = LanceOperation.Overwrite(dataset.schema, [])
+    try:
+        LanceDataset.commit(dataset, operation, read_version=dataset.version, max_retries=0)
+    except (OSError, RuntimeError) as error:
+        if not is_conflict(error):
+            raise
+        return False
+    dataset.checkout_latest()
+    dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
     return True
 
 
