@@ -38,7 +38,8 @@ def filter_expression(where: Mapping[str, Any]) -> pc.Expression:
     for column, value in where.items():
         field = pc.field(column)
         if isinstance(value, list | tuple | set | frozenset):
-            parts.append(field.isin(list(value)))
+            # An empty list has no type that Arrow could compare with the column's.
+            parts.append(field.isin(list(value)) if value else pc.scalar(False))
         else:
             parts.append(field == pc.scalar(value))
     expression = parts[0]
