@@ -42,9 +42,7 @@ def run_findings(
             folder = folder_of(store, run)
             folders.add(folder.absolute())
             if run.encoder_id not in known:
-                what = f"is of encoder {run.encoder_id}, which the store does not list"
-                remedy = "run a job with that encoder again, which lists it"
-                yield _finding("unknown-encoder", run.run_id, what, remedy)
+                yield _encoderless(store, run)
             elif run.status == "finished":
                 yield from _damaged(store, run, folder)
             yield from _versions(store, run)
@@ -55,6 +53,20 @@ def run_findings(
 
 def _finding(code: Code, run_id: str, what: str, remedy: str) -> Finding:
     return Finding(code=code, table=run_id, what=what, remedy=remedy)
+
+
+def _encoderless(store: Store, run: RunRow) -> Finding:
+    tables = {name.partition("__")[2] for name in store.table_names()}
+    # One that was removed has left no table, and whoever removed it was told of the run.
+    removed = run.encoder_id not in tables
+    return Finding(
+        code="unknown-encoder",
+        table=run.run_id,
+        what=f"is of encoder {run.encoder_id}, which the store does not list",
+        remedy="run a job with that encoder again, which lists it"
+        + (f", or remove the run with 'taistore runs rm {run.run_id}'" if removed else ""),
+        severity="warning" if removed else "error",
+    )
 
 
 def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
