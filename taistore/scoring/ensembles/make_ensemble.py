@@ -145,11 +145,16 @@ def make_ensemble(
         rule_name=rule,
         imported=imported,
     )
+    made = False
     # The card and the row belong together: a signal waits for both, and finds the run made.
     try:
         with held():
             _write(store, new, card)
+            made = True
     except StopRequested as stop:
+        if not made:
+            _discard(new)
+            raise
         stop.kept = f"run {new.run_id} is made"
         stop.go_on = ("evaluate", new.run_id, "--store", store.uri)
         raise
@@ -178,9 +183,15 @@ def _imported(
     try:
         return keep_scores(scores, rows, new.folder, weight=weight, progress=progress)
     except BaseException:
-        with contextlib.suppress(OSError):
-            new.folder.rmdir()
+        _discard(new)
         raise
+
+
+def _discard(new: NewRun) -> None:
+    """Leave nothing of a run that was not made."""
+    discard_scores(new.folder)
+    with contextlib.suppress(OSError):
+        new.folder.rmdir()
 
 
 def _write(store: Store, new: NewRun, card: EnsembleCard) -> None:
