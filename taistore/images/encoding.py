@@ -1,15 +1,48 @@
-"""A batch of prepared photos to vectors, where a photo that the encoder cannot take is found.
+"""A batch of prepared photos to vectors, where a photo that the encoder cannot take is found,
+and remembered for its copies.
 
 Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
+from taistore.store.rejects import Reject
+
+MOST_FAILURES = 16_384
+"""Contents that a job remembers to be unusable: copies of older ones are tried again."""
+
+
+class FailedContents:
+    """Why contents could not be used: a copy of one must fail as the first did.
+
+    Else a copy that is only measured would be an image without a vector.
+    """
+
+    def __init__(self) -> None:
+        self._rejects: dict[str, Reject] = {}
+
+    def add(self, image_id: str, reject: Reject) -> None:
+        """Note why this content, if it is known, failed; the oldest of too many is forgotten."""
+        if not image_id or image_id in self._rejects:
+            return
+        while len(self._rejects) >= MOST_FAILURES:
+            del self._rejects[next(iter(self._rejects))]
+        self._rejects[image_id] = reject
+
+    def forget(self, image_id: str) -> None:
+        """Note that this content went through."""
+        self._rejects.pop(image_id, None)
+
+    def of(self, image_id: str, uri: str) -> Reject | None:
+        """The reject of the copy at ``uri``, None where its content has not failed."""
+        first = self._rejects.get(image_id)
+        return None if first is None else replace(first, uri=uri)
 
 
 def encode_each(

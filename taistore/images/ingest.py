@@ -174,7 +174,9 @@ def _plan(
                 yield item
             elif item.image.image_id in encode:
                 # A second copy need not be encoded, but decoded: it must fail if the first does.
-                encode.remove(item.image.image_id)
+                # A content that nobody has read may be another one: each is encoded by itself.
+                if item.data is not None:
+                    encode.remove(item.image.image_id)
                 yield Task(item.image, Work.ENCODE, item.data)
             elif item.image.image_id in measure:
                 yield Task(item.image, Work.MEASURE, item.data)

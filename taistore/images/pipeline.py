@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.encoding import encode_each
+from taistore.images.encoding import FailedContents, encode_each
 from taistore.images.ordered_map import LATE_SECONDS, READ_BYTES, ordered_map
 from taistore.images.sources.source import SourceImage
 from taistore.printable import printable
@@ -83,6 +83,13 @@ class _Prepared(NamedTuple):
     source: SourceImage
     size: tuple[int, int] | None
     pixels: "NDArray[np.uint8] | None"
+
+
+class _Refused(NamedTuple):
+    """A reject with the content that it is about, "" where it says nothing of a content."""
+
+    reject: Reject
+    image_id: str = ""
 
 
 def read_blocks(
@@ -164,34 +171,65 @@ def encode_source(
     ``regions`` = G > 0 adds the vectors of a G x G grid. A file is read unless a task brings its
     bytes; then an image that carries an ``image_id`` must still have that content, else it is
     rejected as changed. Whatever fails with one photo, in decoding, in the encoder's ``prepare``
-    or in its batch, is a reject, and so is one that takes longer than ``seconds``. Memory holds
-    about three batches of prepared pixels, ``workers`` photos of at most ``max_pixels``, and
+    or in its batch, is a reject, and so is one that takes longer than ``seconds``; later copies of
+    its content are rejected for the same reason. Memory holds about three batches of prepared
+    pixels, ``workers`` photos of at most ``max_pixels``, and
     :data:`~taistore.images.ordered_map.READ_BYTES` of files. Close the generator when leaving it
     early. Raises what ``items`` raises, and what ``encode_images`` raises of any picture.
     """
+    failures = FailedContents()
 
-    def prepare(item: SourceImage | Task | Reject) -> _Prepared | Reject:
+    def prepare(item: SourceImage | Task | Reject) -> _Prepared | _Refused:
         if isinstance(item, Reject):
-            return item
+            return _Refused(item)
         task = item if isinstance(item, Task) else Task(item, Work.ENCODE)
-        try:
-            return _prepare(encoder, task, max_pixels)
-        except Exception as error:
-            return rejected(task.image.uri, error)
+        return _prepare(encoder, task, max_pixels, failures)
 
     ahead = 2 * batch_size + workers
     results = ordered_map(
-        prepare, items, workers=workers, ahead=ahead, cost=_held, late=_late, seconds=seconds
+        prepare,
+        items,
+        workers=workers,
+        ahead=ahead,
+        cost=_held,
+        late=_left_behind,
+        seconds=seconds,
     )
     with contextlib.closing(results):
         for group in _grouped(results, batch_size):
-            yield _encode(encoder, group, regions)
+            yield _encode(encoder, group, regions, failures)
 
 
-def _prepare(encoder: Encoder, task: Task, max_pixels: int) -> _Prepared:
-    image, data = task.image, task.data
+def _left_behind(item: SourceImage | Task | Reject) -> _Refused:
+    # Where its bytes were at hand it is the content that hangs, not the disk.
+    content = item.image.image_id if isinstance(item, Task) and item.data is not None else ""
+    return _Refused(_late(item), content)
+
+
+def _prepare(
+    encoder: Encoder, task: Task, max_pixels: int, failures: FailedContents
+) -> _Prepared | _Refused:
+    image = task.image
     if task.work is Work.SKIP:
         return _Prepared(image, None, None)
+    try:
+        image, data = _read(task)
+    except Exception as error:
+        return _Refused(rejected(image.uri, error))
+    before = failures.of(image.image_id, image.uri)
+    if before is not None:
+        return _Refused(before, image.image_id)
+    try:
+        decoded = decode_image(data, max_pixels=max_pixels)
+        pixels = encoder.prepare(decoded) if task.work is Work.ENCODE else None
+    except Exception as error:
+        return _Refused(rejected(image.uri, error), image.image_id)
+    return _Prepared(image, decoded.size, pixels)
+
+
+def _read(task: Task) -> tuple[SourceImage, bytes]:
+    """The task's image with its ``image_id``, and the bytes of its file."""
+    image, data = task.image, task.data
     if data is None:
         data = read_file(image.uri)
         identity = image_id(data)
@@ -201,10 +239,7 @@ def _prepare(encoder: Encoder, task: Task, max_pixels: int) -> _Prepared:
                 reason="changed",
             )
         image = replace(image, image_id=identity)
-    decoded = decode_image(data, max_pixels=max_pixels)
-    if task.work is Work.MEASURE:
-        return _Prepared(image, decoded.size, None)
-    return _Prepared(image, decoded.size, encoder.prepare(decoded))
+    return image, data
 
 
 def _file_bytes(item: SourceImage | Reject) -> int:
@@ -222,10 +257,10 @@ def _held(item: SourceImage | ReadImage | Task | Reject) -> int:
 
 
 def _grouped(
-    results: Iterable[_Prepared | Reject], batch_size: int
-) -> Iterator[list[_Prepared | Reject]]:
+    results: Iterable[_Prepared | _Refused], batch_size: int
+) -> Iterator[list[_Prepared | _Refused]]:
     """Groups that hold ``batch_size`` images to encode, or many that need no encoding."""
-    group: list[_Prepared | Reject] = []
+    group: list[_Prepared | _Refused] = []
     pixels = 0
     for result in results:
         group.append(result)
@@ -237,7 +272,9 @@ def _grouped(
         yield group
 
 
-def _encode(encoder: Encoder, group: list[_Prepared | Reject], regions: int) -> EncodedBatch:
+def _encode(
+    encoder: Encoder, group: list[_Prepared | _Refused], regions: int, failures: FailedContents
+) -> EncodedBatch:
     pixels = [
         item.pixels for item in group if isinstance(item, _Prepared) and item.pixels is not None
     ]
@@ -247,21 +284,37 @@ def _encode(encoder: Encoder, group: list[_Prepared | Reject], regions: int) -> 
     images: list[EncodedImage] = []
     rejects: list[Reject] = []
     places, rows = iter(range(len(pixels))), iter(range(len(pixels)))
+    outcome: _Prepared | _Refused
     for item in group:
-        if isinstance(item, Reject):
-            rejects.append(item)
+        if isinstance(item, _Prepared):
+            error = failed.get(next(places)) if item.pixels is not None else None
+            outcome = _outcome(item, error, failures)
+        else:
+            outcome = item
+        if isinstance(outcome, _Refused):
+            rejects.append(outcome.reject)
+            failures.add(outcome.image_id, outcome.reject)
             continue
         row = None
-        if item.pixels is not None:
-            error = failed.get(next(places))
-            if error is not None:
-                rejects.append(rejected(item.source.uri, error))
-                continue
+        if outcome.pixels is not None:
             row = next(rows)
-        images.append(EncodedImage(source=item.source, size=item.size, row=row))
+            failures.forget(outcome.source.image_id)
+        images.append(EncodedImage(source=outcome.source, size=outcome.size, row=row))
     return EncodedBatch(
         images=images,
         vectors=vectors,
         rejects=rejects,
         encoder_seconds=seconds if pixels else 0.0,
     )
+
+
+def _outcome(
+    item: _Prepared, error: Exception | None, failures: FailedContents
+) -> _Prepared | _Refused:
+    """A photo, or why not: encoding ended with ``error``, or its content failed before."""
+    image = item.source
+    if error is not None:
+        return _Refused(rejected(image.uri, error), image.image_id)
+    measured = item.pixels is None and item.size is not None
+    before = failures.of(image.image_id, image.uri) if measured else None
+    return item if before is None else _Refused(before, image.image_id)

@@ -17,6 +17,7 @@ from taistore.images.prune import PruneSummary, prune
 from taistore.images.sources.open_source import open_source
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.verification.verify_store import verify_store
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 from tests.images.test_ingest import LABELS, Killed, _ingest, _manifest, images, rejects, snapshot
 
@@ -211,8 +212,15 @@ def test_vectors_of_replaced_contents_go_once_they_are_settled(store: Store, pho
     assert store.count("image_vectors", ID) == 9
     # They could be those of a job that has not committed their images yet.
     assert _prune(store).vectors == 0
+    found = verify_store(store.uri, older_than=NOW)
+    assert found.sound
+    assert [(one.code, one.severity) for one in found.findings] == [("dangling-id", "warning")] * 2
+    assert {one.remedy.partition(",")[0] for one in found.findings} == {
+        "run 'taistore prune --apply'"
+    }
     assert _prune(store, settled=NOW, apply=False).vectors == 2
     assert _prune(store, settled=NOW).vectors == 2
+    assert verify_store(store.uri, older_than=NOW).findings == ()
     left = _left(store)
     assert left["images"] == left["image_vectors"] == left["region_vectors"]
 

@@ -92,6 +92,11 @@ def written_alone(folder: Path, run_id: str) -> Iterator[None]:
         ) from error
     try:
         _require_not_elsewhere(folder, run_id)
+    except BaseException:
+        # The file stays: it names the owner to whoever tries next.
+        lock.release()
+        raise
+    try:
         owner = {"run": run_id, "process": str(os.getpid()), "host": platform.node()}
         # What it says serves people: the lock holds without it.
         with contextlib.suppress(OSError):

@@ -24,7 +24,11 @@ _AT_ONCE = 2**14
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """Rows of ``kind`` name rows of ``target``; ``spare`` rows are worth nothing without them."""
+    """Rows of ``kind`` name rows of ``target``; ``spare`` rows are worth nothing without them.
+
+    Spare rows are no error: replaced contents and killed jobs leave them, and no job stumbles over
+    them.
+    """
 
     kind: str
     column: str
@@ -34,8 +38,8 @@ class _Link:
 
 
 _LINKS = (
-    _Link("image_vectors", "image_id", "images", "run 'taistore ingest-images' again", True),
-    _Link("region_vectors", "image_id", "images", "run 'taistore ingest-images' again", True),
+    _Link("image_vectors", "image_id", "images", "run 'taistore prune --apply'", True),
+    _Link("region_vectors", "image_id", "images", "run 'taistore prune --apply'", True),
     _Link("text_vectors", "text_id", "texts", "run the job that wrote the texts again", True),
     _Link(
         "text_vectors", "combination_id", "combinations", "run the job that wrote the texts again"
@@ -95,6 +99,7 @@ def _of_link(
         yield replace(
             found,
             what=f"{old:,} rows {told} (such as {example})",
+            severity="warning" if link.spare else "error",
             repaired=removed > 0,
         )
 
