@@ -37,6 +37,7 @@ COMMANDS = (
     "optimize",
     "verify",
     "upgrade",
+    "convert-checkpoint",
     "doctor",
     "demo",
 )
