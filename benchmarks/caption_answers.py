@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taistore.encoders.protocol import Encoder
-from taistore.labels import read_labels
+from taistore.labels import LabelSet, read_labels
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.llm.chat import ChatReply, ChatRequest
 from taistore.texts.llm.conversation import ConversationWriter
 from taistore.texts.llm.engines.llama_server import local_server
 from taistore.texts.llm.engines.openai import OpenAIEngine
-from taistore.texts.llm.instructions import load_instructions
+from taistore.texts.llm.instructions import Instructions, load_instructions
 from taistore.texts.llm.model_sampling import Sampling
 
 SLOTS = 8
@@ -48,18 +48,27 @@ def read_replies(path: Path) -> list[ChatReply]:
 def write(name: str, data: Path, work: Path, encoder: Encoder, *, count: int) -> None:
     """Have ``count`` captions of one set written into ``work/<set>/model``."""
     labels = read_labels(data / name / "classes.csv")
-    folder = work / name
+    with local_server(slots=SLOTS) as url:
+        prompts = load_instructions("few-shot")
+        config = GenerateConfig(count=count)
+        write_captions(work / name, labels, encoder, url=url, prompts=prompts, config=config)
+
+
+def write_captions(
+    folder: Path,
+    labels: LabelSet,
+    encoder: Encoder,
+    *,
+    url: str,
+    prompts: Instructions,
+    config: GenerateConfig,
+) -> Store:
+    """Captions by the model behind ``url`` in the store ``folder/model``; goes on where it was."""
     folder.mkdir(parents=True, exist_ok=True)
     store = Store.create(folder / "model", labels, default_encoder=encoder.info.spec)
-    answers = folder / "answers.jsonl"
-    with local_server(slots=SLOTS) as url, Recorded(url, answers, concurrency=SLOTS) as engine:
+    with Recorded(url, folder / "answers.jsonl", concurrency=SLOTS) as engine:
         writer = ConversationWriter(
-            engine,
-            labels,
-            name="openai",
-            prompts=load_instructions("few-shot"),
-            sampling=Sampling(),
-            lanes=SLOTS,
+            engine, labels, name="openai", prompts=prompts, sampling=Sampling(), lanes=SLOTS
         )
-        config = GenerateConfig(count=count)
         print(generate_texts(store, encoder, config, writer=writer), flush=True)
+    return store

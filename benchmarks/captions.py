@@ -47,10 +47,12 @@ from taistore.texts.text_rows import TextRow, write_texts
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")
 ALONE, SMALL = "texts alone", "texts alone, network small"
+PAPER = "texts alone, paper's network"
 SETTINGS = {
     ALONE: TrainConfig(shift="none"),
     "with the unlabelled photos": UNLABELLED,
     SMALL: TrainConfig.paper(network="small"),
+    PAPER: TrainConfig.paper(),
 }
 SIZES = (100, 300, 1000, 2000, 5000, 10_000)
 KINDS = {"model": "language model", "template": "template", "human": "human"}

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 import click
 
-ALIASES = {"layout": "format", "photos": "images", "path": "store", "scores": "with"}
+ALIASES = {
+    **{"layout": "format", "photos": "images", "path": "store"},
+    **{"scores": "with", "count": "texts"},
+}
 """Parameters whose options have another name."""
 
 _PARAMETER = re.compile(r"(?<![\w./'\"-])([a-z][a-z_]*)=([\w@/*-]+(?:[.:][\w@/-]+)*)?(?![\w=])")

@@ -40,6 +40,7 @@ COMMANDS = (
     "optimize",
     "verify",
     "upgrade",
+    "convert-checkpoint",
     "doctor",
     "demo",
 )

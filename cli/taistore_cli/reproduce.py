@@ -1,19 +1,30 @@
 """``taistore reproduce``: the paper's tables on the data and weights that are there."""
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore_cli.model_options import ModelOptions, model_options
 from taistore_cli.options import common_options, device_option, precision_option
 from taistore_cli.output import Output
+from taistore_cli.sections import SectionCommand, SectionOption
+
+if TYPE_CHECKING:
+    from taistore.texts.combinations.dealing import Combinations
 
 TABLES = ("table1", "table2", "table3")
-METHODS = ("paper", "default")
+METHODS = ("paper", "default", "default-texts")
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
 
-@click.command()
+_PAPER = "For the method paper"
+
+_paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPER)
+
+
+@click.command(cls=SectionCommand)
 @click.argument("name", metavar="TABLE", type=click.Choice(TABLES))
 @click.option(
     "--data",
@@ -40,18 +51,37 @@ METHODS = ("paper", "default")
 @click.option("--seeds", default="0", show_default=True, metavar="S,S,...")
 @click.option(
     "--texts",
+    "count",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Captions to train on.",
+    help="Captions to train on.  [default: 10000]",
 )
+@click.option(
+    "--writer",
+    metavar="NAME",
+    help="What writes the captions, as in generate-texts; openai needs --model here.  [default: "
+    "template]",
+)
+@click.option(
+    "--combinations",
+    type=click.Choice(["uniform", "balanced", "plausible"]),
+    help="Which labels meet in a caption: drawn at random, as in the paper; each label as often; "
+    "or labels that go together, by their names.  [default: uniform]",
+)
+@click.option(
+    "--captions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Captions of your own instead, as ingest-texts reads them.",
+)
+@model_options
 @click.option(
     "--method",
     "methods",
     type=click.Choice(METHODS),
     multiple=True,
-    help="paper: its network and settings; default: taistore's own. May be given twice; "
-    "default: both.",
+    help="paper: its network and settings; default: what taistore train does; default-texts "
+    "(table2): the same without the unlabelled photos. May be given several times.  [default: all "
+    "that the table has]",
 )
 @click.option(
     "--regions",
@@ -61,6 +91,11 @@ METHODS = ("paper", "default")
     metavar="G",
     help="Also use a G x G grid of regions, which the paper does not.",
 )
+@_paper_option("--radius", metavar="R", help="Noise on texts: a multiple (2.5x) or absolute.")
+@_paper_option("--image-radius", metavar="R", help="Noise on images: a multiple or absolute.")
+@_paper_option("--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.")
+@_paper_option("--dropout", type=click.FloatRange(min=0, max=1, max_open=True))
+@_paper_option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.")
 @device_option
 @precision_option
 @common_options
@@ -72,12 +107,17 @@ def command(
     sets: str | None,
     encoder_spec: str | None,
     seeds: str,
-    texts: int,
+    count: int | None,
+    writer: str | None,
+    combinations: "Combinations | None",
+    captions: Path | None,
+    model: ModelOptions,
     methods: tuple[str, ...],
     regions: int,
     device: str,
     precision: str,
     out: Output,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Run TABLE of arXiv:2312.04160 and print it beside the paper's figures.
 
@@ -93,10 +133,19 @@ def command(
     \b
     Example:
       taistore reproduce table2 --data data/ --sets voc2012,coco --encoder packaged
+      taistore reproduce table1 --data data/ --captions vicuna.jsonl --method paper --radius 25
     """
     from taistore.reproduction.reproduce import reproduce
+    from taistore.reproduction.table_texts import TableTexts
     from taistore.reproduction.tables import TABLES as TABLES_BY_NAME
 
+    texts = TableTexts(
+        count=count,
+        writer=writer,
+        options=model.given(writer or "template"),
+        combinations=combinations,
+        captions=captions,
+    )
     found = reproduce(
         TABLES_BY_NAME[name],
         data,
@@ -105,7 +154,8 @@ def command(
         encoder_spec=encoder_spec,
         seeds=_seeds(seeds),
         texts=texts,
-        methods=methods or METHODS,
+        methods=methods,
+        settings={name: value for name, value in settings.items() if value is not None},
         regions=regions,
         device=device,
         precision=precision,

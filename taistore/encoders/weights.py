@@ -10,21 +10,36 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from taistore.errors import EncoderError
 
-# What scripted models hold beside their weights: sizes, and the mask that every model builds.
-_NOT_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size", "attn_mask"})
+OPENAI_SIZES = frozenset({"input_resolution", "context_length", "vocab_size"})
+"""Numbers that OpenAI's own files hold among their tensors, and nobody else's."""
+
+_NOT_WEIGHTS = OPENAI_SIZES | {"attn_mask"}
 _COUNTERS = "num_batches_tracked"
 # How torch says that a pickle names something else than tensors.
 _OBJECTS = re.compile("Unsupported (global|class)|unsupported (GLOBAL|class)")
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name of a ``.safetensors`` file or a checkpoint of tensors.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Tensors by name, the names of what lies ``aside`` of them, and the file's own ``metadata``.
+
+    Only ``.safetensors`` files have metadata.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    aside: frozenset[str]
+    metadata: Mapping[str, str]
+
+
+def read_weights(path: Path) -> Weights:
+    """The tensors of a ``.safetensors`` file or a checkpoint of tensors.
 
     The names are those of the model: a training checkpoint's ``state_dict`` is taken out and the
     ``module.`` of distributed training cut off. Raises :class:`EncoderError` naming the file.
@@ -33,22 +48,40 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         what = "is a directory" if path.is_dir() else "is not there"
         raise EncoderError(f"weights file {path} {what}: check the path after the model's name")
     try:
-        content = _read(path)
+        content, metadata = _read(path)
     except PermissionError:
         raise EncoderError(f"weights file {path}: no permission to read it") from None
     except pickle.UnpicklingError as error:
         raise EncoderError(_refusal(path, error)) from None
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise EncoderError(_damaged(path, error)) from None
-    tensors = {
+    named = {
         str(name).removeprefix("module."): tensor
         for name, tensor in _state_dict(content).items()
         if isinstance(tensor, torch.Tensor)
     }
-    tensors = {name: tensor for name, tensor in tensors.items() if not _aside(name)}
+    tensors = without_sizes(named)
     if not tensors:
         raise EncoderError(f"weights file {path} holds no tensors: give a model's state_dict")
-    return tensors
+    return Weights(tensors, frozenset(named.keys() - tensors.keys()), metadata)
+
+
+def without_sizes(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights alone: scripted models hold sizes and the mask of every model beside them."""
+    return {
+        name: tensor
+        for name, tensor in named.items()
+        if name.rpartition(".")[2] not in _NOT_WEIGHTS
+    }
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, told by its names alone; nothing of it is loaded."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        # What tells TorchScript from torch.save: constants beside the data.
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -65,26 +98,25 @@ def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> tuple[object, Mapping[str, str]]:
     if path.suffix.lower() == ".safetensors":
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                metadata = dict(file.metadata() or {})
+            return load_file(path), metadata
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            # What tells TorchScript from torch.save: constants beside the data.
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise EncoderError(_torchscript(path))
+    if is_torchscript(path):
+        raise EncoderError(_torchscript(path))
     with warnings.catch_warnings():
         # torch warns of odd pickle protocols before it refuses the file; we say it in one line.
         warnings.simplefilter("ignore")
         # Mapping the file keeps one copy of the weights in memory instead of two.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped), {}
 
 
 def _state_dict(content: object) -> Mapping[object, object]:
@@ -92,10 +124,6 @@ def _state_dict(content: object) -> Mapping[object, object]:
         return {}
     nested = content.get("state_dict")
     return nested if isinstance(nested, Mapping) else content
-
-
-def _aside(name: str) -> bool:
-    return name.rpartition(".")[2] in _NOT_WEIGHTS
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -110,9 +138,8 @@ def _refusal(path: Path, error: Exception) -> str:
 def _torchscript(path: Path) -> str:
     return (
         f"weights file {path} is a TorchScript archive, which holds a program: take its weights "
-        'out where you trust it (python -c "import torch, safetensors.torch as s; '
-        "s.save_file(torch.jit.load('x.pt', 'cpu').state_dict(), 'x.safetensors')\") and name "
-        "that file; OpenAI's own belong to the models that end in -quickgelu"
+        f"out with 'taistore convert-checkpoint {path.name} {path.stem}.safetensors' and name "
+        "that file"
     )
 
 

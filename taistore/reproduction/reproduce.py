@@ -5,6 +5,8 @@ Everything is kept in a work folder: stores and runs that are there are used aga
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
@@ -21,13 +23,13 @@ from taistore.errors import (
 )
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.report import Evaluation
-from taistore.progress import Progress, no_progress
+from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.data_sets import FoundSet, MissingSet, find_set
 from taistore.reproduction.set_stores import ReadyStore, ready_store
 from taistore.reproduction.table_report import Reproduction, Row, SetResult
-from taistore.reproduction.tables import DEFAULT, PAPER, ZERO_SHOT, Column, Table
-
-Note = Callable[[str], None]
+from taistore.reproduction.table_settings import check_settings, setting_deviations
+from taistore.reproduction.table_texts import TableTexts
+from taistore.reproduction.tables import PAPER, ZERO_SHOT, Column, Table
 
 
 def reproduce(
@@ -38,8 +40,9 @@ def reproduce(
     sets: Sequence[str] = (),
     encoder_spec: str | None = None,
     seeds: Sequence[int] = (0,),
-    texts: int = 10_000,
-    methods: Sequence[str] = (PAPER, DEFAULT),
+    texts: TableTexts | None = None,
+    methods: Sequence[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
     regions: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -48,11 +51,16 @@ def reproduce(
 ) -> Reproduction:
     """Our figures for a table of arXiv:2312.04160, on those of its ``sets`` that ``data`` holds.
 
-    ``sets`` and ``encoder_spec`` are the table's unless named; ``seeds`` are trained one by one.
-    What is missing is said in a line each, through ``note`` as it is found and in the result;
-    raises :class:`ScoringError` where nothing is left to run. Stopped and called again it goes on:
-    images and texts are not encoded again, a run with the same settings is not trained again.
+    ``sets``, ``methods`` and ``encoder_spec`` are the table's unless named; ``seeds`` are trained
+    one by one. ``settings`` are fields of :class:`TrainConfig` that take the place of the paper's,
+    in its method alone. What is missing is said in a line each, through ``note`` as it is found and
+    in the result; raises :class:`ScoringError` where nothing is left to run, or a method or setting
+    is not the table's. Stopped and called again it goes on: images and texts are not encoded again,
+    a run with the same settings is not trained again.
     """
+    texts = texts or TableTexts()
+    methods = tuple(dict.fromkeys(methods or table.methods))
+    check_settings(table, methods, settings)
     missing: list[str] = []
 
     def lacks(line: str) -> None:
@@ -68,12 +76,15 @@ def reproduce(
     for one in found:
         note(f"{one.name}: {one.folder}")
         ready = ready_store(
-            one, encoder, work=work, texts=texts, regions=regions, progress=progress
+            one, encoder, work=work, texts=texts, regions=regions, progress=progress, note=note
         )
+        note(f"{one.name}: {ready.counts}")
         if not table.test_only and ready.train_split is None:
             lacks(f"{one.name}: no image of {one.folder} is of a split to train on: name one train")
             continue
-        cells = _Cells(table, one, ready, device=device, progress=progress, note=note)
+        cells = _Cells(
+            table, one, ready, settings=settings, device=device, progress=progress, note=note
+        )
         results.append(cells.run(methods, seeds))
     if not results:
         raise ScoringError(f"{table.name}: nothing of it can be run: {missing[-1]}")
@@ -81,10 +92,16 @@ def reproduce(
         table=table,
         encoder=spec,
         texts=texts,
+        settings=settings,
         seeds=tuple(seeds),
         sets=tuple(results),
         missing=tuple(missing),
-        deviations=(*_encoder_deviations(table, spec), *table.deviations),
+        deviations=(
+            *_encoder_deviations(table, spec),
+            *texts.deviations(),
+            *setting_deviations(table, methods, settings),
+            *table.deviations,
+        ),
     )
 
 
@@ -129,6 +146,7 @@ class _Cells:
         found: FoundSet,
         ready: ReadyStore,
         *,
+        settings: Mapping[str, Any],
         device: str,
         progress: Progress,
         note: Note,
@@ -136,11 +154,13 @@ class _Cells:
         self._table = table
         self._found = found
         self._ready = ready
+        self._settings = settings
         self._device = device
         self._progress = progress
         self._note = note
         self._runs: dict[str, None] = {}
         self._trained = 0
+        self._by_photos: dict[str, None] = {}
 
     def run(self, methods: Sequence[str], seeds: Sequence[int]) -> SetResult:
         rows: dict[str, list[list[float]]] = {method: [] for method in methods}
@@ -171,6 +191,7 @@ class _Cells:
             split=last.split,
             images=last.images,
             labels=len(last.labels),
+            counts=self._ready.counts,
             published_as=self._found.column,
             rows=(zero_shot, *trained),
             runs=tuple(self._runs),
@@ -180,7 +201,12 @@ class _Cells:
 
     def _evaluated(self, method: str, column: Column, seed: int) -> Evaluation:
         split = None if self._table.test_only else self._ready.train_split
-        config = self._table.config(method, column, seed=seed, split=split, device=self._device)
+        config = self._table.config(
+            method, column, seed=seed, split=split, device=self._device, changes=self._settings
+        )
+        config = settle(self._ready.store, self._ready.encoder_id, config)
+        if config.task == "zsl" and config.shift != "none":
+            self._by_photos[method] = None
         self._note(f"{self._found.name}: {method}, {column.heading}, seed {seed}")
         run_id = self._run_of(config)
         self._runs[run_id] = None
@@ -196,7 +222,7 @@ class _Cells:
     def _run_of(self, config: TrainConfig) -> str:
         """A finished run with these settings: one that is there, one that goes on, or a new one."""
         store, encoder_id = self._ready.store, self._ready.encoder_id
-        wanted = _settings(settle(store, encoder_id, config))
+        wanted = _settings(config)
         unfinished = None
         for row in store.runs():
             if row.encoder_id == encoder_id and _recorded(row.config) == wanted:
@@ -229,6 +255,11 @@ class _Cells:
                 if other is None
                 else f"other images than the paper's {other}: its figures are for orientation only"
             )
+        found += [
+            f"{method} is transductive: its texts were moved to where the photos of the store lie, "
+            "with those that it is tested on; no label of theirs was read"
+            for method in self._by_photos
+        ]
         if self._ready.made_split:
             found.append(
                 "the set names no splits: tested on one half, by a seeded hash of the images' "

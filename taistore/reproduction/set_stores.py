@@ -1,6 +1,7 @@
 """The store of one set and encoder: texts, images and splits, made once and found again."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 from taistore.contracts import TABLES
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ScoringError
+from taistore.images.image_rows import JOB as IMAGE_JOB
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import ImageSource, open_source
 from taistore.images.sources.source import SourceImage
-from taistore.progress import Progress, no_progress
+from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.data_sets import FoundSet, Part
+from taistore.reproduction.shared_images import share_images
+from taistore.reproduction.table_texts import JOBS as TEXT_JOBS
+from taistore.reproduction.table_texts import TableTexts
 from taistore.store.partial_labels import IMAGE_ID, hash_order
 from taistore.store.store import Store
-from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import prompt_vectors
 
 SPLIT_SEED = 0
@@ -39,6 +43,23 @@ class ReadyStore:
     train_split: str | None
     test_split: str
     made_split: bool
+    counts: "SetCounts"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetCounts:
+    """Texts in a store, what was set aside, and the paths whose image the set has at another."""
+
+    texts: int
+    rejected_texts: int
+    rejected_images: int
+    repeated_images: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.texts:,} texts, {self.rejected_texts:,} rejected; images: "
+            f"{self.rejected_images:,} rejected, {self.repeated_images:,} that the set has twice"
+        )
 
 
 def ready_store(
@@ -46,25 +67,40 @@ def ready_store(
     encoder: Encoder,
     *,
     work: Path,
-    texts: int,
+    texts: TableTexts,
     regions: int = 0,
     progress: Progress = no_progress,
+    note: Note = lambda line: None,
 ) -> ReadyStore:
     """Make or complete the store of a set below ``work``; what is there is not done again.
 
-    Its folder's name holds a hash of the set's folder, the encoder and the number of texts: with
-    others, it is another store. A manifest that names no split is divided into halves by a seeded
-    hash of the images' contents. Raises what ingesting and writing texts raise.
+    Its folder's name holds a hash of the set's folder, the encoder, the regions and the texts: with
+    others, it is another store, which takes over the images that a store beside it has encoded. A
+    manifest that names no split is divided into halves by a seeded hash of the images' contents.
+    Raises what ingesting and writing texts raise.
     """
-    identity = "\0".join([str(found.folder.resolve()), encoder.info.encoder_id, str(texts)])
-    digest = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
-    path = work / f"{found.name}-{digest}"
+    path = work / f"{found.name}-{_identity(found, encoder, texts, regions)}"
     store = Store.create(path, found.labels, default_encoder=encoder.info.spec)
     store.register_encoder(encoder.info)
-    generate_texts(store, encoder, GenerateConfig(count=texts), progress=progress)
+    # Images come after all texts. Once there is one, no writer need be there, and what a model did
+    # not answer is not asked for again: every run of the table has the same texts.
+    if not store.count("images"):
+        texts.write(store, encoder, progress=progress, note=note)
+    sources = [(part, _source(store, found, part)) for part in found.parts]
+    share_images(
+        store,
+        encoder.info.encoder_id,
+        {item.uri for _, source in sources for item in _images(source)},
+        folders=sorted(folder for folder in work.iterdir() if folder != path),
+        regions=regions,
+        progress=progress,
+    )
     named: set[str] = set()
-    for part in found.parts:
-        named |= _ingest(store, encoder, found.folder, part, regions=regions, progress=progress)
+    for part, source in sources:
+        ingest_images(store, encoder, source, regions=regions, progress=progress)
+        named |= _splits(part, source)
+        for line in source.notes:
+            note(f"{found.name}: {line}")
     made = not named
     if made:
         halve(store, seed=SPLIT_SEED)
@@ -76,24 +112,42 @@ def ready_store(
         train_split=next((split for split in TRAIN_SPLITS if split in named), None),
         test_split=_test_split(found, named),
         made_split=made,
+        counts=_counted(store),
     )
 
 
-def _ingest(
-    store: Store,
-    encoder: Encoder,
-    folder: Path,
-    part: Part,
-    *,
-    regions: int,
-    progress: Progress,
-) -> set[str]:
-    """Add the images of a part; returns the splits that it names."""
-    source = open_source(folder / part.path, store.labels, split=part.split, **part.options)
-    ingest_images(store, encoder, source, regions=regions, progress=progress)
+def _identity(found: FoundSet, encoder: Encoder, texts: TableTexts, regions: int) -> str:
+    parts = [str(found.folder.resolve()), encoder.info.encoder_id, str(regions), texts.identity()]
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def _source(store: Store, found: FoundSet, part: Part) -> ImageSource:
+    return open_source(found.folder / part.path, store.labels, split=part.split, **part.options)
+
+
+def _splits(part: Part, source: ImageSource) -> set[str]:
+    """The splits that a part names."""
     if part.split is not None:
         return {part.split}
     return {item.split for item in _images(source) if item.split is not None}
+
+
+def _counted(store: Store) -> SetCounts:
+    rejects = Counter(
+        job
+        for batch in store.scan("rejects", columns=["job"])
+        for job in batch.column(0).to_pylist()
+    )
+    return SetCounts(
+        texts=store.count("texts"),
+        rejected_texts=sum(rejects[job] for job in TEXT_JOBS),
+        rejected_images=rejects[IMAGE_JOB],
+        repeated_images=sum(
+            len(paths or ())
+            for batch in store.scan("images", columns=["other_uris"])
+            for paths in batch.column(0).to_pylist()
+        ),
+    )
 
 
 def _images(source: ImageSource) -> Iterator[SourceImage]:

@@ -2,20 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 import polars as pl
 
-from taistore.reproduction.tables import DEFAULT, METHODS, PAPER, ZERO_SHOT, Table
+from taistore.reproduction.set_stores import SetCounts
+from taistore.reproduction.table_texts import TableTexts
+from taistore.reproduction.tables import METHODS, ZERO_SHOT, Table
 
-NAMES = {
-    ZERO_SHOT: "zero-shot",
-    PAPER: METHODS[PAPER],
-    DEFAULT: METHODS[DEFAULT],
-}
+NAMES = {ZERO_SHOT: "zero-shot", **METHODS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +40,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetResult:
-    """Our figures on one set; ``published_as`` is the set whose published figures stand beside."""
+    """Our figures on one set; ``published_as`` is the set whose published figures stand beside.
+
+    ``counts`` say what its store holds and what was set aside.
+    """
 
     name: str
     folder: str
@@ -50,6 +51,7 @@ class SetResult:
     split: str
     images: int
     labels: int
+    counts: SetCounts
     published_as: str | None
     rows: tuple[Row, ...]
     runs: tuple[str, ...]
@@ -58,18 +60,23 @@ class SetResult:
 
     def about(self) -> dict[str, Any]:
         """Everything but the rows, as plain values."""
-        fields = (field.name for field in dataclasses.fields(self) if field.name != "rows")
-        values = {name: getattr(self, name) for name in fields}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        fields = (field.name for field in dataclasses.fields(self))
+        values = {name: getattr(self, name) for name in fields if name not in ("rows", "counts")}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return plain | dataclasses.asdict(self.counts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduction:
-    """A table of the paper with our figures; ``missing`` says what was not there, in lines."""
+    """A table of the paper with our figures; ``missing`` says what was not there, in lines.
+
+    ``settings`` take the place of the paper's in its method.
+    """
 
     table: Table
     encoder: str
-    texts: int
+    texts: TableTexts
+    settings: Mapping[str, Any]
     seeds: tuple[int, ...]
     sets: tuple[SetResult, ...]
     missing: tuple[str, ...]
@@ -82,7 +89,8 @@ class Reproduction:
             "table": self.table.name,
             "title": self.table.title,
             "encoder": self.encoder,
-            "texts": self.texts,
+            **self.texts.to_json(),
+            "settings": dict(self.settings),
             "seeds": list(self.seeds),
             "columns": headings,
             "sets": [
@@ -143,7 +151,7 @@ class Reproduction:
 
     def text(self) -> str:
         """The table for people: per set the paper's rows, then ours."""
-        lines = [self.table.title, f"encoder {self.encoder}, {self.texts:,} texts, seeds "]
+        lines = [self.table.title, f"encoder {self.encoder}, {self.texts}, seeds "]
         lines[-1] += ", ".join(map(str, self.seeds)) + "; percent"
         for result in self.sets:
             lines += ["", *self._set_lines(result)]
@@ -162,6 +170,7 @@ class Reproduction:
         lines = [
             f"{result.name}: {result.images:,} images of split {result.split!r}, "
             f"{result.labels:,} labels",
+            f"  {result.counts}",
             _line("", headings, width),
         ]
         for name, values in self._published(result).items():

@@ -27,9 +27,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def run(data: Path, *arguments: str) -> Result:
+def run(data: Path, *arguments: str, texts: int | None = 40) -> Result:
     work = str(data.parent / "work")
-    given = ["reproduce", *arguments, "--data", str(data), "--work", work, "--texts", "40"]
+    given = ["reproduce", *arguments, "--data", str(data), "--work", work]
+    given += ["--texts", str(texts)] if texts is not None else []
     return CliRunner().invoke(main, given)
 
 
@@ -63,3 +64,33 @@ def test_refusals_are_one_line(data: Path) -> None:
         assert result.exit_code == code, arguments
         assert message in result.stderr, arguments
     assert result.stderr.count("\n") == 1
+
+
+def test_texts_and_settings_reach_the_library(data: Path) -> None:
+    file = data.parent / "own.txt"
+    file.write_text("".join(f"A {name} kite\n" for name in ("red", "green", "blue", "yellow")))
+    sets = ("--sets", "colours", "--encoder", "packaged", "--method", "paper", "--json")
+    settings = ("--radius", "25", "--hidden", "16", "--dropout", "0.1", "--epochs", "2")
+    given = ("table2", *sets, *settings, "--captions", str(file))
+    result = run(data, *given, texts=None)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["captions"], found["sets"][0]["texts"]) == ("own.txt", 4)
+    assert found["settings"] == {"radius": "25", "hidden": 16, "dropout": 0.1, "epochs": 2}
+    balanced = json.loads(run(data, "table2", *sets, "--combinations", "balanced").stdout)
+    assert (balanced["combinations"], balanced["texts"]) == ("balanced", 40)
+
+
+def test_texts_that_do_not_go_together_are_refused_in_flags(data: Path) -> None:
+    file = data.parent / "own.txt"
+    file.write_text("A red kite\n")
+    server = ("--writer", "openai", "--base-url", "http://127.0.0.1:9/v1")
+    for arguments, code, message in (
+        (("--captions", str(file)), 1, "--texts has no meaning with --captions, whose file"),
+        (("--model", "m"), 2, "--model has no meaning for --writer template"),
+        (server, 1, "--writer openai needs --model here"),
+        (("--method", "default", "--radius", "2x"), 1, "--radius changes --method paper, which"),
+    ):
+        result = run(data, "table2", *arguments)
+        assert result.exit_code == code, arguments
+        assert message in result.stderr, (arguments, result.stderr)

@@ -2,21 +2,25 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.data import settle
 from taistore.encoders.protocol import Encoder
-from taistore.errors import EncoderError, ScoringError
+from taistore.errors import EncoderError, ScoringError, TrainingError
 from taistore.reproduction import reproduce as module
 from taistore.reproduction.reproduce import reproduce
 from taistore.reproduction.set_stores import halve
 from taistore.reproduction.table_report import Reproduction, SetResult
+from taistore.reproduction.table_texts import TableTexts
 from taistore.reproduction.tables import TABLES, Table
 from taistore.store.store import Store
-from tests.fakes import ColourEncoder
-from tests.reproduction.small_sets import own_form, voc2007
+from tests.fakes import ColourEncoder, colour_image
+from tests.reproduction.small_sets import COLOUR_NAMES, own_form, voc2007
 
 SPEC = "packaged:lite0@192"
 """Any known spelling: the encoder that it stands for is replaced."""
@@ -45,7 +49,8 @@ def small(name: str, columns: int = 2) -> Table:
 
 
 def run(table: Table, tmp_path: Path, **options: Any) -> Reproduction:
-    given: dict[str, Any] = {"texts": 40, "sets": ["colours"], "encoder_spec": SPEC}
+    given: dict[str, Any] = {"sets": ["colours"], "encoder_spec": SPEC}
+    given["texts"] = TableTexts(count=40)
     given |= {"device": "cpu"} | options
     return reproduce(table, tmp_path / "data", work=tmp_path / "work", **given)
 
@@ -61,11 +66,14 @@ def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder
     value = found.to_json()
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     (colours,) = value["sets"]
-    assert [row["method"] for row in colours["here"]] == ["zero_shot", "paper", "default"]
-    assert [row["step"] for row in colours["here"]] == ["zero_shot", "adapter_logits", "ensemble"]
+    methods = ["zero_shot", "paper", "default", "default-texts"]
+    steps = ["zero_shot", "adapter_logits", "ensemble", "ensemble"]
+    assert [row["method"] for row in colours["here"]] == methods
+    assert [row["step"] for row in colours["here"]] == steps
     assert all(len(row["by_seed"][0]) == 2 for row in colours["here"][1:])
     assert colours["here"][0]["mAP"][0] > 50
-    assert (colours["images"], colours["trained"]) == (6, 4)
+    assert (colours["images"], colours["trained"]) == (6, 4)  # both defaults are one run here
+    assert (colours["texts"], value["writer"], value["combinations"]) == (40, "template", "uniform")
     frame = found.frame().filter(source="here")
     assert [row[2:6] for row in frame.iter_rows()] == [
         ("zero_shot", "zero_shot", "mAP", None),
@@ -73,6 +81,8 @@ def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder
         ("paper", "adapter_logits", "mAP", 1),
         ("default", "ensemble", "mAP", 0),
         ("default", "ensemble", "mAP", 1),
+        ("default-texts", "ensemble", "mAP", 0),
+        ("default-texts", "ensemble", "mAP", 1),
     ]
     assert frame["mAP"].round(2).to_list() == [
         figure for row in colours["here"] for figure in row["by_seed"][0]
@@ -82,6 +92,8 @@ def test_table2_beside_the_papers_figures(tmp_path: Path, encoder: ColourEncoder
     assert "halves" not in text
     assert "tested on one half, by a seeded hash" in text
     assert "no figure compares directly" in text
+    assert "texts are written from templates here" in text
+    assert "transductive" not in text  # too few photos to go by
 
 
 def test_run_again_nothing_is_done_twice(tmp_path: Path, encoder: ColourEncoder) -> None:
@@ -141,7 +153,9 @@ def test_a_published_set_is_evaluated_by_its_protocol(
     tmp_path: Path, encoder: ColourEncoder
 ) -> None:
     voc2007(tmp_path / "data")
-    found = run(small("table3", 1), tmp_path, sets=(), methods=("default",), texts=60)
+    found = run(
+        small("table3", 1), tmp_path, sets=(), methods=("default",), texts=TableTexts(count=200)
+    )
     (result,) = found.sets
     assert (result.published_as, result.split, result.images) == ("voc2007", "test", 4)
     assert "has 4,952 images, here are 4" in " ".join(result.deviations)
@@ -182,7 +196,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, encoder: ColourEncoder) -> N
 
     def stop(line: str) -> None:
         notes.append(line)
-        if "default" in line:
+        if "default," in line:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -195,3 +209,95 @@ def test_a_stopped_training_goes_on(tmp_path: Path, encoder: ColourEncoder) -> N
     again = run(small("table2"), tmp_path, note=notes.append)
     assert again.sets[0].trained == 1
     assert again.sets[0].rows == found.sets[0].rows
+
+
+def many(data: Path, count: int) -> Path:
+    """A set of so many pictures, all different, as ``data/colours``."""
+    folder = own_form(data)
+    rows = []
+    for number in range(count):
+        shown = COLOUR_NAMES[number % 4]
+        colour_image(shown, size=(20 + number % 20, 20 + number // 20)).save(
+            folder / "images" / f"{number}.png"
+        )
+        rows.append(json.dumps({"image": f"images/{number}.png", "labels": [shown]}))
+    (folder / "labels.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_default_is_what_train_does_and_default_texts_sees_no_photo(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    many(tmp_path / "data", 200)
+    found = run(small("table2"), tmp_path, methods=("default", "default-texts"))
+    (result,) = found.sets
+    runs = {row.run_id: row.config for row in Store.open(result.store).runs()}
+    default, texts_alone = (dict(runs[run_id]) for run_id in result.runs)
+    # As Project.train makes it of a task alone.
+    own = TrainConfig.of(task="zsl", device="cpu")
+    store = Store.open(result.store)
+    assert default == settle(store, encoder.info.encoder_id, own).to_json()
+    assert default["shift"] == "neighbours"
+    assert texts_alone["shift"] == "none"
+    (line,) = (line for line in result.deviations if "transductive" in line)
+    assert line.startswith("default is transductive: its texts were moved to where the photos")
+    assert "here:  the same, from texts alone" in found.text()
+
+
+@pytest.mark.parametrize("name", ["table1", "table3"])
+def test_only_table2_has_a_row_from_texts_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ScoringError, match=f"{name} has no method=default-texts: it has paper, d"):
+        run(small(name), tmp_path, methods=("default-texts",))
+
+
+def test_settings_take_the_place_of_the_papers_in_its_method_alone(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    own_form(tmp_path / "data")
+    settings = {"radius": "25", "image_radius": "1", "hidden": 16, "dropout": 0.1, "epochs": 2}
+    found = run(small("table3", 1), tmp_path, settings=settings)
+    (result,) = found.sets
+    runs = {row.run_id: row.config for row in Store.open(result.store).runs()}
+    paper, default = (runs[run_id] for run_id in result.runs)
+    assert {name: paper[name] for name in settings} == settings
+    assert default["epochs"] == TrainConfig(task="fsl", shots=1).epochs
+    assert found.to_json()["settings"] == settings
+    text = found.text()
+    assert "neither the network's width nor its dropout: 16 and 0.1 here" in text
+    assert "paper's method are others here: epochs 2, image_radius 1, radius 25" in text
+    again = run(small("table3", 1), tmp_path, settings=settings)
+    assert again.sets[0].trained == 0
+    assert run(small("table3", 1), tmp_path, settings={"epochs": 3}).sets[0].trained == 1
+
+
+def test_wrong_settings_are_refused_before_anything_is_encoded(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    own_form(tmp_path / "data")
+    with pytest.raises(ScoringError, match="radius= changes method=paper, which is not run"):
+        run(small("table2"), tmp_path, methods=("default",), settings={"radius": "2x"})
+    with pytest.raises(TrainingError, match="dropout 1 is not allowed"):
+        run(small("table2"), tmp_path, settings={"dropout": 1})
+    assert encoder.encoded == 0
+    assert not (tmp_path / "work").exists()
+
+
+def test_rejects_and_images_that_are_there_twice_are_told(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    folder = own_form(tmp_path / "data")
+    shutil.copy(folder / "images" / "3.png", folder / "images" / "copy.png")
+    (folder / "images" / "5.png").write_bytes(b"no picture")
+    row = {"image": "images/copy.png", "labels": ["red"]}
+    with (folder / "labels.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    notes: list[str] = []
+    for _ in range(2):
+        found = run(small("table2"), tmp_path, methods=("default",), note=notes.append)
+        (value,) = found.to_json()["sets"]
+        assert (value["rejected_images"], value["repeated_images"]) == (1, 1)
+        assert (value["texts"], value["rejected_texts"]) == (40, 0)
+    line = "40 texts, 0 rejected; images: 1 rejected, 1 that the set has twice"
+    assert notes.count(f"colours: {line}") == 2
+    assert line in found.text()

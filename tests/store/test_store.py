@@ -5,6 +5,7 @@ import json
 import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def text_rows(ids: list[int], dim: int = 16) -> dict[str, object]:
 
 def test_one_of_no_values_is_no_row(store: Store) -> None:
     store.append("text_vectors", text_rows([1, 2]), encoder_id="colour_16")
-    for where in ({"text_id": []}, {"combination_id": [1], "text_id": ()}):
+    values: list[dict[str, Any]] = [{"text_id": []}, {"combination_id": [1], "text_id": ()}]
+    for where in values:
         found = store.scan("text_vectors", encoder_id="colour_16", where=where)
         assert sum(batch.num_rows for batch in found) == 0
         assert store.remove("text_vectors", where, encoder_id="colour_16") == 0

@@ -10,6 +10,8 @@ from typing import Any
 
 import open_clip
 
+from taistore.encoders.open_clip.activation import Statement, stated_activation
+from taistore.encoders.weights import Weights
 from taistore.errors import EncoderError
 from taistore.printable import printable
 
@@ -59,34 +61,60 @@ def recipe_of_tag(model: str, tag: str) -> Recipe:
     return _recipe(tag_config(model, tag))
 
 
-def recipe_of_file(model: str, path: Path) -> Recipe:
-    """How a local weights file is used.
+def recipe_of_file(model: str, path: Path, weights: Weights) -> Recipe:
+    """How a local weights file, which holds ``weights``, is used.
 
-    In this order: ``open_clip_config.json`` beside it; the model's name (``-quickgelu``). Mean and
-    deviation are those that the model's tags agree on.
+    Mean and deviation are those of ``open_clip_config.json`` beside it, else those that the model's
+    tags agree on. The activation is what :func:`stated_activation` knows, else what that file says,
+    else the model's name. Raises :class:`EncoderError` where the name says another one than the
+    file; of a name without ``-quickgelu`` the file beside it may, as it configures the model.
     """
     entry = _agreed_by_tags(model)
-    entry["quick_gelu"] = bool(model_config(model).get("quick_gelu", False))
-    sidecar = path.parent / _SIDECAR
-    if sidecar.is_file():
-        try:
-            content = json.loads(sidecar.read_text(encoding="utf-8"))
-            entry |= content.get("preprocess_cfg", {})
-            entry["quick_gelu"] = content["model_cfg"].get("quick_gelu", False)
-            return _recipe(entry)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise EncoderError(
-                f"{sidecar} is not an open_clip configuration ({error}): mend or remove it"
-            ) from None
-    if not entry["quick_gelu"] and model + QUICK in _models():
-        logger.warning(
-            "%s: taken as trained with GELU; weights trained with QuickGELU, as OpenAI's, are "
-            "written open_clip:%s%s/…",
-            printable(str(path)),
-            model,
-            QUICK,
+    stated = stated_activation(path, weights)
+    beside = _sidecar(path)
+    if beside is not None:
+        preprocessing, quick_gelu = beside
+        entry |= preprocessing
+        if stated is None and quick_gelu and not _named_quick(model):
+            return _recipe(entry | {"quick_gelu": True})
+        stated = stated or Statement(quick_gelu, _SIDECAR)
+    named = _named_quick(model)
+    twin = model.removesuffix(QUICK) if named else model + QUICK
+    if stated is None:
+        if not named and twin in _models():
+            logger.warning(
+                "%s: taken as trained with GELU, as nothing in it says otherwise; weights trained "
+                "with QuickGELU are written open_clip:%s/…",
+                printable(str(path)),
+                twin,
+            )
+        return _recipe(entry | {"quick_gelu": named})
+    if stated.quick_gelu != named and twin != model and twin in _models():
+        raise EncoderError(
+            f"weights file {path} was trained with {stated.activation} (told by {stated.by}), "
+            f"which {model} is not: write open_clip:{twin}/{path}"
         )
-    return _recipe(entry)
+    return _recipe(entry | {"quick_gelu": stated.quick_gelu})
+
+
+def _named_quick(model: str) -> bool:
+    return bool(model_config(model).get("quick_gelu", False))
+
+
+def _sidecar(path: Path) -> tuple[dict[str, Any], bool] | None:
+    """Preprocessing and QuickGELU as the file beside the weights has them; None without one."""
+    sidecar = path.parent / _SIDECAR
+    if not sidecar.is_file():
+        return None
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        preprocessing = dict(content.get("preprocess_cfg", {}))
+        _recipe({"mean": (0,) * 3, "std": (1,) * 3, "interpolation": "", **preprocessing})
+        return preprocessing, bool(content["model_cfg"].get("quick_gelu", False))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EncoderError(
+            f"{sidecar} is not an open_clip configuration ({error}): mend or remove it"
+        ) from None
 
 
 def _agreed_by_tags(model: str) -> dict[str, Any]:

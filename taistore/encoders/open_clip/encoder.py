@@ -162,7 +162,7 @@ def load_open_clip(
         )
     weights = read_weights(path)
     recipe = (
-        recipe_of_file(parsed.model, path)
+        recipe_of_file(parsed.model, path, weights)
         if parsed.weights_file
         else recipe_of_tag(parsed.model, parsed.weights)
     )
@@ -171,10 +171,14 @@ def load_open_clip(
         parsed.model, resolution=resolution, quick_gelu=recipe.quick_gelu, dtype=dtype
     )
     fit_weights(
-        model, weights, model=parsed.model, resolution=resolution, where=f"the tensors of {path}"
+        model,
+        weights.tensors,
+        model=parsed.model,
+        resolution=resolution,
+        where=f"the tensors of {path}",
     )
     tokenizer = load_tokenizer(parsed.model)
-    info = _info(parsed, recipe, weights_digest(weights), int(tokenizer.context_length))
+    info = _info(parsed, recipe, weights_digest(weights.tensors), int(tokenizer.context_length))
     del weights
     cast_model(model, dtype, where)
     return OpenClipEncoder(model, tokenizer, info=info, recipe=recipe, device=where, dtype=dtype)

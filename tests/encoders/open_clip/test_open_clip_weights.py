@@ -104,7 +104,7 @@ def test_a_torchscript_archive_is_refused_with_the_way_out(tmp_path: Path) -> No
         warnings.simplefilter("ignore")  # TorchScript is deprecated; the archives remain
         trace: Callable[..., Any] = torch.jit.trace
         trace(module, torch.zeros(1, 2)).save(tmp_path / "RN50.pt")
-    with pytest.raises(EncoderError, match=r"RN50\.pt is a TorchScript archive.*save_file"):
+    with pytest.raises(EncoderError, match=r"RN50\.pt is a TorchScript archive.*convert-check"):
         read_weights(tmp_path / "RN50.pt")
 
 
@@ -177,3 +177,53 @@ def test_a_file_that_may_want_quickgelu_is_warned_of(
         _load("small-resnet", small_weights("small-resnet"))
     (message,) = caplog.messages
     assert "written open_clip:small-resnet-quickgelu/" in message
+
+
+def _known(name: str, path: Path) -> str:
+    """What a file is refused with."""
+    with pytest.raises(EncoderError) as caught:
+        _load(name, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_of_openais_kind_is_refused_under_a_name_with_gelu(tmp_path: Path) -> None:
+    state = build("small-resnet-quickgelu").state_dict()
+    sizes = {name: torch.tensor(9) for name in ("input_resolution", "context_length", "vocab_size")}
+    torch.save(state | sizes, tmp_path / "openai.pt")
+    message = _known("small-resnet", tmp_path / "openai.pt")
+    assert "was trained with QuickGELU (told by the context_length in it" in message
+    assert message.endswith(f"write open_clip:small-resnet-quickgelu/{tmp_path / 'openai.pt'}")
+    assert _load("small-resnet-quickgelu", tmp_path / "openai.pt").info.dim == 32
+
+
+def test_a_published_file_is_known_by_its_name(tmp_path: Path) -> None:
+    name = "rn50-quickgelu-yfcc15m-455df137.pt"
+    save("small-resnet", tmp_path, filename=name)
+    assert f"(told by its name, {name})" in _known("small-resnet", tmp_path / name)
+    hub = "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
+    folder = tmp_path / hub / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    path = save("small-resnet", folder)
+    message = _known("small-resnet-quickgelu", path)
+    assert f"was trained with GELU (told by its name, {hub})" in message
+    assert message.endswith(f"write open_clip:small-resnet/{path}")
+    assert _load("small-resnet", path).info.model == "small-resnet"
+
+
+def test_a_config_beside_a_gelu_file_refuses_the_name_with_quickgelu(tmp_path: Path) -> None:
+    path = save("small-resnet", tmp_path)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+    assert "(told by open_clip_config.json)" in _known("small-resnet-quickgelu", path)
+    assert _load("small-resnet", path).info.model == "small-resnet"
+
+
+def test_what_the_file_says_of_itself_comes_first(tmp_path: Path) -> None:
+    state = build("small-resnet-quickgelu").state_dict()
+    path = tmp_path / "own.safetensors"
+    save_file(state, path, {"taistore.quick_gelu": "false"})
+    config = {"model_cfg": {"quick_gelu": True}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert "trained with GELU (told by its metadata)" in _known("small-resnet-quickgelu", path)
+    assert _load("small-resnet", path).info.model == "small-resnet"

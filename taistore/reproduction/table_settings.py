@@ -1,0 +1,52 @@
+"""The methods and settings that a table is run with: refused early, and told where they differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taistore.errors import ScoringError
+from taistore.reproduction.tables import PAPER, Table
+
+_UNSTATED = ("hidden", "dropout")
+"""Settings that the paper does not give."""
+
+
+def check_settings(table: Table, methods: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Refuse what would only fail once everything is encoded.
+
+    ``settings`` are fields of :class:`~taistore.adapter.config.TrainConfig` for the method
+    ``paper``. Raises :class:`ScoringError` where a method is not the table's or the settings are
+    nobody's, :class:`TrainingError` where a setting is not allowed.
+    """
+    for method in methods:
+        if method not in table.methods:
+            raise ScoringError(
+                f"{table.name} has no method={method}: it has {', '.join(table.methods)}"
+            )
+    if settings and PAPER not in methods:
+        raise ScoringError(
+            f"{min(settings)}= changes method={PAPER}, which is not run: leave it out, or add "
+            f"method={PAPER}"
+        )
+    for column in table.columns:
+        for method in methods:
+            table.config(method, column, seed=0, split=None, device="cpu", changes=settings)
+
+
+def setting_deviations(
+    table: Table, methods: Sequence[str], settings: Mapping[str, Any]
+) -> list[str]:
+    """In what the method ``paper`` is not, or may not be, as the paper has it, a line each."""
+    if PAPER not in methods:
+        return []
+    config = table.config(
+        PAPER, table.columns[0], seed=0, split=None, device="cpu", changes=settings
+    )
+    found = [
+        f"the paper states neither the network's width nor its dropout: {config.hidden:,} (2,048 is "
+        f"what its Table 4 implies) and {config.dropout:g} here"
+    ]
+    changed = {name: value for name, value in settings.items() if name not in _UNSTATED}
+    if changed:
+        listed = ", ".join(f"{name} {value}" for name, value in sorted(changed.items()))
+        found.append(f"settings of the paper's method are others here: {listed}")
+    return found
