@@ -806,11 +806,15 @@ class Project:
     def optimize(self, *, keep_days: float = defaults.KEEP_DAYS) -> list[TableReport]:
         """Merge small fragments, refresh indexes, drop versions of tables older than that.
 
-        Folders of runs that were killed before they were recorded go too, after a week.
+        What killed jobs left in the folders of runs goes too; in a store on disk also the folders
+        of runs that were killed before they were recorded, after a week.
         """
+        from taistore.adapter.run_files.run_removal import drop_leftovers
         from taistore.adapter.run_files.unrecorded import drop_unrecorded
 
         reports = optimize(self.store, keep_days=keep_days, progress=self.progress)
+        for path in drop_leftovers(self.store):
+            self.note(f"removed what a killed job has left: {path}")
         for name in drop_unrecorded(self.store):
             self.note(f"removed what a run that was killed before it began has left: {name}")
         return reports

@@ -42,8 +42,8 @@ def setting_deviations(
         PAPER, table.columns[0], seed=0, split=None, device="cpu", changes=settings
     )
     found = [
-        f"the paper states neither the network's width nor its dropout: {config.hidden:,} (2,048 is "
-        f"what its Table 4 implies) and {config.dropout:g} here"
+        f"the paper states neither the network's width nor its dropout: {config.hidden:,} (its "
+        f"Table 4 implies 2,048) and {config.dropout:g} here"
     ]
     changed = {name: value for name, value in settings.items() if name not in _UNSTATED}
     if changed:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_files.run_lock import written_alone
+from taistore.adapter.run_files.run_removal import drop_leftovers
 from taistore.adapter.run_files.unrecorded import drop_unrecorded
 from taistore.adapter.train import train
 from taistore.project import Project
@@ -56,6 +58,20 @@ def test_optimize_says_what_it_removes(store: Store) -> None:
     Project(store, note=told.append).optimize(keep_days=0)
     assert not dead.exists()
     assert [line.rsplit(": ", 1)[1] for line in told] == ["zsl-dead"]
+
+
+def test_what_killed_jobs_left_in_the_folders_of_runs_goes(store: Store) -> None:
+    (recorded,) = (Path(store.uri) / "runs").iterdir()
+    whole = sorted(path.name for path in recorded.iterdir())
+    left = ["training.lock", ".tmpZ3kq0a", "training-state.safetensors.part"]
+    for name in (*left, "notes.txt", ".tmp"):
+        (recorded / name).write_bytes(b"")
+    run_id = store.runs()[0].run_id
+    with written_alone(recorded, run_id):
+        assert drop_leftovers(store) == []
+    (recorded / "training.lock").write_bytes(b"")
+    assert sorted(path.name for path in drop_leftovers(store)) == sorted(left)
+    assert sorted(path.name for path in recorded.iterdir()) == sorted([*whole, "notes.txt", ".tmp"])
 
 
 def test_a_store_without_runs_has_none_to_drop(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_settings_take_the_place_of_the_papers_in_its_method_alone(
     assert default["epochs"] == TrainConfig(task="fsl", shots=1).epochs
     assert found.to_json()["settings"] == settings
     text = found.text()
-    assert "neither the network's width nor its dropout: 16 and 0.1 here" in text
+    assert "neither the network's width nor its dropout: 16 (its Table 4 implies 2,048) and" in text
     assert "paper's method are others here: epochs 2, image_radius 1, radius 25" in text
     again = run(small("table3", 1), tmp_path, settings=settings)
     assert again.sets[0].trained == 0

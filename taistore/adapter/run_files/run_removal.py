@@ -1,6 +1,7 @@
 """Removes runs that nobody needs any more: their files, then their rows."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ IMPORTED = ("imported-scores.npy", "imported-ids.npy")
 
 OWN_FILES = (WEIGHTS, PROMPTS, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
+
+_HALF_WRITTEN = re.compile(r"\.tmp\w{6}")
+"""The name that safetensors gives a file until it is whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,17 +68,43 @@ def remove_runs(store: Store, run_ids: Sequence[str]) -> list[RemovedRun]:
     return [removed[run_id] for run_id in dict.fromkeys(run_ids)]
 
 
+def drop_leftovers(store: Store) -> list[Path]:
+    """Remove what killed jobs left in the folders of runs: half-written files, and their locks.
+
+    Returns what is gone. A run that is being written is left alone.
+    """
+    gone: list[Path] = []
+    with held():
+        for row in store.runs():
+            folder = folder_of(store, row)
+            lock = folder / LOCK
+            found = [lock, *_parts(folder)] if lock.is_file() else _parts(folder)
+            if found:
+                with contextlib.suppress(TrainingError, OSError), written_alone(folder, row.run_id):
+                    for path in _parts(folder):
+                        path.unlink()
+                gone += [path for path in found if not path.exists()]
+    return gone
+
+
+def _parts(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    names = {f"{name}.part" for name in OWN_FILES}
+    there = (path for path in folder.iterdir() if path.is_file())
+    return [path for path in there if path.name in names or _HALF_WRITTEN.fullmatch(path.name)]
+
+
 def _remove(store: Store, row: RunRow) -> RemovedRun:
     folder = folder_of(store, row)
     if row.status == "finished":
         store.record_run(replace(row, status="stopped"))
     freed = 0
     try:
-        for name in OWN_FILES:
-            for path in (folder / name, folder / f"{name}.part"):
-                if path.is_file():
-                    freed += path.stat().st_size
-                    path.unlink()
+        for path in (*(folder / name for name in OWN_FILES), *_parts(folder)):
+            if path.is_file():
+                freed += path.stat().st_size
+                path.unlink()
     except OSError as error:
         raise TrainingError(
             f"{folder}: run {row.run_id} cannot be removed ({error.strerror}): mend that, and run "
