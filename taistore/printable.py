@@ -15,6 +15,8 @@ _UNSAFE = re.compile(
 """Controls (C0, C1), line and paragraph separators, bidirectional and invisible formatting marks,
 and lone surrogates. A joiner (U+200D) stays: families of emoji are made with it."""
 
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
+
 
 def printable(text: str) -> str:
     """One line of plain text: line ends are spaces, other controls are escapes.
@@ -23,6 +25,15 @@ def printable(text: str) -> str:
     'a b\\\\x1b[2J\\\\u202etxt.exe'
     """
     return _UNSAFE.sub(_escape, _LINE_ENDS.sub(" ", text))
+
+
+def may_be_escaped(text: str) -> bool:
+    """Whether a text may be what :func:`printable` made of another, to judge by its escapes.
+
+    >>> may_be_escaped(printable("a\\x1b[2J")), may_be_escaped("a b")
+    (True, False)
+    """
+    return _ESCAPE.search(text) is not None
 
 
 def printable_lines(text: str) -> str:

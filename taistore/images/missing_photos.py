@@ -143,7 +143,8 @@ class _Folders:
         self._seen = ""
 
     def see(self, path: str, *, there: bool) -> None:
-        folder = path.rpartition("/")[0] or "/"
+        # A source may give "//" and "." within a path: one folder must have one name.
+        folder = os.path.commonpath((path.rpartition("/")[0] or "/",))
         if folder in (self._alive if there else self._missing):
             return
         self._seen = os.path.commonpath((self._seen, folder)) if self._seen else folder
@@ -159,8 +160,11 @@ class _Folders:
         found = set()
         for folder in self._missing - self._alive:
             highest = folder
-            while highest != self._seen and str(Path(highest).parent) not in self._alive:
-                highest = str(Path(highest).parent)
+            while highest != self._seen:
+                parent = str(Path(highest).parent)
+                if parent == highest or parent in self._alive:
+                    break
+                highest = parent
             if highest == self._seen or not _has_entries(highest):
                 found.add(highest)
         return sorted(found)

@@ -4,8 +4,8 @@ Daemon threads, not a pool: a thread that is inside a C library cannot be ended,
 must hold up neither the items behind it nor the end of the process.
 """
 
-import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from queue import Empty, SimpleQueue
@@ -141,7 +141,7 @@ class _Crew(Generic[T, R]):
 
     def close(self) -> None:
         """End the threads; what they are doing is waited for, but not longer than for a result."""
-        with_limit = None if self._late is None else math.ceil(self._slice * _SLICES)
+        deadline = time.monotonic() + self._slice * _SLICES
         while True:
             try:
                 self._jobs.get_nowait()
@@ -150,7 +150,7 @@ class _Crew(Generic[T, R]):
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join(with_limit)
+            thread.join(None if self._late is None else max(0, deadline - time.monotonic()))
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._work, name="taistore-images", daemon=True)

@@ -9,6 +9,7 @@ from taistore.images.missing_photos import Missing, Place, is_there, look_for, p
 from taistore.images.paths import give_up, holds_hash
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.open_source import ImageSource
+from taistore.printable import may_be_escaped
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 from taistore.store.writes.removal import remove_orphans, remove_vectors
@@ -118,13 +119,17 @@ def _blocks(
 
 
 def _tidy_rejects(store: Store, place: Place, *, apply: bool) -> int:
-    """Forget rejects of photos that are gone; returns how many there are."""
+    """Forget rejects of photos that are gone; returns how many there are.
+
+    A path that is written with escapes is not the file's own, so nothing is known of that file.
+    """
     count = 0
     for batch in store.scan("rejects", columns=["job", "uri"], batch_rows=BLOCK):
         gone: dict[str, list[str]] = {}
         for row in batch.to_pylist():
             path = row["uri"]
-            if place.holds(path) and has_image_suffix(path) and not is_there(path):
+            photo = place.holds(path) and has_image_suffix(path) and not may_be_escaped(path)
+            if photo and not is_there(path):
                 gone.setdefault(row["job"], []).append(path)
                 count += 1
         for job, uris in gone.items() if apply else ():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from taistore.adapter import loop
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Network, Residual
 from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
@@ -21,6 +22,7 @@ from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import EncoderError, StoreError, TrainingError
 from taistore.progress import no_progress
+from taistore.stopping import StopRequested, stop_on_signals
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream
 from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store
@@ -195,6 +197,33 @@ def test_ctrl_c_within_a_step_loses_nothing(store: Store, monkeypatch: pytest.Mo
         signal.signal(signal.SIGINT, before)
     assert weights(resume(store, "latest")) == weights(undisturbed)
     assert steps == undisturbed.metrics["steps"]
+
+
+def test_after_sigterm_within_a_step_ctrl_c_ends_the_process_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.optim.AdamW.step
+    saved = loop.TrainingJob.save
+    found: list[object] = []
+
+    def terminated(self: torch.optim.AdamW) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        original(self)
+
+    def saving(self: loop.TrainingJob) -> None:
+        found.append(signal.getsignal(signal.SIGINT))
+        saved(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", terminated)
+    monkeypatch.setattr(loop.TrainingJob, "save", saving)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(StopRequested), stop_on_signals():
+            run(store)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # The run is saved as it begins, and once the signal is let through.
+    assert found[-1] is signal.SIG_DFL
 
 
 def test_a_killed_process_can_be_resumed(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Streaming decode and encode: order, bounds, early ends and files that change underway."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -245,6 +246,27 @@ def test_an_item_that_hangs_is_left_behind_and_the_rest_goes_on() -> None:
     for thread in [t for t in threading.enumerate() if t.name == "taistore-images"]:
         thread.join(20)
     assert threading.active_count() == running
+
+
+def test_threads_that_hang_share_one_wait() -> None:
+    never = threading.Event()
+    results = ordered_map(
+        lambda item: item == 0 or never.wait(),
+        range(7),
+        workers=6,
+        ahead=7,
+        late=lambda item: False,
+        seconds=0.5,
+    )
+    assert next(results) is True
+    began = time.monotonic()
+    results.close()
+    took = time.monotonic() - began
+    never.set()
+    for thread in [t for t in threading.enumerate() if t.name == "taistore-images"]:
+        thread.join(20)
+    # Half a second for all; one wait a thread would be three and more.
+    assert took < 2.5
 
 
 def test_only_so_many_items_are_left_behind() -> None:

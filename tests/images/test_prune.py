@@ -1,7 +1,7 @@
 """Photos that are gone leave the store, and nothing else does."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import pytest
 
 from taistore.errors import ImageError, StoreError
 from taistore.images import prune as prune_module
+from taistore.images.ingest import ingest_images
 from taistore.images.ingest_image_vectors import ingest_image_vectors
 from taistore.images.missing_photos import look_for
 from taistore.images.prune import PruneSummary, prune
-from taistore.images.sources.open_source import open_source
+from taistore.images.sources.open_source import SourceImage, open_source
+from taistore.printable import printable
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from taistore.store.verification.verify_store import verify_store
@@ -191,6 +193,47 @@ def test_what_a_manifest_does_not_list_is_gone(store: Store, photos: Path) -> No
     with pytest.raises(ImageError, match=r"not all of it can be read.*line 1.*unheard of"):
         _prune(store, _manifest(photos, wrong))
     assert store.count("images") == 4
+
+
+@pytest.mark.parametrize("odd", ["a\x1bb.png", "a\u202eb.png"])
+def test_a_reject_whose_path_is_written_with_escapes_stays(
+    store: Store, photos: Path, odd: str
+) -> None:
+    (photos / "old" / odd).mkdir()
+    (photos / "old" / "empty.png").touch()
+    _ingest(store, photos)
+    (photos / "old" / "empty.png").unlink()
+    assert _prune(store).rejects == 1
+    assert rejects(store) == [("ingest-images", printable(odd), "directory")]
+
+
+@pytest.mark.parametrize("start", ["/", "//"])
+def test_paths_of_a_source_that_does_not_mend_them(store: Store, photos: Path, start: str) -> None:
+    names = ("old//red.png", "new//./pink.png", "new//sub/cyan.png")
+    uris = [f"{start}{str(photos)[1:]}//{name}" for name in names]
+    (photos / "new" / "sub").mkdir()
+    colour_image("cyan").save(photos / "new" / "sub" / "cyan.png")
+    assert ingest_images(store, ColourEncoder(), _Listed(uris)).added == 3
+    shutil.rmtree(photos / "new")
+    with pytest.raises(StoreError, match=rf"{photos / 'new'}: none of the store's photos is there"):
+        _prune(store)
+    shutil.rmtree(photos)
+    assert _prune(store, lost_folders=True).gone == 3
+
+
+class _Listed:
+    """A source of a plugin, which gives paths as it likes."""
+
+    name, ignored, notes = "listed", 0, ()
+
+    def __init__(self, uris: list[str]) -> None:
+        self._uris = uris
+
+    def count(self) -> int:
+        return len(self._uris)
+
+    def __iter__(self) -> Iterator[SourceImage | Reject]:
+        return (SourceImage(uri=uri) for uri in self._uris)
 
 
 def test_images_that_never_were_files_stay(store: Store, photos: Path) -> None:
