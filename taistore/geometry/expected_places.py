@@ -4,6 +4,7 @@ B batch, D embedding dimension, I images with a vector, K neighbours, L labels t
 N labels, Q queries.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,14 @@ from taistore.geometry.centroids import (
     vector_blocks,
 )
 from taistore.geometry.group_sums import GroupSums
-from taistore.geometry.neighbours import Kind, NeighbourIndex, open_index, sample_rows
+from taistore.geometry.neighbours import (
+    HELD_BYTES,
+    Kind,
+    NeighbourIndex,
+    choose_kind,
+    open_index,
+    sample_rows,
+)
 from taistore.geometry.offsets import Float32, Shift, TextSide, gap_targets, modality_gap
 from taistore.labels import PRESENT, UNKNOWN, LabelSet
 from taistore.progress import Progress, no_progress
@@ -32,8 +40,12 @@ CANDIDATES = 4
 PSEUDO_COUNTS = 4.0
 """Images that a label's expected place is worth beside the known ones."""
 
-_QUERIES_PER_SEARCH = 256
+_QUERIES_PER_SEARCH = 8192
+"""Many at once: an index that reads its vectors reads all of them for each search."""
+
+_QUERIES_PER_LOOK = 256
 _ROWS_PER_READ = 4096
+_IDS_PER_READ = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,44 +71,49 @@ class ImageNeighbours:
         known: PartialLabels,
         *,
         kind: Kind = "auto",
+        queries: int | None = None,
+        device: str = "cpu",
         version: int | None = None,
         progress: Progress = no_progress,
     ) -> "ImageNeighbours":
-        """Index the vectors; ``index.bytes_per_vector`` says what each takes in memory.
+        """Index the vectors, or have exact search on the CPU read them where they are many.
 
-        Raises :class:`StoreError` naming table and image of a vector that is not finite.
+        ``kind`` and ``queries``: see :func:`choose_kind`; ``device`` searches. Raises
+        :class:`StoreError` naming table and image of a vector that is not finite.
         """
         table = store.table_name("image_vectors", encoder_id)
         now = store.versions([("image_vectors", encoder_id)]).get(table, 0)
         version = now if version is None else version
-        total = store.count("image_vectors", encoder_id)
-        sampled = sample_rows(min(total, len(known)))
+        rows_I, positions_I = _places(store, encoder_id, known, version)
+        dim = store.encoder(encoder_id).dim
+        kind = choose_kind(len(rows_I), kind=kind, queries=queries) if len(rows_I) else "torch"
         sample_SD = None
-        if len(sampled):
+        if kind == "ivf":
+            sampled = positions_I[sample_rows(len(rows_I))]
             sample_SD = store.vectors_at(
                 "image_vectors", sampled, encoder_id=encoder_id, version=version
             )
-        lookup = ImageLookup(known)
-        dim = store.encoder(encoder_id).dim
-        index = open_index(min(total, len(known)), dim, kind=kind, sample_SD=sample_SD)
-        rows, positions, seen = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
-        with progress("index images", total=total, unit="vectors") as bar:
-            for (ids,), vectors_BD in vector_blocks(
-                store, "image_vectors", encoder_id, ["image_id"], version or None
-            ):
-                rows_B = lookup.find(ids)
-                here = np.flatnonzero(rows_B >= 0)
-                bad = here[~np.isfinite(vectors_BD[here]).all(axis=1)]
-                if len(bad):
-                    name = f"image {ids[int(bad[0])].as_py()}"
-                    raise not_finite(store, "image_vectors", encoder_id, name)
-                index.add(vectors_BD[here])
-                rows.append(rows_B[here])
-                positions.append(here + seen)
-                seen += len(vectors_BD)
-                bar.advance(len(vectors_BD))
-        found_I, place_I = np.concatenate(rows), np.concatenate(positions)
-        return cls(store, encoder_id, version, known, index, found_I, place_I)
+
+        def read() -> Iterator[NDArray[np.float16]]:
+            ids_I = known.image_ids[rows_I]
+            with progress("index images", total=len(rows_I), unit="vectors") as bar:
+                for vectors_BD in _vectors(store, encoder_id, version, positions_I, ids_I):
+                    yield vectors_BD
+                    bar.advance(len(vectors_BD))
+
+        held = device != "cpu" or kind != "torch" or 2 * dim * len(rows_I) <= HELD_BYTES
+        index = open_index(
+            len(rows_I),
+            dim,
+            kind=kind,
+            sample_SD=sample_SD,
+            device=device,
+            read=None if held else read,
+        )
+        if held:
+            for vectors_BD in read():
+                index.add(vectors_BD)
+        return cls(store, encoder_id, version, known, index, rows_I, positions_I)
 
     def means(
         self, rows_P: NDArray[np.int64], groups_P: NDArray[np.int64], groups: int
@@ -117,6 +134,47 @@ class ImageNeighbours:
         means_GD = sums.sums()
         means_GD /= np.maximum(sums.counts_G, 1)[:, None].astype(np.float32)
         return means_GD, sums.counts_G
+
+
+def _places(
+    store: Store, encoder_id: str, known: PartialLabels, version: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the images with a vector: their rows in ``known`` [I] and positions in the table [I]."""
+    lookup = ImageLookup(known)
+    rows, positions, seen = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    for batch in store.scan(
+        "image_vectors",
+        columns=["image_id"],
+        encoder_id=encoder_id,
+        batch_rows=_IDS_PER_READ,
+        version=version or None,
+    ):
+        rows_B = lookup.find(batch.column(0))
+        here = np.flatnonzero(rows_B >= 0)
+        rows.append(rows_B[here])
+        positions.append(here + seen)
+        seen += batch.num_rows
+    return np.concatenate(rows), np.concatenate(positions)
+
+
+def _vectors(
+    store: Store,
+    encoder_id: str,
+    version: int,
+    positions_I: NDArray[np.int64],
+    ids_I: NDArray[np.bytes_],
+) -> Iterator[NDArray[np.float16]]:
+    """The vectors at ascending positions in blocks [B, D], all finite."""
+    seen = 0
+    for _, vectors_BD in vector_blocks(store, "image_vectors", encoder_id, [], version or None):
+        first, end = np.searchsorted(positions_I, (seen, seen + len(vectors_BD)))
+        there_BD = vectors_BD[positions_I[first:end] - seen]
+        bad = np.flatnonzero(~np.isfinite(there_BD).all(axis=1))
+        if len(bad):
+            name = f"image {ids_I[first + int(bad[0])].decode()}"
+            raise not_finite(store, "image_vectors", encoder_id, name)
+        yield there_BD
+        seen += len(vectors_BD)
 
 
 def label_texts(
@@ -142,13 +200,15 @@ def neighbour_estimates(
     for low in range(0, len(label_ids), _QUERIES_PER_SEARCH):
         asked = label_ids[low : low + _QUERIES_PER_SEARCH]
         queries = queries_LD[low : low + _QUERIES_PER_SEARCH]
-        _, rows_QK = neighbours.index.search(queries, CANDIDATES * k)
-        good_QK = (rows_QK >= 0) & (
-            _truth(neighbours, neighbours.known, rows_QK, asked[:, None]) != 0
-        )
-        good_QK &= np.cumsum(good_QK, axis=1) <= k
-        members.append(rows_QK[good_QK])
-        groups.append(np.nonzero(good_QK)[0] + low)
+        _, found_QK = neighbours.index.search(queries, CANDIDATES * k)
+        for first in range(0, len(asked), _QUERIES_PER_LOOK):
+            rows_QK = found_QK[first : first + _QUERIES_PER_LOOK]
+            label_Q1 = asked[first : first + _QUERIES_PER_LOOK, None]
+            truth_QK = _truth(neighbours, neighbours.known, rows_QK, label_Q1)
+            good_QK = (rows_QK >= 0) & (truth_QK != 0)
+            good_QK &= np.cumsum(good_QK, axis=1) <= k
+            members.append(rows_QK[good_QK])
+            groups.append(np.nonzero(good_QK)[0] + low + first)
     return neighbours.means(np.concatenate(members), np.concatenate(groups), len(label_ids))
 
 
