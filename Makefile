@@ -1,6 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
+# make test-s3  object stores for real, on an S3 server of this machine, in an environment of its own
 # make test-faults  every hostile input, the long fuzzing, kills and full disks: hours
 # make site  the pages of docs/ as a site in build/site
 # make bench-diff  what moved between the last two results of a benchmark
@@ -20,7 +21,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-faults test-vllm check format schemas docs site lock bench-diff clean
+.PHONY: setup demo test test-faults test-vllm test-s3 check format schemas docs site lock bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -63,6 +64,20 @@ test-vllm: $(VLLM_VENV)/.installed
 	$(VLLM_BIN)/python -m pytest -W ignore tests/vllm
 	$(VLLM_BIN)/python -W ignore -m benchmarks.vllm_engine
 
+# The S3 server of the tests wants an older python-dateutil than the lock has: its own environment,
+# of the newest versions, as its users get them. Minutes, most of them for torch.
+S3_VENV ?= $(VENV).s3
+S3_BIN := $(S3_VENV)/bin
+
+$(S3_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(S3_VENV)
+	$(S3_BIN)/python -m pip install --quiet --editable '.[demo,s3-tests]' hypothesis psutil pytest
+	touch $@
+
+test-s3: $(S3_VENV)/.installed
+	$(S3_BIN)/python -m pytest -m 'faults or not faults' tests/faults/test_object_store.py tests/faults/test_object_upkeep.py
+	$(S3_BIN)/python -m benchmarks.object_store
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -99,4 +114,4 @@ lock:
 	rm -rf $(VENV).lock
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo-out build dist
+	rm -rf $(VENV) $(VLLM_VENV) $(S3_VENV) demo-out build dist

@@ -17,6 +17,9 @@ STORE_VERSION = 5
 
 VERSION_KEY = b"taistore:store_version"
 DEFAULT_ENCODER_KEY = b"taistore:default_encoder"
+REMOVED = "removed:"
+"""Before the spec of an encoder whose removal has begun: its row stays until all else is gone."""
+
 PRIMARY_KEY = b"lance-schema:unenforced-primary-key"
 
 _HALF = pa.float16()

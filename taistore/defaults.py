@@ -11,6 +11,9 @@ STORE: Final = "./taistore-store"
 ENCODER: Final = "open_clip:RN50/openai@224"
 """The encoder of a new store: the paper's (4.1 of arXiv:2312.04160)."""
 
+SPLIT: Final = "test"
+"""The split that is evaluated, and whose images other systems' scores are for."""
+
 TEXTS: Final = 10_000
 """Texts that ``generate_texts`` writes."""
 

@@ -6,7 +6,7 @@ I images, T texts, N labels, D embedding dimension.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from taistore import defaults
 from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
-from taistore.errors import StoreError
+from taistore.errors import EncoderError, ScoringError, StoreError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.maintenance import TableReport, optimize
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
     from taistore.images.prune import PruneSummary
     from taistore.run import Run
+    from taistore.scoring.ensembles.ensemble import Rule
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
     from taistore.store.migrations import Upgrade
     from taistore.store.verification.finding import Verification
+    from taistore.store.writes.encoder_removal import EncoderRemoval, StoredEncoder
     from taistore.texts.audit.audit_report import AuditReport
     from taistore.texts.audit.caption_audit import Lost
     from taistore.texts.combinations.dealing import Combinations
@@ -239,11 +241,34 @@ class Project:
             )
         if len(found) > 1:
             ids = ", ".join(info.encoder_id for info in found)
+            remedy = "name the weights file in encoder="
+            if found[0].library == "vectors":
+                remedy = "remove one with 'taistore encoders rm ID'"
             raise StoreError(
-                f"{self.uri}: {wanted} was used with different weights ({ids}): name the weights "
-                "file in encoder="
+                f"{self.uri}: {wanted} was used with different weights ({ids}): {remedy}"
             )
         return found[0]
+
+    def encoders(self) -> "list[StoredEncoder]":
+        """The encoders whose vectors the store holds: how many rows, and which runs need them."""
+        from taistore.store.writes.encoder_removal import stored_encoders
+
+        return stored_encoders(self.store)
+
+    def remove_encoder(
+        self, encoder: str, *, apply: bool = False, force: bool = False
+    ) -> "EncoderRemoval":
+        """See what an encoder's removal takes away; with ``apply`` remove it.
+
+        ``encoder`` is its spec, the name of imported vectors or an ``encoder_id``. The rest is that
+        of :func:`taistore.store.writes.encoder_removal.remove_encoder`.
+        """
+        from taistore.store.writes.encoder_removal import remove_encoder
+
+        # An id is no spec, and a package that is gone leaves a spec that nobody knows.
+        with suppress(EncoderError):
+            encoder = registry.canonical_spec(encoder)
+        return remove_encoder(self.store, encoder, apply=apply, force=force)
 
     def label_prompts(self, encoder: str | None = None) -> Float32:
         """Unit prompt vectors [N, D] of the labels; the encoder is loaded only where some lack."""
@@ -619,20 +644,35 @@ class Project:
         self,
         runs: "Sequence[Run | str]",
         *,
+        scores: str | Path | None = None,
+        ids: str | Path | None = None,
+        label_keys: str | Path | None = None,
+        rule: "Rule" = "scaled",
         weights: Sequence[float] | None = None,
         split: str | None = None,
         out: str | Path | None = None,
     ) -> "EnsembleSummary":
         """A run that averages the scores of several; :meth:`run` opens it by its id.
 
-        As :func:`taistore.scoring.ensembles.make_ensemble.make_ensemble`.
+        ``scores`` is a file of another system's scores, as
+        :func:`taistore.scoring.matrices.score_file.open_scores` takes it with ``ids`` and
+        ``label_keys``; the rest is that of
+        :func:`taistore.scoring.ensembles.make_ensemble.make_ensemble`.
         """
         from taistore.encoders.precision import resolve_device
         from taistore.scoring.ensembles.make_ensemble import make_ensemble
+        from taistore.scoring.matrices.score_file import open_scores
 
+        opened = None
+        if scores is not None:
+            opened = open_scores(scores, self.labels, ids=ids, label_keys=label_keys)
+        elif ids is not None or label_keys is not None:
+            raise ScoringError("ids= and label_keys= belong to scores=, which is not given")
         return make_ensemble(
             self.store,
             [self.run(run).run_id if isinstance(run, str) else run.run_id for run in runs],
+            rule=rule,
+            scores=opened,
             weights=weights,
             split=split,
             device=resolve_device(self.device),
@@ -680,7 +720,10 @@ class Project:
         """All runs, oldest first."""
         from taistore.run import Run
 
-        return [Run(self, row) for row in self.store.runs()]
+        there = {info.encoder_id for info in self.store.encoders()}
+        return [
+            Run(self, row, encoder_gone=row.encoder_id not in there) for row in self.store.runs()
+        ]
 
     def run(self, run_id: str = "latest") -> "Run":
         """A run by its id; ``latest`` is the last finished one.

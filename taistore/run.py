@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taistore.scoring.known_cells import Known
     from taistore.scoring.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
+    from taistore.scoring.matrices.export_scores import ExportSummary
     from taistore.scoring.photos import Photo
     from taistore.scoring.score import ScoreSummary
     from taistore.scoring.tagging import OnError
@@ -42,11 +43,17 @@ class Run:
     """
 
     def __init__(
-        self, project: "Project", row: RunRow, *, training: "RunResult | None" = None
+        self,
+        project: "Project",
+        row: RunRow,
+        *,
+        training: "RunResult | None" = None,
+        encoder_gone: bool | None = None,
     ) -> None:
         self.project = project
         self.training = training
         self._row = row
+        self._encoder_gone = encoder_gone
 
     @property
     def run_id(self) -> str:
@@ -67,6 +74,19 @@ class Run:
     def liveness(self) -> Liveness:
         """Whether it is being trained now, and when it was last seen; ``str`` says it in words."""
         return liveness(self.project.store, self._row)
+
+    @property
+    def encoder_gone(self) -> bool:
+        """Whether its encoder was removed from the store, so that nothing can be scored by it."""
+        if self._encoder_gone is None:
+            known = {info.encoder_id for info in self.project.store.encoders()}
+            self._encoder_gone = self._row.encoder_id not in known
+        return self._encoder_gone
+
+    @property
+    def state(self) -> str:
+        """Its status in words, and that its encoder is gone where it is."""
+        return f"{self.liveness}{', its encoder is gone' if self.encoder_gone else ''}"
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -94,12 +114,13 @@ class Run:
         return self.project.store.encoder(self._row.encoder_id)
 
     def __repr__(self) -> str:
-        return f"Run({self.run_id!r}: {self.task}, {self.liveness}, {self.created:%F %R})"
+        return f"Run({self.run_id!r}: {self.task}, {self.state}, {self.created:%F %R})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of its row in the store, its status and when it was last seen as of now."""
         now = self.liveness
-        return {**asdict(self._row), "status": now.status, "last_seen": now.last_seen}
+        told = {"status": now.status, "last_seen": now.last_seen, "encoder_gone": self.encoder_gone}
+        return {**asdict(self._row), **told}
 
     # --- figures --------------------------------------------------------------------------
 
@@ -288,6 +309,31 @@ class Run:
             about += summary.step + _cut(threshold, summary.without_tags)
             project.page(out, html, about=about, page_images=page_images)
         return summary
+
+    def export_scores(
+        self,
+        out: str | Path,
+        *,
+        split: str = defaults.SPLIT,
+        step: "Step | None" = None,
+        overwrite: bool = False,
+    ) -> "ExportSummary":
+        """The whole score matrix over a split's images into a .parquet or .npy file.
+
+        As :func:`taistore.scoring.matrices.export_scores.export_scores`.
+        """
+        from taistore.scoring.matrices.export_scores import export_scores
+
+        return export_scores(
+            self.project.store,
+            self.run_id,
+            out,
+            split=split,
+            step=step,
+            overwrite=overwrite,
+            device=self._device,
+            progress=self.project.progress,
+        )
 
     @cached_property
     def _scoring(self) -> "ScoringRun":

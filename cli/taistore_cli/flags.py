@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-ALIASES = {"layout": "format", "photos": "images", "path": "store"}
+ALIASES = {"layout": "format", "photos": "images", "path": "store", "scores": "with"}
 """Parameters whose options have another name."""
 
 _PARAMETER = re.compile(r"(?<![\w./'\"-])([a-z][a-z_]*)=([\w@/*-]+(?:[.:][\w@/-]+)*)?(?![\w=])")

@@ -30,10 +30,13 @@ COMMANDS = (
     "compare",
     "reproduce",
     "score",
+    "export-scores",
     "show",
     "prune",
     "runs",
     "runs rm",
+    "encoders",
+    "encoders rm",
     "optimize",
     "verify",
     "upgrade",
@@ -128,7 +131,7 @@ def _describe(error: Exception) -> str:
 
 KEEPING = frozenset(
     {"init", "generate-texts", "ingest-texts", "ingest-images", "ingest-vectors", "reproduce"}
-    | {"score", "optimize", "upgrade", "demo"}
+    | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 

@@ -88,3 +88,14 @@ def common_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dict
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
+
+
+def options_after(context: click.Context) -> bool:
+    """Whether a group was called for one of its commands, which then has all the options."""
+    if context.invoked_subcommand is None:
+        return False
+    # An option before the command would be lost, and another store be changed.
+    for name in context.params:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"give options after {context.invoked_subcommand!r}")
+    return True

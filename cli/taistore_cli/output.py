@@ -31,6 +31,16 @@ class Output:
         if not self._as_json:
             click.echo(printable_lines(message), err=True)
 
+    def ask(self, question: str) -> bool:
+        """Whether the reader says yes; nobody does with --json, or where input has ended."""
+        if self._as_json:
+            return False
+        try:
+            return click.confirm(printable_lines(question), err=True)
+        except click.Abort:
+            click.echo(err=True)
+            return False
+
     def flags(self) -> list[str]:
         """The flags that make a nested command show as much as this one."""
         return ["--quiet"] if self._quiet or self._as_json else []

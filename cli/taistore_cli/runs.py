@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, store_option
+from taistore_cli.options import common_options, options_after, store_option
 from taistore_cli.output import Output
 
 
@@ -24,14 +24,10 @@ def command(context: click.Context, *, store_uri: str, out: Output) -> dict[str,
       taistore runs
       taistore runs rm zsl-20260101-120000-abc123
     """
-    if context.invoked_subcommand is not None:
-        # An option before the command would be lost, and another store be changed.
-        for name in context.params:
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"give options after {context.invoked_subcommand!r}")
+    if options_after(context):
         return {}
     runs = open_project(store_uri, out).runs()
-    lines = [f"{run.run_id}  {run.task}, {run.liveness}, begun {run.created:%F %R}" for run in runs]
+    lines = [f"{run.run_id}  {run.task}, {run.state}, begun {run.created:%F %R}" for run in runs]
     return out.result(
         {"runs": [run.to_json() for run in runs]},
         "\n".join(lines) or "no runs yet: 'taistore train' makes one",

@@ -40,7 +40,7 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
             f"encoder {row['spec']}: {row['dim']} dimensions, {row['text_vectors']:,} text, "
             f"{row['image_vectors']:,} image, {row['region_vectors']:,} region vectors"
         )
-    lines += [f"run {r.run_id}: {r.task}, {r.liveness}, {r.created:%F %R}" for r in runs]
+    lines += [f"run {r.run_id}: {r.task}, {r.state}, {r.created:%F %R}" for r in runs]
     if rejects:
         rows = project.rejects().to_dicts()
         value["rejects"] = rows

@@ -98,8 +98,8 @@ def train(
     # From here on a signal leaves a run that can be resumed, or none.
     with held():
         new = new_folder(store, config.task, out)
-        run_id, folder, name = new
-        with written_alone(folder, run_id):
+        run_id, folder, name, locked = new
+        with written_alone(locked, run_id):
             require_free(folder)
             with beginning(new):
                 data.save(folder)

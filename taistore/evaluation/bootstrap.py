@@ -6,7 +6,7 @@ of how often each image was drawn. Shapes: I images, N labels, S resamples, B re
 G distinct scores of a label's positives.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from taistore.evaluation.label_columns import LabelCells
 from taistore.labels import PRESENT, UNKNOWN
 
 BLOCK_CELLS = 2**22
@@ -21,9 +22,6 @@ BLOCK_CELLS = 2**22
 
 LEVEL = 0.95
 """Coverage of the intervals."""
-
-Scores = NDArray[Any]
-Truth = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +45,15 @@ class Resamples:
             yield block, drawn_IB
 
 
-def resampled_precision(
-    scores_IN: Scores, truth_IN: Truth, resamples: Resamples
-) -> NDArray[np.float32]:
+def resampled_precision(labels: Sequence[LabelCells], resamples: Resamples) -> NDArray[np.float32]:
     """Average precision [S, N] of each label in each resample, ties as in ``metrics``.
 
     NaN where a resample holds no positive of the label. Memory beyond the result is bounded.
     """
-    labels = scores_IN.shape[1]
-    found_SN = np.full((resamples.count, labels), np.nan, np.float32)
-    step = max(1, BLOCK_CELLS // max(len(scores_IN), 1))
-    for start in range(0, labels, step):
-        rankings = [
-            _Ranking.of(scores_IN[:, n], truth_IN[:, n])
-            for n in range(start, min(start + step, labels))
-        ]
+    found_SN = np.full((resamples.count, len(labels)), np.nan, np.float32)
+    step = max(1, BLOCK_CELLS // max(resamples.images, 1))
+    for start in range(0, len(labels), step):
+        rankings = [_Ranking.of(cells, resamples.images) for cells in labels[start : start + step]]
         for block, drawn_IB in resamples.blocks():
             for n, ranking in enumerate(rankings, start):
                 found_SN[block, n] = ranking.precision(drawn_IB)
@@ -80,17 +72,16 @@ class _Ranking:
     positive: Any
 
     @classmethod
-    def of(cls, scores_I: Scores, truth_I: Truth) -> "_Ranking":
-        scores_I, truth_I = np.ascontiguousarray(scores_I), np.ascontiguousarray(truth_I)
-        levels_G = np.unique(scores_I[truth_I == PRESENT])
+    def of(cls, cells: LabelCells, images: int) -> "_Ranking":
+        levels_G = np.unique(cells.scores[cells.truth == PRESENT])
         marks = []
-        for images in (np.flatnonzero(truth_I != UNKNOWN), np.flatnonzero(truth_I == PRESENT)):
-            rank = len(levels_G) - np.searchsorted(levels_G, scores_I[images], side="right")
+        for there in (cells.truth != UNKNOWN, cells.truth == PRESENT):
+            rank = len(levels_G) - np.searchsorted(levels_G, cells.scores[there], side="right")
             # Below the last positive nothing counts any more.
             counts = rank < len(levels_G)
             ones = np.ones(int(counts.sum()), np.float32)
-            shape = (len(levels_G), len(scores_I))
-            marks.append(csr_matrix((ones, (rank[counts], images[counts])), shape=shape))
+            where = (rank[counts], cells.images[there][counts])
+            marks.append(csr_matrix((ones, where), shape=(len(levels_G), images)))
         return cls(*marks)
 
     def precision(self, drawn_IB: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,12 +99,33 @@ class _Ranking:
         return average_B
 
 
+class ResampledMean:
+    """mAP [S] of resamples, from labels that come block by block.
+
+    The mean over the labels that have a positive in the resample; NaN where none has.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._total_S = np.zeros(samples)
+        self._count_S = np.zeros(samples, np.int64)
+
+    def add(self, precision_SN: NDArray[np.float32]) -> None:
+        """Count more labels."""
+        there_SN = ~np.isnan(precision_SN)
+        self._count_S += there_SN.sum(axis=1)
+        self._total_S += np.where(there_SN, precision_SN, 0).sum(axis=1, dtype=np.float64)
+
+    def values(self) -> NDArray[np.float64]:
+        """mAP [S] over the labels so far."""
+        mean_S = self._total_S / np.maximum(self._count_S, 1)
+        return np.where(self._count_S > 0, mean_S, np.nan)
+
+
 def resampled_mean(precision_SN: NDArray[np.float32]) -> NDArray[np.float64]:
-    """mAP [S]: the mean over the labels that have a positive in the resample; else NaN."""
-    there_SN = ~np.isnan(precision_SN)
-    count_S = there_SN.sum(axis=1)
-    total_S = np.where(there_SN, precision_SN, 0).sum(axis=1, dtype=np.float64)
-    return np.where(count_S > 0, total_S / np.maximum(count_S, 1), np.nan)
+    """mAP [S] of all labels at once, as :class:`ResampledMean`."""
+    mean = ResampledMean(len(precision_SN))
+    mean.add(precision_SN)
+    return mean.values()
 
 
 def interval(values_S: NDArray[Any], *, level: float = LEVEL) -> tuple[float, float]:

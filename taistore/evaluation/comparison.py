@@ -1,65 +1,28 @@
 """Is one run better than another? Both on the same images, with a paired bootstrap.
 
 Every resample draws the same images for both runs, so that what is easy or hard for both cancels
-out. Shapes: I images, N labels, S resamples, D embedding dimension.
+out.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.evaluation.bootstrap import (
-    LEVEL,
-    Resamples,
-    interval,
-    resampled_mean,
-    resampled_precision,
-    two_sided_p,
-)
+from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown
-from taistore.evaluation.evaluate import chosen_scope, leave_out_labels
-from taistore.evaluation.labelled_scores import ScoredSplit, scored_split
-from taistore.evaluation.metrics import average_precision, mean_average_precision
+from taistore.evaluation.evaluate import chosen_scope, needs_negatives
+from taistore.evaluation.labelled_scores import labelled_split
+from taistore.evaluation.paired_figures import Difference, PairedFigures
 from taistore.evaluation.protocols import Protocol
-from taistore.evaluation.report import SHOWN_LABELS, percent
-from taistore.labels import PRESENT
+from taistore.evaluation.report import SHOWN_LABELS
+from taistore.evaluation.split_figures import filled_block
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ladder import Step
 from taistore.store.store import Store
 
 SAMPLES = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """A figure of both runs, the second minus the first with its interval, and p; fractions."""
-
-    first: float
-    second: float
-    low: float
-    high: float
-    p: float
-
-    @property
-    def value(self) -> float:
-        """The second run's figure minus the first one's."""
-        return self.second - self.first
-
-    def to_json(self) -> dict[str, float | None]:
-        """Percent, two decimals; ``p`` as it is."""
-        return {
-            "first": percent(self.first),
-            "second": percent(self.second),
-            "difference": percent(self.value),
-            "low": percent(self.low),
-            "high": percent(self.high),
-            "p": None if np.isnan(self.p) else round(self.p, 5),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,87 +156,32 @@ def compare(
     if ids[0] == ids[1]:
         raise ScoringError(f"{ids[0]} is compared with itself: name two different runs")
     scope = chosen_scope(store, split, protocol)
-    with (
-        scored_split(store, ids[0], scope, device=device, progress=progress) as first,
-        scored_split(store, ids[1], scope, device=device, progress=progress) as second,
-    ):
-        for scored in (first, second):
-            leave_out_labels(scored, protocol)
-        paired = _Paired(first, second, Resamples(0, samples, seed))
-        steps: dict[str, Difference] = {}
-        labels: list[Difference] = []
-        with progress("bootstrap", total=len(paired.steps), unit="step") as bar:
-            for step in paired.steps:
-                steps[step], labels = paired.differences(step)
-                bar.advance()
-        positives_N = (paired.truth_IN == PRESENT).sum(axis=0).tolist()
+    first, second = (labelled_split(store, i, scope, device=device) for i in ids)
+    paired = PairedFigures(first, second, samples=samples, seed=seed)
+    counting = needs_negatives(protocol)
+    for block in paired.blocks():
+        # No name for what is filled, which would be held while the next block is.
+        paired.add(
+            *(
+                filled_block(side, block, needs_negatives=counting, progress=progress)
+                for side in (first, second)
+            ),
+            progress=progress,
+        )
     return Comparison(
         runs=ids,
         split=scope.split,
-        images=len(paired.rows[0]),
+        images=paired.images,
         left_out=paired.left_out,
         samples=samples,
         seed=seed,
         top=paired.steps[-1],
-        steps=steps,
+        steps={str(step): paired.difference(step) for step in paired.steps},
         labels=tuple(
             LabelDifference(key=label.key, name=label.name, positives=positives, precision=found)
             for label, positives, found in zip(
-                scope.labels(store.labels), positives_N, labels, strict=True
+                scope.labels(store.labels), paired.positives, paired.labels, strict=True
             )
         ),
         protocol=protocol,
     )
-
-
-class _Paired:
-    """Two runs' scores of the images that both have, and their resampled figures."""
-
-    def __init__(self, first: ScoredSplit, second: ScoredSplit, resamples: Resamples) -> None:
-        self._sides = (first, second)
-        _, *rows = np.intersect1d(
-            first.image_ids, second.image_ids, assume_unique=True, return_indices=True
-        )
-        self.rows = tuple(rows)
-        if not len(self.rows[0]):
-            raise ScoringError(
-                f"runs {first.run.run_id} and {second.run.run_id} share no labelled image of split "
-                f"{first.scope.split!r}: add vectors of both encoders for the same images"
-            )
-        self.left_out = len(np.union1d(first.image_ids, second.image_ids)) - len(self.rows[0])
-        self.steps: tuple[Step, ...] = tuple(s for s in first.steps if s in second.steps)
-        self.truth_IN = first.board.truth[self.rows[0]]
-        self._resamples = Resamples(len(self.rows[0]), resamples.count, resamples.seed)
-        self._done: dict[tuple[Step, Step], tuple[Difference, list[Difference]]] = {}
-
-    def differences(self, step: Step) -> tuple[Difference, list[Difference]]:
-        """Of mAP, and of each label's AP."""
-        first, second = self._sides
-        # Without regions two steps are one, which need not be resampled twice.
-        key = (first.same_as(step), second.same_as(step))
-        if key not in self._done:
-            self._done[key] = self._compute(step)
-        return self._done[key]
-
-    def _compute(self, step: Step) -> tuple[Difference, list[Difference]]:
-        points, drawn = [], []
-        for side, rows in zip(self._sides, self.rows, strict=True):
-            scores_IN = side.scores(step)[rows]
-            points.append(average_precision(scores_IN, self.truth_IN))
-            drawn.append(resampled_precision(scores_IN, self.truth_IN, self._resamples))
-        whole = _difference(
-            mean_average_precision(points[0]),
-            mean_average_precision(points[1]),
-            resampled_mean(drawn[1]) - resampled_mean(drawn[0]),
-        )
-        apart_SN = drawn[1] - drawn[0]
-        labels = [
-            _difference(float(points[0][n]), float(points[1][n]), apart_SN[:, n])
-            for n in range(apart_SN.shape[1])
-        ]
-        return whole, labels
-
-
-def _difference(first: float, second: float, apart_S: NDArray[Any]) -> Difference:
-    low, high = interval(apart_S)
-    return Difference(first=first, second=second, low=low, high=high, p=two_sided_p(apart_S))

@@ -3,32 +3,27 @@
 Shapes: N labels, D embedding dimension, S resamples.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.errors import ScoringError, StoreError
-from taistore.evaluation.bootstrap import (
-    Resamples,
-    interval,
-    resampled_mean,
-    resampled_precision,
-)
-from taistore.evaluation.labelled_scores import Scope, ScoredSplit, scored_split
-from taistore.evaluation.metrics import Metrics, metrics
+from taistore.defaults import SPLIT
+from taistore.errors import StoreError
+from taistore.evaluation import label_columns
+from taistore.evaluation.bootstrap import ResampledMean, Resamples, interval, resampled_precision
+from taistore.evaluation.label_columns import LabelColumns, bytes_a_cell, label_blocks
+from taistore.evaluation.labelled_scores import LabelledSplit, Scope, labelled_split
+from taistore.evaluation.metrics import Metrics
 from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import Evaluation, Intervals, LabelResult
-from taistore.labels import ABSENT, PRESENT
+from taistore.evaluation.split_figures import SplitFigures, Tally, filled_block, split_figures
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.store.store import Store
-
-SPLIT = "test"
-"""The split that is evaluated where neither a name nor a protocol says otherwise."""
 
 
 def evaluate(
@@ -48,37 +43,38 @@ def evaluate(
     ignored. ``split`` is "test" unless named; a ``protocol`` chooses it, and the labels, itself.
     With ``bootstrap``, mAP gets percentile intervals over that many resamples of the images, drawn
     with ``seed``. Zero-shot goes by the label prompts kept with the run. An image is scored
-    with its region vectors where it has any; what is known of it never decides its score. The score
-    matrices lie on disk where they are large
-    (:class:`~taistore.evaluation.score_matrices.ScoreBoard`).
+    with its region vectors where it has any; what is known of it never decides its score. Memory is
+    bounded and no file is written, whatever the number of images and labels
+    (:mod:`taistore.evaluation.split_figures`).
 
     Raises :class:`StoreError` on an unknown run or encoder, :class:`TrainingError` on a lost or
     unfit checkpoint, and :class:`ScoringError` where the split holds nothing to evaluate on or
     the store is not what the protocol is about.
     """
     scope = chosen_scope(store, split, protocol)
-    with scored_split(store, run_id, scope, device=device, progress=progress) as scored:
-        leave_out_labels(scored, protocol)
-        board = scored.board
-        positives_N = (board.truth == PRESENT).sum(axis=0)
-        found = {step: metrics(scored.scores(step), board.truth) for step in scored.kept_steps}
-        intervals = _intervals(scored, bootstrap, seed, progress) if bootstrap else None
-        images = board.images
-    ladder = {step: found[scored.same_as(step)] for step in scored.steps}
+    scored = labelled_split(store, run_id, scope, device=device)
+    figures = split_figures(scored, needs_negatives=needs_negatives(protocol), progress=progress)
+    tally = figures.tally
+    intervals = None
+    if bootstrap:
+        resamples = Resamples(tally.images, bootstrap, seed)
+        columns = _columns(scored, figures, protocol, progress)
+        intervals = _intervals(scored, columns, resamples, progress)
+    ladder = {step: figures.found[scored.same_as(step)] for step in scored.steps}
     evaluation = Evaluation(
-        run_id=run_id,
+        run_id=scored.run.run_id,
         split=scope.split,
         protocol=protocol,
-        images=images,
-        images_without_vectors=scored.without_vectors,
-        images_with_regions=scored.with_regions,
+        images=tally.images,
+        images_without_vectors=tally.without_vectors,
+        images_with_regions=tally.with_regions,
         top=scored.steps[-1],
         ladder={str(step): found for step, found in ladder.items()},
-        labels=_label_results(store, scope, positives_N, ladder),
+        labels=_label_results(store, scope, tally.positives_N, ladder),
         intervals=intervals,
         warnings=(
-            *_warnings(ladder, scored, images),
-            *(protocol.warnings(images) if protocol else ()),
+            *_warnings(ladder, scored, tally),
+            *(protocol.warnings(tally.images) if protocol else ()),
         ),
     )
     try:
@@ -95,30 +91,43 @@ def chosen_scope(store: Store, split: str | None, protocol: Protocol | None) -> 
     return protocol.scope(store, split) if protocol else Scope(split=split or SPLIT)
 
 
-def leave_out_labels(scored: ScoredSplit, protocol: Protocol | None) -> None:
-    """Make unknown what a protocol does not count: labels that no image is known not to show."""
-    if protocol is None or not protocol.needs_negatives:
+def needs_negatives(protocol: Protocol | None) -> bool:
+    """Whether only labels count that some image is known not to show."""
+    return protocol is not None and protocol.needs_negatives
+
+
+def _columns(
+    scored: LabelledSplit, figures: SplitFigures, protocol: Protocol | None, progress: Progress
+) -> Iterator[LabelColumns]:
+    """The known cells of all labels: those that are there, else scored again block by block."""
+    if figures.columns is not None:
+        yield figures.columns
         return
-    truth_IN = scored.board.truth
-    scored.board.forget(np.flatnonzero(~(truth_IN == ABSENT).any(axis=0)))
-    if not (truth_IN == PRESENT).any():
-        raise ScoringError(
-            f"protocol {protocol.name}: no label has an image that is known to show it and one "
-            "that is known not to: ingest verified negatives too"
-        )
+    cells = label_columns.CELL_BYTES // bytes_a_cell(len(scored.kept_steps))
+    for block in label_blocks(scored.most_N, cells=cells):
+        yield filled_block(
+            scored, block, needs_negatives=needs_negatives(protocol), progress=progress
+        ).columns
 
 
-def _intervals(scored: ScoredSplit, samples: int, seed: int, progress: Progress) -> Intervals:
-    resamples = Resamples(scored.board.images, samples, seed)
-    found: dict[Step, tuple[float, float]] = {}
-    with progress("bootstrap", total=len(scored.kept_steps), unit="step") as bar:
-        for step in scored.kept_steps:
-            precision_SN = resampled_precision(scored.scores(step), scored.board.truth, resamples)
-            found[step] = interval(resampled_mean(precision_SN))
-            bar.advance()
+def _intervals(
+    scored: LabelledSplit,
+    blocks: Iterable[LabelColumns],
+    resamples: Resamples,
+    progress: Progress,
+) -> Intervals:
+    means = {step: ResampledMean(resamples.count) for step in scored.kept_steps}
+    for columns in blocks:
+        with progress("bootstrap", total=len(means), unit="step") as bar:
+            for step, mean in means.items():
+                mean.add(resampled_precision(columns.all_labels(step), resamples))
+                bar.advance()
+        # Else it would be held while the next block is filled.
+        del columns
+    found = {step: interval(mean.values()) for step, mean in means.items()}
     return Intervals(
-        samples=samples,
-        seed=seed,
+        samples=resamples.count,
+        seed=resamples.seed,
         mean_average_precision={str(step): found[scored.same_as(step)] for step in scored.steps},
     )
 
@@ -140,18 +149,19 @@ def _label_results(
     )
 
 
-def _warnings(ladder: dict[Step, Metrics], scored: ScoredSplit, images: int) -> tuple[str, ...]:
+def _warnings(ladder: dict[Step, Metrics], scored: LabelledSplit, tally: Tally) -> tuple[str, ...]:
     warnings = []
     value = {step: round(100 * found.mean_average_precision, 1) for step, found in ladder.items()}
+    top: Step = "ensemble" if "ensemble" in value else "adapter"
     if value["adapter_global"] < value["standardised"]:
         warnings.append(
             f"the adapter loses to standardised zero-shot, which needs no training: mAP "
             f"{value['adapter_global']:.1f} against {value['standardised']:.1f} on whole images. "
             "Give it more or more varied texts, or another radius"
         )
-    if value["ensemble"] < value["zero_shot"]:
+    if value[top] < value["zero_shot"]:
         warnings.append(
-            f"the ensemble loses to plain zero-shot: mAP {value['ensemble']:.1f} against "
+            f"the {top} loses to plain zero-shot: mAP {value[top]:.1f} against "
             f"{value['zero_shot']:.1f}"
         )
     if not scored.regions:
@@ -159,14 +169,14 @@ def _warnings(ladder: dict[Step, Metrics], scored: ScoredSplit, images: int) -> 
             "regions are left out: no image has region vectors. Store them with "
             "'taistore ingest-images --regions 7'"
         )
-    elif scored.with_regions < images:
+    elif tally.with_regions < tally.images:
         warnings.append(
-            f"only {scored.with_regions:,} of {images:,} images have region vectors, the others "
-            "are scored as a whole: run 'taistore ingest-images' on them again"
+            f"only {tally.with_regions:,} of {tally.images:,} images have region vectors, the "
+            "others are scored as a whole: run 'taistore ingest-images' on them again"
         )
-    if scored.without_vectors:
+    if tally.without_vectors:
         warnings.append(
-            f"{scored.without_vectors:,} labelled images of split {scored.scope.split!r} are left "
+            f"{tally.without_vectors:,} labelled images of split {scored.scope.split!r} are left "
             "out, as they have no vector of this encoder: run 'taistore ingest-images' on them "
             "again"
         )

@@ -1,13 +1,13 @@
 """The labelled images of a split with their scores of every step of a run's ladder.
 
-Shapes: I images, B images of a batch, N labels, D embedding dimension.
+Shapes: B images of a batch, N labels, D embedding dimension, R regions per image.
 """
 
-import contextlib
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.evaluation.score_matrices import ScoreBoard
 from taistore.labels import PRESENT, Label, LabelSet
-from taistore.progress import Progress, ProgressBar, no_progress
+from taistore.progress import Progress, no_progress
+from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KNOWN_COLUMNS, known_cells
-from taistore.scoring.ladder import Ladder, Step, step_for
+from taistore.scoring.ladder import Step, step_for
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import StoredBatch, some_have_regions, stored_batches
-from taistore.store.partial_labels import IMAGE_ID
+from taistore.store.partial_labels import IMAGE_ID, ragged
 from taistore.store.store import Store
 
 
@@ -51,136 +51,120 @@ class Scope:
         return truth_BN if self.label_ids is None else truth_BN[:, self.label_ids]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoredSplit:
-    """Scores and truth of the images of ``scope`` that have a vector, on ``board``.
+class LabelledBatch(NamedTuple):
+    """Labelled images with a vector: ids [B] (bytes), what is known [B, N] and scores by step.
 
-    ``image_ids`` [I] (bytes) name its rows. ``steps`` are all steps of the ladder.
-    ``with_regions`` of the images have region vectors; the others are scored without.
-    ``without_vectors`` images were labelled but have no vector.
+    Either all were scored with their regions or none. ``without_vectors`` images of the same read
+    were labelled, but have no vector.
     """
 
-    scope: Scope
-    run: ScoringRun
-    board: ScoreBoard
     image_ids: NDArray[np.bytes_]
-    steps: tuple[Step, ...]
-    with_regions: int
+    truth_BN: NDArray[np.int8]
+    scores: dict[Step, NDArray[np.float32]]
+    with_regions: bool
     without_vectors: int
 
-    @property
-    def regions(self) -> bool:
-        """Whether there are steps with regions."""
-        return "regions" in self.steps
 
-    def scores(self, step: Step) -> NDArray[np.float32]:
-        """float32 [I, N] of a step; without regions the adapter's two steps are one."""
-        return self.board.scores(_kept(step, self.regions))
+class LabelledSplit:
+    """The labelled images of ``scope``, scored by ``run`` batch by batch whenever asked for.
+
+    ``steps`` are all steps of the ladder. ``labelled`` images are labelled, with or without a
+    vector; ``most_N`` says of how many of them each label is known.
+    """
+
+    def __init__(self, store: Store, run: ScoringRun, scope: Scope) -> None:
+        self.scope = scope
+        self.run = run
+        self.labelled = labelled_images(store, scope.split)
+        known_N = known_per_label(store, scope.split)
+        self.most_N = known_N if scope.label_ids is None else known_N[scope.label_ids]
+        self._store = store
+        self._where = {"split": scope.split}
+        self.regions = some_have_regions(store, run.encoder_id, where=self._where)
+        self.steps = run.ladder.steps(regions=self.regions)
+        self._seen = ""
+
+    @property
+    def uri(self) -> str:
+        """Where the store is."""
+        return self._store.uri
+
+    @property
+    def encoder_spec(self) -> str:
+        """What encoder the run is for."""
+        return self._store.encoder(self.run.encoder_id).spec
 
     @property
     def kept_steps(self) -> tuple[Step, ...]:
         """Steps whose scores differ: those of which figures need to be taken."""
-        return tuple(step for step in self.steps if _kept(step, self.regions) == step)
+        return tuple(step for step in self.steps if self.same_as(step) == step)
 
     def same_as(self, step: Step) -> Step:
         """The one of :attr:`kept_steps` whose scores this step has."""
-        return _kept(step, self.regions)
+        return "adapter_global" if step == "adapter" and not self.regions else step
+
+    def batches(self, progress: Progress = no_progress) -> Iterator[LabelledBatch]:
+        """All of them, in the same order each time; one batch may hold no image.
+
+        Raises :class:`ScoringError` where they are no longer those of the time before.
+        """
+        seen = hashlib.sha256()
+        batches = stored_batches(
+            self._store,
+            self.run.encoder_id,
+            columns=KNOWN_COLUMNS,
+            regions=self.regions,
+            where=self._where,
+        )
+        with progress("evaluate", total=self.labelled, unit="image") as bar:
+            for stored in batches:
+                batch = self._scored(stored)
+                seen.update(batch.image_ids.tobytes() + batch.truth_BN.tobytes())
+                yield batch
+                bar.advance(len(batch.image_ids))
+        if self._seen and self._seen != seen.hexdigest():
+            raise ScoringError(
+                f"{self._store.uri}: the images of split {self.scope.split!r} were changed by "
+                "another job meanwhile: run this again"
+            )
+        self._seen = seen.hexdigest()
+
+    def _scored(self, stored: StoredBatch) -> LabelledBatch:
+        known = np.flatnonzero(_known(stored.rows))
+        truth_BN = self.scope.truth(stored.rows.take(known), self.run.ladder.labels)
+        if self.scope.only_with_positives:
+            shows = (truth_BN == PRESENT).any(axis=1)
+            known, truth_BN = known[shows], truth_BN[shows]
+        ids = [str(i) for i in stored.rows.take(known).column("image_id").to_pylist()]
+        regions_BRD = None if stored.regions_BRD is None else stored.regions_BRD[known]
+        return LabelledBatch(
+            image_ids=np.asarray(ids, dtype=IMAGE_ID),
+            truth_BN=truth_BN,
+            scores=self._scores(ids, stored.whole_BD[known], regions_BRD) if ids else {},
+            with_regions=regions_BRD is not None,
+            without_vectors=int(_known(stored.without_vector).sum()),
+        )
+
+    def _scores(
+        self, image_ids: Sequence[str], whole_BD: NDArray[Any], regions_BRD: NDArray[Any] | None
+    ) -> dict[Step, NDArray[np.float32]]:
+        source = {s: step_for(s, regions=regions_BRD is not None) for s in self.kept_steps}
+        ladder = ladder_of(self.run.ladder, image_ids)
+        scores = ladder.scores(whole_BD, regions_BRD, steps=source.values())
+        chosen = slice(None) if self.scope.label_ids is None else self.scope.label_ids
+        return {step: scores[source[step]].cpu().numpy()[:, chosen] for step in source}
 
 
-def _kept(step: Step, regions: bool) -> Step:
-    return "adapter_global" if step == "adapter" and not regions else step
-
-
-@contextlib.contextmanager
-def scored_split(
-    store: Store,
-    run_id: str,
-    scope: Scope,
-    *,
-    device: str | torch.device = "cpu",
-    progress: Progress = no_progress,
-) -> Iterator[ScoredSplit]:
-    """Score the labelled images of a split with every step of a run, while the block runs.
+def labelled_split(
+    store: Store, run_id: str, scope: Scope, *, device: str | torch.device = "cpu"
+) -> LabelledSplit:
+    """The labelled images of a split, to be scored with every step of a run.
 
     An image takes part when its labels are complete or some of them are known. An image is scored
-    with its region vectors where it has any. The matrices lie on disk where they are large.
-    Raises :class:`ScoringError` where the split holds nothing to score, and what
-    :func:`~taistore.scoring.loaded_run.open_run` raises.
+    with its region vectors where it has any. Raises :class:`ScoringError` where no image of the
+    split is labelled, and what :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
-    run = open_run(store, run_id, device=device)
-    labelled = labelled_images(store, scope.split)
-    where = {"split": scope.split}
-    regions = some_have_regions(store, run.encoder_id, where=where)
-    steps = run.ladder.steps(regions=regions)
-    kept = [step for step in steps if _kept(step, regions) == step]
-    labels = run.ladder.labels if scope.label_ids is None else len(scope.label_ids)
-    with ScoreBoard(kept, images=labelled, labels=labels) as board:
-        batches = stored_batches(
-            store, run.encoder_id, columns=KNOWN_COLUMNS, regions=regions, where=where
-        )
-        with progress("evaluate", total=labelled, unit="image") as bar:
-            filling = _Filling(board, run.ladder, kept, scope)
-            filling.run(batches, bar)
-        if not board.images:
-            raise ScoringError(
-                f"{store.uri}: none of the {labelled} labelled images of split {scope.split!r} has "
-                f"a vector of {store.encoder(run.encoder_id).spec}: add them with "
-                "'taistore ingest-images' and this encoder"
-            )
-        if not (board.truth == PRESENT).any():
-            raise ScoringError(
-                f"{store.uri}: no image of split {scope.split!r} is known to show any label, only "
-                "what they do not show is known: ingest images with positive labels"
-            )
-        yield ScoredSplit(
-            scope=scope,
-            run=run,
-            board=board,
-            image_ids=np.concatenate(filling.image_ids),
-            steps=steps,
-            with_regions=filling.with_regions,
-            without_vectors=filling.without,
-        )
-
-
-class _Filling:
-    """Scores all labelled images onto the board; counts those without a vector."""
-
-    def __init__(
-        self, board: ScoreBoard, ladder: Ladder, steps: Sequence[Step], scope: Scope
-    ) -> None:
-        self.without = self.with_regions = 0
-        self.image_ids: list[NDArray[np.bytes_]] = [np.empty(0, IMAGE_ID)]
-        self._board = board
-        self._ladder = ladder
-        self._steps = steps
-        self._scope = scope
-
-    def run(self, batches: Iterable[StoredBatch], bar: ProgressBar) -> None:
-        for batch in batches:
-            known = np.flatnonzero(_known(batch.rows))
-            self.without += int(_known(batch.without_vector).sum())
-            truth_BN = self._scope.truth(batch.rows.take(known), self._ladder.labels)
-            if self._scope.only_with_positives:
-                shows = (truth_BN == PRESENT).any(axis=1)
-                known, truth_BN = known[shows], truth_BN[shows]
-            if len(known):
-                self._add(batch, known, truth_BN)
-            bar.advance(len(known))
-
-    def _add(self, batch: StoredBatch, known: NDArray[Any], truth_BN: NDArray[np.int8]) -> None:
-        regions_BRD = None if batch.regions_BRD is None else batch.regions_BRD[known]
-        if regions_BRD is not None:
-            self.with_regions += len(known)
-        source = {step: step_for(step, regions=regions_BRD is not None) for step in self._steps}
-        scores = self._ladder.scores(batch.whole_BD[known], regions_BRD, steps=source.values())
-        chosen = slice(None) if self._scope.label_ids is None else self._scope.label_ids
-        self._board.add(
-            truth_BN,
-            {step: scores[source[step]].cpu().numpy()[:, chosen] for step in self._steps},
-        )
-        ids = batch.rows.take(known).column("image_id").to_pylist()
-        self.image_ids.append(np.asarray(ids, dtype=IMAGE_ID))
+    return LabelledSplit(store, open_run(store, run_id, device=device), scope)
 
 
 def _known(rows: pa.RecordBatch) -> NDArray[np.bool_]:
@@ -189,6 +173,19 @@ def _known(rows: pa.RecordBatch) -> NDArray[np.bool_]:
     for name in ("positives", "negatives"):
         known |= pc.list_value_length(rows.column(name)).to_numpy(zero_copy_only=False) > 0
     return known
+
+
+def known_per_label(store: Store, split: str) -> NDArray[np.int64]:
+    """Of how many images of the split each label is known at most: [N]."""
+    known_N = np.zeros(len(store.labels), np.int64)
+    for rows in store.scan("images", columns=KNOWN_COLUMNS, where={"split": split}):
+        complete = np.asarray(rows.column("complete").to_numpy(zero_copy_only=False), dtype=bool)
+        known_N += int(complete.sum())
+        partial = rows.take(np.flatnonzero(~complete))
+        for name in ("positives", "negatives"):
+            _, label_ids = ragged(partial.column(name))
+            known_N += np.bincount(label_ids, minlength=len(known_N))
+    return known_N
 
 
 def splits_with_labels(store: Store) -> tuple[Counter[str], Counter[str]]:

@@ -10,7 +10,7 @@ that holds once the whole group is in (scikit-learn's rule). A value therefore n
 order of the images, and a constant score earns a label's share of positives, not luck.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,45 +75,54 @@ def average_precision(scores_IN: Scores, truth_IN: Truth) -> NDArray[np.float64]
         scores_NI = np.ascontiguousarray(scores_IN[:, start : start + step].T)
         truth_NI = np.ascontiguousarray(truth_IN[:, start : start + step].T)
         for n, (scores_I, truth_I) in enumerate(zip(scores_NI, truth_NI, strict=True), start):
-            average_N[n] = _average_precision(scores_I, truth_I)
+            average_N[n] = label_precision(scores_I, truth_I)
     return average_N
 
 
-def _average_precision(scores_I: Scores, truth_I: Truth) -> float:
+def label_precision(scores_I: Scores, truth_I: Truth) -> float:
+    """Average precision of one label [I]; unknown cells may be left out; NaN without a positive."""
     # Sorting values is several times faster than sorting indices, and only ranks are needed.
     positives_P = np.sort(scores_I[truth_I == PRESENT])
     if not len(positives_P):
         return float("nan")
     known = np.sort(scores_I[truth_I != UNKNOWN])
     at_or_above_P = len(known) - np.searchsorted(known, positives_P, side="left")
-    return _mean_precision(positives_P, at_or_above_P)
+    return mean_precision(positives_P, at_or_above_P)
 
 
-def _mean_precision(positives_P: Scores, at_or_above_P: NDArray[np.int64]) -> float:
+def mean_precision(positives_P: Scores, at_or_above_P: NDArray[np.int64]) -> float:
     """From sorted positive scores and the number of known cells that score at least as much."""
     right_P = len(positives_P) - np.searchsorted(positives_P, positives_P, side="left")
     return float(np.mean(right_P / at_or_above_P))
 
 
 def micro_average_precision(scores_IN: Scores, truth_IN: Truth) -> float:
-    """Average precision of all known cells ranked together; NaN without a positive.
-
-    Block by block, the cells that score at least as much as each of the P positives are counted:
-    memory grows with P and not with I x N.
-    """
+    """Average precision of all known cells ranked together; NaN without a positive."""
     _check(scores_IN, truth_IN)
     if scores_IN.flags.f_contiguous:
         # The order of the cells does not matter, the order of reading them does.
         scores_IN, truth_IN = scores_IN.T, truth_IN.T
-    found = [s[t == PRESENT] for s, t in _row_blocks(scores_IN, truth_IN)]
-    positives_P = np.sort(np.concatenate([np.empty(0, scores_IN.dtype), *found]))
-    if not len(positives_P):
-        return float("nan")
+    return micro_precision(lambda: _row_blocks(scores_IN, truth_IN))
+
+
+def micro_precision(parts: Callable[[], Iterable[tuple[Scores, Truth]]]) -> float:
+    """Average precision of all known cells of all ``parts``, which are gone through twice.
+
+    Part by part, the cells that score at least as much as each of the P positives are counted:
+    memory grows with P and not with the cells.
+    """
+    found = [s[t == PRESENT] for s, t in parts()]
+    positives_P = np.sort(np.concatenate(found or [np.empty(0, np.float32)]))
     at_or_above_P = np.zeros(len(positives_P), dtype=np.int64)
-    for scores, truth in _row_blocks(scores_IN, truth_IN):
-        known = np.sort(scores[truth != UNKNOWN])
-        at_or_above_P += len(known) - np.searchsorted(known, positives_P, side="left")
-    return _mean_precision(positives_P, at_or_above_P)
+    for scores, truth in parts() if len(positives_P) else ():
+        at_or_above_P += at_or_above(scores[truth != UNKNOWN], positives_P)
+    return mean_precision(positives_P, at_or_above_P) if len(positives_P) else float("nan")
+
+
+def at_or_above(scores_K: Scores, positives_P: Scores) -> NDArray[np.int64]:
+    """How many of these scores are at least as high as each positive's, which are sorted [P]."""
+    ranked_K = np.sort(scores_K)
+    return len(ranked_K) - np.searchsorted(ranked_K, positives_P, side="left").astype(np.int64)
 
 
 def f1_at_top_k(scores_IN: Scores, truth_IN: Truth, *, top_k: int = 3) -> tuple[float, float]:
@@ -124,25 +133,47 @@ def f1_at_top_k(scores_IN: Scores, truth_IN: Truth, *, top_k: int = 3) -> tuple[
     without a positive are left out of CF1.
     """
     _check(scores_IN, truth_IN)
-    labels = scores_IN.shape[1]
-    right_N = np.zeros(labels)
-    chosen_N = np.zeros(labels)
-    positives_N = np.zeros(labels)
+    tally = TopTally(scores_IN.shape[1], top_k=top_k)
     for scores, truth in _row_blocks(scores_IN, truth_IN):
-        best_BK = top_labels(scores, min(top_k, labels))
-        truth_BK = np.take_along_axis(truth, best_BK, axis=1)
-        right_N += np.bincount(best_BK[truth_BK == PRESENT], minlength=labels)
-        chosen_N += np.bincount(best_BK[truth_BK != UNKNOWN], minlength=labels)
-        positives_N += (truth == PRESENT).sum(axis=0)
-    has = positives_N > 0
-    if not has.any():
-        return float("nan"), float("nan")
-    precision = float(np.mean(right_N[has] / np.maximum(chosen_N[has], 1)))
-    recall = float(np.mean(right_N[has] / positives_N[has]))
-    return (
-        _f1(precision, recall),
-        _f1(right_N.sum() / max(chosen_N.sum(), 1), right_N.sum() / positives_N.sum()),
-    )
+        tally.add(scores, truth)
+    return tally.f1()
+
+
+class TopTally:
+    """Counts, over images as they come, what :func:`f1_at_top_k` is made of."""
+
+    def __init__(self, labels: int, *, top_k: int = 3) -> None:
+        self._top_k = min(top_k, labels)
+        self._right_N = np.zeros(labels)
+        self._chosen_N = np.zeros(labels)
+        self._positives_N = np.zeros(labels)
+
+    def add(self, scores_BN: Scores, truth_BN: Truth) -> None:
+        """Count more images."""
+        labels = len(self._right_N)
+        best_BK = top_labels(scores_BN, self._top_k)
+        truth_BK = np.take_along_axis(truth_BN, best_BK, axis=1)
+        self._right_N += np.bincount(best_BK[truth_BK == PRESENT], minlength=labels)
+        self._chosen_N += np.bincount(best_BK[truth_BK != UNKNOWN], minlength=labels)
+        self._positives_N += (truth_BN == PRESENT).sum(axis=0)
+
+    def forget(self, label_ids: NDArray[np.int64]) -> None:
+        """As if these labels had been unknown of every image."""
+        for counts_N in (self._right_N, self._chosen_N, self._positives_N):
+            counts_N[label_ids] = 0
+
+    def f1(self) -> tuple[float, float]:
+        """(CF1, OF1) of the images so far; NaN where no label has a positive."""
+        has = self._positives_N > 0
+        if not has.any():
+            return float("nan"), float("nan")
+        precision = float(np.mean(self._right_N[has] / np.maximum(self._chosen_N[has], 1)))
+        recall = float(np.mean(self._right_N[has] / self._positives_N[has]))
+        right = self._right_N.sum()
+        return (
+            _f1(precision, recall),
+            _f1(right / max(self._chosen_N.sum(), 1), right / self._positives_N.sum()),
+        )
 
 
 def top_labels(scores_BN: Scores, top_k: int) -> NDArray[np.intp]:

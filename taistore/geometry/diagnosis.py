@@ -140,22 +140,28 @@ def pictured(
     """For a picture: image vectors [P, D], the cluster of each [P], the labels of the clusters.
 
     Clusters are the ``clusters`` labels with most images; their points are random images that show
-    exactly one of them.
+    exactly one of them. Where none does, images that show several are drawn, of no cluster (-1).
+    Raises :class:`StoreError` where no image is known to show a label.
     """
+    positives = found.known.positives
     counts_N = np.array([line.images for line in found.labels])
+    if not counts_N.any():  # a mask that left nothing
+        counts_N = np.bincount(positives.label_ids, minlength=len(counts_N))
+    if not counts_N.any():
+        raise StoreError(
+            f"{store.uri}: no image of split {found.split!r} is known to show a label: there is "
+            "nothing to draw, leave plots= out"
+        )
     chosen = np.argsort(-counts_N, kind="stable")[: min(clusters, int((counts_N > 0).sum()))]
     cluster_N = np.full(len(counts_N), -1)
     cluster_N[chosen] = np.arange(len(chosen))
-    positives = found.known.positives
     shown_P = cluster_N[positives.label_ids]
     rows_P = positives.rows[shown_P >= 0]
     single, first, times = np.unique(rows_P, return_index=True, return_counts=True)
-    of_row = shown_P[shown_P >= 0][first]
+    of_row = np.where(times == 1, shown_P[shown_P >= 0][first], -1)
     order = np.random.default_rng(0).permutation(len(single))
-    order = order[times[order] == 1]
-    keep = np.concatenate(
-        [order[of_row[order] == c][:_IMAGES_PER_CLUSTER] for c in range(len(chosen))]
-    )
+    drawn = range(len(chosen)) if (of_row >= 0).any() else (-1,)
+    keep = np.concatenate([order[of_row[order] == c][:_IMAGES_PER_CLUSTER] for c in drawn])
     ids = [i.decode() for i in found.known.image_ids[single[keep]].tolist()]
     lacking = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
     there = [n for n, image_id in enumerate(ids) if image_id not in lacking]

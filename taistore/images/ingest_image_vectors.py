@@ -86,12 +86,14 @@ def ingest_image_vectors(
     content, so that vectors of several encoders meet in one image; any other id is known by its
     text and has the size 0 x 0. The fields labels, positives, negatives and split of a row are read
     as a manifest's. Rows that cannot be used go to ``rejects``. Raises :class:`EncoderError` on
-    files that do not fit, :class:`ManifestError` on a misspelt field, :class:`ImageError` when no
+    files that do not fit, :class:`StoreError` before anything is written where the name has vectors
+    of another dimension, :class:`ManifestError` on a misspelt field, :class:`ImageError` when no
     row is usable or past ``max_rejects``, where what was read before is kept.
     """
     bad: list[BadRow] = []
     source = open_vectors(path, ids, on_bad=bad.append)
     info = imported_info(name, dim=source.dim, model=model, resolution=resolution)
+    store.require_room_for(info)
     folder = Path(os.path.realpath(path if ids is None else ids))
     rows = _RowReader(store, folder if folder.is_dir() else folder.parent, str(path), workers)
     with contextlib.ExitStack() as stack:

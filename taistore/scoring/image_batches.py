@@ -24,6 +24,7 @@ from taistore.images.pipeline import (
 )
 from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.labels import LabelSet
+from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, known_cells, stored_cells
 from taistore.scoring.ladder import Ladder, step_for
 from taistore.scoring.loaded_run import ScoringRun
@@ -63,6 +64,7 @@ class ScorableBatch(NamedTuple):
         """The images' tags as rows of ``contracts.SCORES``."""
         regions = self.regions_BRD is not None
         step = step_for(choice.step, regions=regions)
+        ladder = ladder_of(ladder, self.image_ids)
         scores = ladder.scores(self.whole_BD, self.regions_BRD, steps=[step])
         return tag_table(
             self.image_ids,

@@ -14,8 +14,15 @@ from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.scoring.competition import Competition
-from taistore.scoring.ensembles.ensemble import TASK, EnsembleLadder, load_ensemble
-from taistore.scoring.ladder import Ladder
+from taistore.scoring.ensembles.ensemble import (
+    TASK,
+    EnsembleLadder,
+    load_ensemble,
+    mixes_runs_alone,
+)
+from taistore.scoring.ensembles.imported_scores import KeptScores
+from taistore.scoring.ensembles.probabilities import ProbabilityLadder
+from taistore.scoring.ladder import AdapterLogits, Ladder
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from taistore.texts.label_prompts import cached_prompt_vectors
@@ -23,12 +30,20 @@ from taistore.texts.label_prompts import cached_prompt_vectors
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringRun:
-    """A run, the encoder that it was trained for, its adapter's digest and its ladder."""
+    """A run, the encoder that it was trained for, its adapter's digest and its ladder.
+
+    ``logits`` are those of its adapter; None of an ensemble. ``split`` names the only images that
+    it can score, where imported scores are a part of it. ``plain`` says that its scores have a
+    run's own scale, so that it may be a member of an ensemble.
+    """
 
     run_id: str
     encoder_id: str
     weights_digest: str
     ladder: Ladder
+    logits: AdapterLogits | None = None
+    split: str | None = None
+    plain: bool = True
 
 
 def open_run(
@@ -87,6 +102,7 @@ class _Opening:
             encoder_id=encoder.encoder_id,
             weights_digest=card.weights_digest,
             ladder=ladder,
+            logits=adapter.logits,
         )
 
     def _prompts(self, adapter: Adapter, encoder: EncoderInfo) -> Float32:
@@ -104,7 +120,8 @@ class _Opening:
 
     def _ensemble(self, row: RunRow, above: tuple[str, ...]) -> ScoringRun:
         run_id = row.run_id
-        card = load_ensemble(run_folder(self.store, run_id))
+        folder = run_folder(self.store, run_id)
+        card = load_ensemble(folder)
         again = "make the ensemble again with 'taistore ensemble'"
         if run_id in above or card.run_id != run_id:
             raise ScoringError(f"run {run_id}: its {CARD} is that of {card.run_id}: {again}")
@@ -113,7 +130,7 @@ class _Opening:
                 f"run {run_id} was made for other labels or another encoder than {self.store.uri} "
                 f"says: use the store that it came from, or {again}"
             )
-        ladders = []
+        ladders: list[Ladder] = []
         for member in card.members:
             try:
                 opened = self.run(self.store.run(member.run_id), above=(*above, run_id))
@@ -131,9 +148,26 @@ class _Opening:
                     f"weights than when it was made: {again}"
                 )
             ladders.append(opened.ladder)
+            if card.rule_name == "paper" and len(ladders) == 1:
+                ladders = [probability_ladder(opened, device=self.device)]
+        imported, kept = card.imported, None
+        if imported is not None:
+            kept = KeptScores.open(folder, imported, labels=len(card.label_keys))
         return ScoringRun(
             run_id=run_id,
             encoder_id=card.encoder_id,
             weights_digest=card.digest,
-            ladder=EnsembleLadder(card.members, ladders, device=self.device),
+            ladder=EnsembleLadder(card, ladders, kept=kept, device=self.device),
+            split=card.split if imported is not None else None,
+            plain=mixes_runs_alone(card),
         )
+
+
+def probability_ladder(run: ScoringRun, *, device: str | torch.device = "cpu") -> Ladder:
+    """The ladder of a run with its adapter's probabilities; ScoringError for an ensemble."""
+    if run.logits is None:
+        raise ScoringError(
+            f"run {run.run_id} is an ensemble, and the paper's rule begins with one adapter: name "
+            "a trained run first"
+        )
+    return ProbabilityLadder(run.ladder.prompts_ND, run.logits, device=device)

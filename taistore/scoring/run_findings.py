@@ -7,11 +7,12 @@ from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN, read_known
 from taistore.adapter.run_files.kept_shift import read_image_side
-from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.run_files.run_folder import folder_of
 from taistore.contracts import TABLES
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.loaded_run import open_run
+from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RUNS, RunRow
 from taistore.store.store import Store
 from taistore.store.verification.finding import SETTLED, Code, Finding
@@ -37,12 +38,11 @@ def run_findings(
     folders = set()
     with progress("verify runs", total=len(runs), unit="run") as bar:
         for run in runs:
-            folder = run_folder(store, run.run_id)
+            # Nothing is fetched into the folder of a run that may be at work there.
+            folder = folder_of(store, run)
             folders.add(folder.absolute())
             if run.encoder_id not in known:
-                what = f"is of encoder {run.encoder_id}, which the store does not list"
-                remedy = "run a job with that encoder again, which lists it"
-                yield _finding("unknown-encoder", run.run_id, what, remedy)
+                yield _encoderless(store, run)
             elif run.status == "finished":
                 yield from _damaged(store, run, folder)
             yield from _versions(store, run)
@@ -55,10 +55,26 @@ def _finding(code: Code, run_id: str, what: str, remedy: str) -> Finding:
     return Finding(code=code, table=run_id, what=what, remedy=remedy)
 
 
+def _encoderless(store: Store, run: RunRow) -> Finding:
+    tables = {name.partition("__")[2] for name in store.table_names()}
+    # One that was removed has left no table, and whoever removed it was told of the run.
+    removed = run.encoder_id not in tables
+    return Finding(
+        code="unknown-encoder",
+        table=run.run_id,
+        what=f"is of encoder {run.encoder_id}, which the store does not list",
+        remedy="run a job with that encoder again, which lists it"
+        + (f", or remove the run with 'taistore runs rm {run.run_id}'" if removed else ""),
+        severity="warning" if removed else "error",
+    )
+
+
 def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
     again = "put its folder back from a backup, or train again"
     try:
         open_run(store, run.run_id)
+    except UnreachableError:
+        raise
     except (StoreError, TrainingError, ScoringError) as error:
         yield _finding("damaged-run", run.run_id, str(error), again)
         return

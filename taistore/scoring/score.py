@@ -115,7 +115,8 @@ def score(
     require_suffix(local_path(out, option="out"))
     run = open_run(store, run_id, device=device)
     if source is None:
-        name, total = store.uri, store.count("images")
+        # Of an ensemble with imported scores these are fewer: how many is not worth a scan.
+        name, total = store.uri, 0 if run.split else store.count("images")
         grid: int | str = "stored" if some_have_regions(store, run.encoder_id) else 0
     else:
         if encoder is None:
@@ -136,7 +137,14 @@ def score(
         resume=resume,
     )
     if source is None or encoder is None:
-        batches = from_store(store, run.encoder_id, file.done, regions=bool(grid), known=known)
+        batches = from_store(
+            store,
+            run.encoder_id,
+            file.done,
+            regions=bool(grid),
+            known=known,
+            where=None if run.split is None else {"split": run.split},
+        )
     else:
         batches = from_photos(
             store,

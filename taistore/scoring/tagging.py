@@ -79,6 +79,11 @@ def tag_images(
             "least 1, 1 and 0"
         )
     require_encoder(run, encoder)
+    if run.split is not None:
+        raise ScoringError(
+            f"run {run.run_id} averages imported scores of the images of split {run.split!r}, "
+            "which photos have not: tag them with a member of it"
+        )
     choice = Choice.asked(
         run.ladder, regions=bool(regions), step=step, top_k=top_k, threshold=threshold
     )
@@ -110,6 +115,7 @@ def tag_store(
     out. Images are read in batches; the frame is what stays in memory. Raises
     :class:`ScoringError` where an option is out of range.
     """
+    split = split or run.split
     where = None if split is None else {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
     choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)

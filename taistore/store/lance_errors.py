@@ -57,6 +57,10 @@ _VERSION_GONE = re.compile(r"_versions/\S+\.manifest|version \d+ (no longer|not|
 _NOT_FOUND = re.compile(r"not ?found|no such file|os error 2\b|does not exist", re.I)
 
 
+class UnreachableError(StoreError):
+    """An object store does not answer, or denies access: nothing is known of what lies there."""
+
+
 class VersionGoneError(StoreError):
     """A table cannot be read any more as it was at some version."""
 
@@ -69,7 +73,7 @@ def writing(uri: str, table: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         text = _whole(error, uri)
         what, remedy = _found(text, uri) or (_CONFLICT if "conflict" in text else _FAILED)
-        raise StoreError(
+        raise _kind(what)(
             f"{uri}: cannot write table {table!r}: {what}: {remedy}, then run the same command "
             "again; what was committed before is kept"
         ) from error
@@ -89,7 +93,7 @@ def reading(uri: str, table: str, *, version: int | None = None) -> Iterator[Non
         text = _whole(error, uri)
         if known := _found(text, uri):
             what, remedy = known
-            raise StoreError(
+            raise _kind(what)(
                 f"{uri}: cannot read table {table!r}: {what}: {remedy}, then run it again"
             ) from error
         if version is not None and _VERSION_GONE.search(text):
@@ -115,12 +119,34 @@ def reaching(uri: str, doing: str) -> Iterator[None]:
             "it failed",
             "check that the place is right",
         )
-        raise StoreError(f"{uri}: cannot {doing}: {what}: {remedy}, then run it again") from error
+        raise _kind(what)(f"{uri}: cannot {doing}: {what}: {remedy}, then run it again") from error
+
+
+@contextlib.contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Raise :class:`UnreachableError` where an object store does not answer or denies access.
+
+    All else passes as it is: it is about what lies there, and the block's to judge.
+    """
+    try:
+        yield
+    except BaseException as error:
+        known = _found(_whole(error, uri), uri) if _of_lance(error) else None
+        if known is None or _kind(known[0]) is StoreError:
+            raise
+        what, remedy = known
+        raise UnreachableError(
+            f"{uri}: cannot be read: {what}: {remedy}, then run it again"
+        ) from error
 
 
 def _found(text: str, uri: str) -> tuple[str, str] | None:
     kinds = (*_DISK, *_REMOTE) if "://" in uri else _DISK
     return next(((what, how) for sign, what, how in kinds if re.search(sign, text)), None)
+
+
+def _kind(what: str) -> type[StoreError]:
+    return UnreachableError if any(what == remote for _, remote, _ in _REMOTE) else StoreError
 
 
 def _whole(error: BaseException, uri: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.store.combination_rows import gather_rows
+from taistore.store.seeded_hashes import image_keys, uniform
 from taistore.store.store import Store
 
 IMAGE_ID = "S32"
@@ -170,29 +171,45 @@ class PartialLabels:
         """
         if not 0 <= known <= 1:
             raise ValueError(f"known must lie between 0 and 1, not {known}")
-        counts: dict[str, list[NDArray[np.int64]]] = {"positives": [], "negatives": []}
-        kept: dict[str, list[NDArray[np.int32]]] = {"positives": [], "negatives": []}
-        keys_I = _keys(self.image_ids, seed)
-        step = max(1, _CELLS // max(self.labels, 1))
-        for low in range(0, len(self), step):
-            rows = np.arange(low, min(low + step, len(self)))
-            truth_BN = self.truth(rows)
-            truth_BN[_uniform(keys_I[rows], self.labels) >= known] = UNKNOWN
-            for name, value in (("positives", PRESENT), ("negatives", ABSENT)):
-                row_P, label_P = np.nonzero(truth_BN == value)
-                counts[name].append(np.bincount(row_P, minlength=len(rows)))
-                kept[name].append(label_P.astype(np.int32))
-        parts = {
-            name: Ragged.build(
-                np.concatenate([np.empty(0, np.int64), *counts[name]]),
-                np.concatenate([np.empty(0, np.int32), *kept[name]]),
-            )
-            for name in counts
-        }
+        keys_I = image_keys(self.image_ids, seed)
+        listed, whole = np.flatnonzero(~self.complete), np.flatnonzero(self.complete)
+        found = [self._listed_kept(listed, keys_I, known), self._whole_kept(whole, keys_I, known)]
+        order = np.argsort(np.concatenate([listed, whole]))
+        positives, negatives = (_joined([part[n] for part in found], order) for n in range(2))
         none_I = np.zeros(len(self), dtype=np.bool_)
-        return PartialLabels(
-            self.labels, self.image_ids, parts["positives"], parts["negatives"], none_I
-        )
+        return PartialLabels(self.labels, self.image_ids, positives, negatives, none_I)
+
+    def _listed_kept(
+        self, rows_B: NDArray[np.int64], keys_I: NDArray[np.uint64], known: float
+    ) -> tuple[Ragged, Ragged]:
+        """What stays known of images that are not complete: only their listed cells are drawn."""
+        positives, negatives = self.positives.take(rows_B), self.negatives.take(rows_B)
+        present_P = positives.rows * self.labels + positives.label_ids
+        absent_Q = np.setdiff1d(negatives.rows * self.labels + negatives.label_ids, present_P)
+        kept = []
+        for cells in (np.unique(present_P), absent_Q):
+            row_P, label_P = np.divmod(cells, max(self.labels, 1))
+            stays_P = uniform(keys_I[rows_B[row_P]], label_P) < known
+            counts_B = np.bincount(row_P[stays_P], minlength=len(rows_B))
+            kept.append(Ragged.build(counts_B, label_P[stays_P].astype(np.int32)))
+        return kept[0], kept[1]
+
+    def _whole_kept(
+        self, rows_B: NDArray[np.int64], keys_I: NDArray[np.uint64], known: float
+    ) -> tuple[Ragged, Ragged]:
+        """What stays known of complete images, drawn a block of cells at a time."""
+        parts: tuple[list[Ragged], list[Ragged]] = ([], [])
+        step = max(1, _CELLS // max(self.labels, 1))
+        label_N = np.arange(self.labels)
+        for low in range(0, len(rows_B), step):
+            rows_b = rows_B[low : low + step]
+            truth_bN = self.truth(rows_b)
+            truth_bN[uniform(keys_I[rows_b][:, None], label_N) >= known] = UNKNOWN
+            for part, value in zip(parts, (PRESENT, ABSENT), strict=True):
+                row_P, label_P = np.nonzero(truth_bN == value)
+                counts_b = np.bincount(row_P, minlength=len(rows_b))
+                part.append(Ragged.build(counts_b, label_P.astype(np.int32)))
+        return _joined(parts[0]), _joined(parts[1])
 
     def cells(self, rows: NDArray[np.int64], label_ids: NDArray[np.int64]) -> NDArray[np.int8]:
         """What is known of single cells, image rows and labels of one shape: 1, 0 or -1."""
@@ -272,25 +289,15 @@ def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
 
 def hash_order(image_ids: NDArray[np.bytes_], *, seed: int) -> NDArray[np.int64]:
     """Rows [I] in an order drawn from the seed; it depends on the images, not on their order."""
-    return np.lexsort((image_ids, _keys(image_ids, seed)))
+    return np.lexsort((image_ids, image_keys(image_ids, seed)))
 
 
-def _keys(image_ids: NDArray[np.bytes_], seed: int) -> NDArray[np.uint64]:
-    """64 random bits [I] for each image and this seed."""
-    # Ids are uniform hashes already: their first 16 hexadecimal digits are 64 good bits.
-    first = [int(i[:16] or b"0", 16) for i in image_ids.tolist()]
-    return _mixed(np.array(first, dtype=np.uint64) ^ _mixed(np.array([seed + 1], dtype=np.uint64)))
-
-
-def _uniform(keys_B: NDArray[np.uint64], labels: int) -> NDArray[np.float64]:
-    """Uniform numbers [B, N] in [0, 1) that depend on the key and the label id alone."""
-    step_N = np.arange(1, labels + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    bits_BN = _mixed(keys_B[:, None] + step_N) >> np.uint64(11)
-    return bits_BN.astype(np.float64) * 2.0**-53
-
-
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele et al. 2014): every input bit flips half of the output's."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+def _joined(parts: Sequence[Ragged], order: NDArray[np.int64] | None = None) -> Ragged:
+    """The rows of all parts, one part after another, or in ``order`` of these."""
+    filled = [part for part in parts if len(part.offsets) > 1]
+    if len(filled) == 1:
+        return filled[0]
+    counts = np.concatenate([np.empty(0, np.int64), *(part.counts for part in filled)])
+    label_ids = np.concatenate([np.empty(0, np.int32), *(part.label_ids for part in filled)])
+    joined = Ragged.build(counts, label_ids)
+    return joined if order is None else joined.take(order)

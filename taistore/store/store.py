@@ -1,5 +1,6 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from taistore.contracts import (
     DEFAULT_ENCODER_KEY,
+    REMOVED,
     STORE_VERSION,
     TABLES,
     VERSION_KEY,
@@ -40,6 +42,7 @@ from taistore.store.writes.commits import (
     NOWHERE,
     committed,
     created,
+    emptied,
     rows_where,
     rows_with,
     tries,
@@ -155,6 +158,10 @@ class Store:
 
     def encoders(self) -> list[EncoderInfo]:
         """Every encoder that has been registered, in the order of their ids."""
+        return [info for info in self.encoder_rows() if not info.spec.startswith(REMOVED)]
+
+    def encoder_rows(self) -> list[EncoderInfo]:
+        """The same, with those whose removal has begun and not ended: their spec says so."""
         rows = [row for batch in self.scan("encoders") for row in batch.to_pylist()]
         return [EncoderInfo(**row) for row in sorted(rows, key=lambda row: row["encoder_id"])]
 
@@ -166,19 +173,47 @@ class Store:
                 return info
         there = ", ".join(info.spec for info in known) or "none yet"
         raise StoreError(
-            f"{self.uri}: holds no vectors of encoder {encoder_id!r} (there are: {there}): "
-            "add them with 'taistore ingest-images' and 'taistore generate-texts'"
+            f"{self.uri}: holds no vectors of encoder {encoder_id!r} (there are: {there}): it was "
+            "removed or never used: add them with 'taistore ingest-images' and 'taistore "
+            "generate-texts', or with 'taistore ingest-vectors'"
         )
 
     def register_encoder(self, info: EncoderInfo) -> None:
-        """Record an encoder before its first vectors are written; one that is there stays."""
+        """Record an encoder before its first vectors are written; one that is there stays.
+
+        Raises as :meth:`require_room_for` does.
+        """
+        row = {name: getattr(info, name) for name in TABLES["encoders"].schema().names}
+        for _ in tries():
+            newest = self._newest("encoders")
+            self.require_room_for(info)
+            if any(info.encoder_id == known.encoder_id for known in self.encoders()):
+                return
+            # Only where nobody came first: of two jobs that bring one name, one has to see it.
+            if self.replace("encoders", [row], over=newest):
+                return
+        raise self._too_busy("encoders")
+
+    def require_room_for(self, info: EncoderInfo) -> None:
+        """Raise :class:`StoreError` where an encoder cannot have vectors of its own here.
+
+        That is where imported vectors of its name have another dimension, or where its removal has
+        begun.
+        """
         if not _ENCODER_ID.fullmatch(info.encoder_id):
             raise StoreError(f"encoder id {info.encoder_id!r} may only hold a-z, 0-9 and _")
-        # A commit that inserts nothing would still make a new version of the table.
-        if any(info.encoder_id == known.encoder_id for known in self.encoders()):
-            return
-        row = {name: getattr(info, name) for name in TABLES["encoders"].schema().names}
-        self.append("encoders", [row])
+        for known in self.encoder_rows():
+            if known.encoder_id == info.encoder_id and known.spec.startswith(REMOVED):
+                raise StoreError(
+                    f"{self.uri}: {info.spec} is being removed: 'taistore encoders rm {info.spec}' "
+                    "brings that to its end"
+                )
+            if known.spec == info.spec and known.dim != info.dim and info.library == "vectors":
+                raise StoreError(
+                    f"{self.uri}: {info.spec} has vectors of {known.dim} dimensions, these have "
+                    f"{info.dim}: choose another name=, or remove the others with "
+                    f"'taistore encoders rm {info.spec}'"
+                )
 
     # --- tables ----------------------------------------------------------------------------
 
@@ -192,6 +227,11 @@ class Store:
 
     def table_names(self) -> list[str]:
         """Names of all tables that exist."""
+        # A job that was killed while it made a table leaves a folder without a version in it.
+        return [name for name in self.listed_names() if self._newest(name) is not None]
+
+    def listed_names(self) -> list[str]:
+        """Names of all folders of tables, whatever state these are in."""
         names: list[str] = []
         with reaching(self.uri, "list the tables"):
             page = self._database.list_tables(limit=1000)
@@ -199,8 +239,7 @@ class Store:
             while page.page_token:
                 page = self._database.list_tables(page_token=page.page_token, limit=1000)
                 names.extend(page.tables)
-        # A job that was killed while it made a table leaves a folder without a version in it.
-        return sorted(name for name in names if self._newest(name) is not None)
+        return sorted(names)
 
     def has(self, kind: str, encoder_id: str | None = None) -> bool:
         """Whether the table exists; a missing table reads as an empty one."""
@@ -318,6 +357,22 @@ class Store:
                 if not len(there) or committed(dataset, dataset.schema.empty_table(), there):
                     return len(there)
         raise self._too_busy(name)
+
+    def drop(self, kind: str, encoder_id: str) -> None:
+        """Remove a table of an encoder with all its versions; nothing where there is none.
+
+        Whoever looks meanwhile, or after a kill, finds it whole, without rows or not at all: rows
+        go first, by a commit, and the files of a table without rows last.
+        """
+        name = self.table_name(kind, encoder_id)
+        with self._writing, writing(self.uri, name):
+            self._known_keys.pop(name, None)
+            with contextlib.suppress(StoreError):  # a damaged table goes all the same
+                for _ in tries():
+                    dataset = self._newest(name)
+                    if dataset is None or emptied(dataset):
+                        break
+            self._database.drop_table(name, ignore_missing=True)
 
     def _place(self, name: str) -> str:
         return f"{self.uri.rstrip('/')}/{name}.lance"
@@ -517,8 +572,8 @@ def _connected(uri: str) -> lancedb.DBConnection:
 
 
 def remote_table_names(uri: str) -> list[str]:
-    """Names of the tables at the URI of an object store, whether or not it is a whole store."""
-    return Store(uri, _connected(uri)).table_names()
+    """Names of the tables at the URI of an object store, whatever state these are in."""
+    return Store(uri, _connected(uri)).listed_names()
 
 
 def _require_nothing_else(uri: str) -> None:
@@ -534,7 +589,8 @@ def _require_nothing_else(uri: str) -> None:
 
 def _has_labels(uri: str) -> bool:
     if is_remote(uri):
-        return "labels" in remote_table_names(uri)
+        store = Store(uri, _connected(uri))
+        return "labels" in store.listed_names() and store._newest("labels") is not None
     # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / "labels.lance" / "_versions").is_dir() and (

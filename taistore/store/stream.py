@@ -52,10 +52,11 @@ class VectorStream:
     """Shuffled batches of one vector table at a pinned version, the same for the same seed.
 
     A table of up to ``buffer_rows`` rows would fill the buffer and no more, so it is read once, not
-    in every epoch, and shuffled exactly: the memory is the same. A larger one is read in a seeded permutation of blocks of ``block_rows`` rows into a buffer of
-    ``buffer_rows`` rows, from which batches are drawn at random: memory does not grow with the
-    table. ``positives`` maps the values of ``key_column`` to labels; by default combination ids
-    through ``store.combination_index()``. Another table, such as images with their partial
+    in every epoch, and shuffled exactly: the memory is the same. A larger one is read in a seeded
+    permutation of blocks of ``block_rows`` rows into a buffer of ``buffer_rows`` rows, from which
+    batches are drawn at random: memory does not grow with the table. ``positives`` maps the values
+    of ``key_column`` to labels; by default combination ids through
+    ``store.combination_index()``. Another table, such as images with their partial
     labels, streams by naming its ``kind``, its key and its own ``positives``; ``positions``
     (ascending) restricts the stream to those rows of the table.
     """

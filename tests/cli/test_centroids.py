@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from taistore.contracts import STORE_VERSION, VERSION_KEY
+from taistore.geometry.diagnosis import pictured, survey
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.adapter.stores import label_set
-from tests.geometry.stores import add_images, image_store
+from tests.geometry.stores import ENCODER_ID, add_images, image_store
 
 N = 6
 
@@ -82,6 +83,31 @@ def test_pictures(store: Store, tmp_path: Path) -> None:
     found = _run(store, "--known", "0.5", "--plots", str(tmp_path / "plots"))
     assert [Path(path).suffix for path in found["plots"]] == [".png", ".svg"]
     assert all(Path(path).stat().st_size > 1000 for path in found["plots"])
+
+
+def test_pictures_where_every_image_shows_several_labels(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    store = image_store(tmp_path / "s", labels=N, texts=200)
+    add_images(store, range(60), [[i % 5, (i + 1) % 5] for i in range(60)])
+    # A mask that leaves nothing known is no reason not to draw either.
+    for n, known in enumerate(((), ("--known", "1e-6"))):
+        found = _run(store, *known, "--plots", str(tmp_path / f"plots{n}"))
+        assert all(Path(path).stat().st_size > 1000 for path in found["plots"])
+    survey_ = survey(store, ENCODER_ID)
+    vectors_PD, clusters_P, labels = pictured(store, ENCODER_ID, survey_, clusters=5)
+    assert len(vectors_PD) == 60
+    assert set(clusters_P.tolist()) == {-1}
+    assert labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_no_picture_of_nothing_is_said_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    store = image_store(tmp_path / "s", labels=N, texts=200)
+    add_images(store, range(3), [[]] * 3, negatives=[[0]] * 3)
+    arguments = ["centroids", "--store", store.uri, "--quiet", "--plots", str(tmp_path / "plots")]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "is known to show a label: there is nothing to draw, leave --plots out" in done.stderr
 
 
 @pytest.mark.parametrize(

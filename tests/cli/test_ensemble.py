@@ -46,6 +46,44 @@ def test_it_says_how_scores_are_scaled(store: Path) -> None:
     assert "  0.500  two\n" in result.stdout
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "npy"])
+def test_scores_go_out_and_come_in_with_the_papers_rule(
+    store: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"scores.{suffix}"
+    result = run(store, "export-scores", "two", "--out", out, "--step", "adapter")
+    assert result.exit_code == 0, result.stderr
+    text = f"{out}: scores of 12 images of split 'test' for 6 labels by adapter"
+    assert result.stdout.startswith(text)
+    assert ("beside it: " in result.stdout) == (suffix == "npy")
+    assert "--overwrite" in run(store, "export-scores", "two", "--out", out).stderr
+    result = run(store, "ensemble", "one", "--with", out, "--rule", "paper", "--json")
+    assert result.exit_code == 0, result.stderr
+    made = json.loads(result.stdout)
+    assert (made["rule"], made["split"], made["imported"]["images"]) == ("paper", "test", 12)
+    assert made["imported"]["source"] == out.name
+    found = json.loads(run(store, "evaluate", made["run_id"], "--json").stdout)
+    assert list(found["ladder"])[-1] == "adapter"
+    text = run(store, "ensemble", "one", "--with", out, "--rule", "paper").stdout
+    assert "  0.500  one  probabilities, not scaled\n" in text
+    assert f"  0.500  {out.name}\n" in text
+
+
+def test_scores_that_do_not_fit_are_one_line(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.npy"
+    assert run(store, "export-scores", "two", "--out", out).exit_code == 0
+    lines = (tmp_path / "scores.ids.txt").read_text()
+    (tmp_path / "mine.txt").write_text(lines.replace(lines[:32], "f" * 32))
+    result = run(store, "ensemble", "one", "--with", out, "--ids", tmp_path / "mine.txt")
+    assert result.exit_code == 1
+    assert "scores.npy: 1 image ('ffff" in result.stderr
+    assert result.stderr.count("\n") == 1
+    result = run(store, "ensemble", "one", "--with", out, "--split", "other")
+    assert "no image of split 'other' has a vector" in result.stderr
+    result = run(store, "ensemble", "one", "--ids", out)
+    assert "--ids and --label-keys belong to --with, which is not given" in result.stderr
+
+
 def test_refusals_are_one_line(store: Path) -> None:
     for arguments, code, message in (
         (("one",), 1, "at least two members"),

@@ -16,6 +16,7 @@ from taistore.evaluation.bootstrap import (
     resampled_precision,
     two_sided_p,
 )
+from taistore.evaluation.label_columns import LabelCells
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 
 Matrix = NDArray[Any]
@@ -29,6 +30,12 @@ def data(images: int, labels: int, *, seed: int, rare: float = 0.3) -> tuple[Mat
     truth[random.random(truth.shape) < 0.2] = -1
     truth[:, 0] = np.minimum(truth[:, 0], 0)
     return scores, truth
+
+
+def cells(scores: Matrix, truth: Matrix) -> list[LabelCells]:
+    """The columns of the matrices, unknown cells left out."""
+    known = [np.flatnonzero(column >= 0) for column in truth.T]
+    return [LabelCells(at, truth[at, n], scores[at, n]) for n, at in enumerate(known)]
 
 
 def by_loop(scores: Matrix, truth: Matrix, resamples: Resamples) -> Matrix:
@@ -47,7 +54,7 @@ def test_it_equals_resampling_in_a_loop(images: int, labels: int, seed: int, rar
     scores, truth = data(images, labels, seed=seed, rare=rare)
     resamples = Resamples(images, 8, seed)
     expected = by_loop(scores, truth, resamples)
-    found = resampled_precision(scores, truth, resamples)
+    found = resampled_precision(cells(scores, truth), resamples)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     means = [mean_average_precision(row) for row in expected]
     np.testing.assert_allclose(resampled_mean(found), means, atol=1e-5)
@@ -56,11 +63,11 @@ def test_it_equals_resampling_in_a_loop(images: int, labels: int, seed: int, rar
 def test_it_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, truth = data(50, 7, seed=1)
     resamples = Resamples(50, 30, 4)
-    at_once = resampled_precision(scores, truth, resamples)
+    at_once = resampled_precision(cells(scores, truth), resamples)
     monkeypatch.setattr(module, "BLOCK_CELLS", 120)
     blocks = [block for block, _ in resamples.blocks()]
     assert len(blocks) == 15
-    np.testing.assert_array_equal(resampled_precision(scores, truth, resamples), at_once)
+    np.testing.assert_array_equal(resampled_precision(cells(scores, truth), resamples), at_once)
 
 
 def test_every_resample_draws_as_many_images() -> None:
@@ -84,7 +91,7 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
     trials, covered = 200, 0
     for trial in range(trials):
         scores, truth = population(150, random)
-        found = resampled_precision(scores, truth, Resamples(150, 200, trial))
+        found = resampled_precision(cells(scores, truth), Resamples(150, 200, trial))
         low, high = interval(resampled_mean(found))
         covered += low <= true <= high
     # 95 % nominal; the AP of few images is biased upwards, which costs a little.
@@ -99,7 +106,9 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
         resamples = Resamples(100, 199, trial)
         means = [
             resampled_mean(
-                resampled_precision(truth + random.standard_normal((100, 2)), truth, resamples)
+                resampled_precision(
+                    cells(truth + random.standard_normal((100, 2)), truth), resamples
+                )
             )
             for _ in range(2)
         ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from taistore.errors import ScoringError
 from taistore.evaluation.comparison import Comparison, compare
 from taistore.evaluation.evaluate import evaluate
-from taistore.evaluation.labelled_scores import Scope, scored_split
+from taistore.evaluation.labelled_scores import Scope, labelled_split
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 from taistore.scoring.ladder import Step
 from taistore.store.store import Store
@@ -47,9 +47,8 @@ def compared(store: Store, encoder: ColourEncoder, **options: Any) -> Comparison
 def scores_and_truth(
     store: Store, encoder: ColourEncoder, run_id: str, step: Step
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    scope = Scope(split="test")
-    with scored_split(store, run_id, scope) as scored:
-        return scored.scores(step).copy(), scored.board.truth.copy()
+    (batch,) = labelled_split(store, run_id, Scope(split="test")).batches()
+    return batch.scores[step], batch.truth_BN
 
 
 def test_differences_are_those_of_the_evaluations_and_of_a_plain_loop(

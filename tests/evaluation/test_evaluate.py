@@ -10,7 +10,7 @@ import pytest
 
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError, StoreError, TrainingError
-from taistore.evaluation import score_matrices as board_module
+from taistore.evaluation import label_columns as columns_module
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.metrics import metrics
 from taistore.scoring.competition import Competition
@@ -149,13 +149,13 @@ def test_an_adapter_that_loses_is_announced(
     assert "WARNING: the adapter loses" in found.table()
 
 
-def test_matrices_on_disk_give_the_same(
+def test_figures_that_are_counted_are_the_same(
     store: Store, encoder: ColourEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_pictures(store, encoder, grid=2)
     run_id = add_run(store, encoder)
     in_memory = evaluate(store, run_id).to_json()
-    monkeypatch.setattr(board_module, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(columns_module, "CELL_BYTES", 0)
     assert evaluate(store, run_id).to_json() == in_memory
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
 from taistore.evaluation.evaluate import evaluate
-from taistore.evaluation.labelled_scores import Scope, scored_split
+from taistore.evaluation.labelled_scores import Scope, labelled_split
 from taistore.evaluation.metrics import average_precision
 from taistore.evaluation.protocols import PROTOCOLS, Protocol
 from taistore.labels import Label, LabelSet
@@ -181,9 +181,8 @@ def test_openimages_counts_verified_cells_of_labels_with_both_kinds(tmp_path: Pa
     found = figures(store, "openimages")
     precision = [label["AP"] for label in found["labels"]]
     assert precision[2:] == [None, None]
-    with scored_split(store, "run", Scope(split="test")) as scored:
-        known = scored.board.truth[:, :2]
-        expected = average_precision(scored.scores("ensemble")[:, :2], known)
+    (batch,) = labelled_split(store, "run", Scope(split="test")).batches()
+    expected = average_precision(batch.scores["ensemble"][:, :2], batch.truth_BN[:, :2])
     np.testing.assert_allclose(precision[:2], 100 * expected, atol=0.01)
     assert found["labels_without_positives"] == 2
     only = [{"positives": [0], "complete": False}] * 3

@@ -99,6 +99,17 @@ def _ingest_vectors(here: Path, given: Path) -> None:
     opened(here).ingest_image_vectors(given / "vectors.npy", name="own", split=SPLIT)
 
 
+def _with_vectors(here: Path, given: Path) -> None:
+    _init(here, given)
+    _ingest_vectors(here, given)
+
+
+def _remove_encoder(here: Path, given: Path) -> None:
+    project = opened(here)
+    if any(one.info.spec == "vectors:own" for one in project.encoders()):
+        project.remove_encoder("own", apply=True)
+
+
 def _with_all(here: Path, given: Path) -> None:
     _init(here, given)
     _generate_texts(here, given)
@@ -208,6 +219,7 @@ JOBS = {
     "generate-texts": _same(_init, _generate_texts),
     "generate-texts, more": _same(_with_some_texts, _generate_texts),
     "ingest-vectors": _same(_init, _ingest_vectors),
+    "encoders rm": _same(_with_vectors, _remove_encoder),
     "centroids": _same(_with_all, _centroids),
     "train zsl": Job(_with_all, *_training("zsl")),
     "train fsl": Job(_with_all, *_training("fsl")),

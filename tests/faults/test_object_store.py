@@ -1,114 +1,51 @@
 """Stores in an object store: a real S3 server on loopback, undisturbed, failing, and gone."""
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import Task
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
-from taistore.adapter.train import resume, train
-from taistore.errors import StoreError
-from taistore.labels import Label, LabelSet
+from taistore.adapter.run_files.run_lock import liveness
+from taistore.adapter.run_files.run_removal import remove_runs
+from taistore.adapter.train import resume
+from taistore.errors import StoreError, TrainingError
+from taistore.images.ingest import ingest_images
+from taistore.images.sources.open_source import open_source
 from taistore.scoring.loaded_run import open_run
-from taistore.store.places import ObjectFolder, cache_folder, checked_uri
+from taistore.store.object_folder import ObjectFolder
+from taistore.store.places import cache_folder, checked_uri
 from taistore.store.store import Store
-from taistore.texts.generate import GenerateConfig, generate_texts
-from taistore.texts.label_prompts import prompt_vectors
-from taistore.texts.templates.template_writer import TemplateWriter
 from taistore_cli.demo_photos import demo_labels, write_demo_photos
-from taistore_cli.main import main
-from tests.fakes import COLOURS, ColourEncoder
+from tests.fakes import COLOURS
+from tests.faults.colour_store import known_photos
+from tests.faults.object_jobs import (
+    ENCODER,
+    LABELS,
+    assert_one_line,
+    check_equal,
+    command,
+    disturbed,
+    done,
+    fill,
+    started,
+)
 from tests.faults.object_server import (
     BUCKET,
     FAULTS,
     SECRET,
     Fault,
     FaultProxy,
-    Schedule,
     Seeded,
-    environment,
     everything,
-    s3_server,
 )
 
-ENCODER = ColourEncoder()
-LABELS = LabelSet(Label(name, name) for name in list(COLOURS)[:6])
-MOST = 250
-"""Characters of a line that tells of a failure."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def here(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """This process talks to the server; runs work in a folder of the test's own."""
-    for name, value in environment(server).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TAISTORE_RUNS", str(tmp_path / "machine"))
-    return server
-
-
-@pytest.fixture
-def uri(request: pytest.FixtureRequest) -> str:
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
-    return f"s3://{BUCKET}/{name}"
-
-
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [*map(str, arguments)])
-
-
-def done(*arguments: object) -> dict[str, Any]:
-    result = command(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    value: dict[str, Any] = json.loads(result.stdout)
-    return value
-
-
-def fill(uri: str, *, count: int = 120) -> Store:
-    """A store with texts, by the library."""
-    store = Store.create(uri, LABELS, default_encoder=ENCODER.info.spec)
-    store.register_encoder(ENCODER.info)
-    writer = TemplateWriter(store.labels)
-    generate_texts(store, ENCODER, GenerateConfig(count=count), writer=writer)
-    return store
-
-
-def rows(store: Store) -> dict[str, list[str]]:
-    """What a store holds, without what depends on the clock."""
-    return {
-        name: sorted(
-            repr({k: v for k, v in row.items() if k not in ("created", "when")})
-            for batch in store.scan(kind, encoder_id=encoder_id or None)
-            for row in batch.to_pylist()
-        )
-        for name in store.table_names()
-        for kind, _, encoder_id in [name.partition("__")]
-        if kind != "runs"
-    }
-
-
-def started(store: Store, **options: Any) -> Any:
-    return train(
-        store,
-        ENCODER.info.encoder_id,
-        TrainConfig.of(task="zsl", epochs=4, device="cpu", shift="none"),
-        prompts_ND=prompt_vectors(store, ENCODER),
-        **options,
-    )
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # --- the main job -----------------------------------------------------------------------------
@@ -129,14 +66,19 @@ def test_the_whole_main_job(here: str, uri: str, tmp_path: Path) -> None:
     pll = done("train", "--task", "pll", "--split", "all", "--epochs", "2", *at)
     members = [zsl["run_id"], pll["run_id"]]
     assert done("train", "--resume", members[0], *at)["run_id"] == members[0]
+    fsl = done("train", "--task", "fsl", "--shots", "1", "--split", "all", "--epochs", "1", *at)
+    done("centroids", "--split", "test", *at)
     joint = done("ensemble", *members, *at)["run_id"]
     assert done("evaluate", joint, "--split", "test", *at)["images"] == seen
     done("compare", *members, "--split", "test", "--bootstrap", "100", *at)
     for number, source in enumerate(([], [tmp_path / "photos"])):
         out = ("--out", tmp_path / f"tags{number}.csv", "--html", tmp_path / f"{number}.html")
         assert done("score", joint, *source, *out, *at)["images"] == seen
-    done("optimize", *at)
+    assert done("runs", "rm", fsl["run_id"], *at)["removed"][0]["bytes_freed"] > 0
+    assert len(done("runs", *at)["runs"]) == 3
+    done("optimize", "--keep-days", "0", *at)
     done("upgrade", *at)
+    assert done("verify", *at)["findings"] == []
     done("doctor")
     shown = done("show", *at)
     assert shown["tables"]["images"] == seen
@@ -153,6 +95,7 @@ def test_the_whole_main_job(here: str, uri: str, tmp_path: Path) -> None:
     assert objects[f"{prefix}/runs/{pll['run_id']}/known-labels.parquet"]
     assert objects[f"{prefix}/runs/{joint}/card.json"]
     assert not [name for name in objects if "probe" in name or ".kept" in name]
+    assert not [name for name in objects if fsl["run_id"] in name]
 
 
 @pytest.fixture
@@ -200,26 +143,29 @@ def test_another_machine_reads_a_run(
 
 _TRAIN = """
 import sys
-from tests.faults.test_object_store import *
+from taistore.store.store import Store
+from tests.faults.object_jobs import started
 from tests.killing import step
 import taistore.adapter.loop as loop
 def told(self, number, batches, do=loop.TrainingJob._step):
     step()
     return do(self, number, batches)
 loop.TrainingJob._step = told
-started(Store.open(sys.argv[1]), checkpoint_seconds=0.0)
+started(Store.open(sys.argv[1]), sys.argv[2], checkpoint_seconds=0.0)
 """
 
 
+@pytest.mark.parametrize("task", ["zsl", "fsl", "pll"])
 def test_another_machine_goes_on_after_a_kill(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = fill(uri)
-    whole = load_adapter(started(store).checkpoint).card.weights_digest
+    ingest_images(store, ENCODER, open_source(known_photos(tmp_path), store.labels), split="train")
+    whole = load_adapter(started(store, task).checkpoint).card.weights_digest
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join([str(root), str(root / "cli")])
     with subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, uri],
+        [sys.executable, "-c", _TRAIN, uri, task],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
@@ -234,6 +180,7 @@ def test_another_machine_goes_on_after_a_kill(
     [row] = [run for run in store.runs() if run.status != "finished"]
     monkeypatch.setenv("TAISTORE_RUNS", str(tmp_path / "other"))
     assert not cache_folder(uri, row.run_id).exists()
+    assert liveness(store, row).status == "unknown"
     result = resume(store, "latest")
     assert result.run_id == row.run_id
     assert load_adapter(result.checkpoint).card.weights_digest == whole
@@ -247,6 +194,21 @@ def test_a_run_works_in_a_named_folder_and_is_kept_in_the_store(uri: str, tmp_pa
     assert result.checkpoint == tmp_path / "work"
     assert store.run(result.run_id).checkpoint == f"runs/{result.run_id}"
     assert load_adapter(run_folder(store, result.run_id)).card.run_id == result.run_id
+
+
+def test_a_run_in_a_named_folder_is_seen_to_be_trained(uri: str, tmp_path: Path) -> None:
+    store = fill(uri)
+    seen: list[str] = []
+
+    def look(run_id: str) -> None:
+        seen.append(liveness(store, store.run(run_id)).status)
+        for meddle in (lambda: resume(store, run_id), lambda: remove_runs(store, [run_id])):
+            with pytest.raises(TrainingError, match="is being trained"):
+                meddle()
+
+    result = started(store, out=tmp_path / "work", on_start=look)
+    assert seen == ["running"]
+    assert store.run(result.run_id).status == "finished"
 
 
 @pytest.mark.parametrize("option", ["out", "html"])
@@ -269,13 +231,6 @@ def test_outputs_are_not_written_into_a_folder_that_is_named_like_a_uri(
     assert found.exit_code == 1
     assert_one_line(found, f"--{option}")
     assert not list(tmp_path.glob("s3:*"))
-
-
-def assert_one_line(found: Result, *words: str) -> None:
-    [line] = [line for line in found.stderr.splitlines() if line.startswith("taistore: ")]
-    assert len(line) <= MOST, line
-    assert not [word for word in words if word not in line], line
-    assert not [word for word in (".rs:", "LanceError", "unexpected ", SECRET) if word in line]
 
 
 # --- credentials ------------------------------------------------------------------------------
@@ -349,39 +304,6 @@ def test_without_a_server_there_is_one_line_in_bounded_time(
         assert found.exit_code == 1
         assert_one_line(found, "does not answer", "AWS_ENDPOINT_URL")
     assert time.monotonic() - began < 60
-
-
-def disturbed(address: str, uri: str, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the job behind a proxy until it ends well; how many starts failed, each in one line."""
-    failed = 0
-    with FaultProxy(address, schedule) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        for _ in range(50):
-            try:
-                store = fill(uri)
-                unfinished = [run for run in store.runs() if run.status != "finished"]
-                if unfinished:
-                    resume(store, unfinished[-1].run_id)
-                elif not store.runs():
-                    started(store, checkpoint_seconds=0.0)
-                break
-            except StoreError as error:
-                failed += 1
-                text = str(error)
-                assert len(text) <= MOST, text
-                assert "\n" not in text
-                assert not [w for w in (".rs:", "LanceError", SECRET) if w in text], text
-        else:
-            pytest.fail("the job never ended")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    return failed
-
-
-def check_equal(uri: str, undisturbed: Store) -> None:
-    store = Store.open(uri)
-    assert rows(store) == rows(undisturbed)
-    digests = {open_run(s, "latest").weights_digest for s in (store, undisturbed)}
-    assert len(digests) == 1
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_it_fails_as_a_whole(store: Store, tmp_path: Path) -> None:
     path = _save(tmp_path, [{"id": "a", "label": ["red"]}], _vectors(1))
     with pytest.raises(ManifestError, match="did you mean 'labels'"):
         ingest_image_vectors(store, "mine", path)
-    np.save(tmp_path / "nan.npy", np.full((1, 4), np.nan))
+    np.save(tmp_path / "nan.npy", np.full((1, 8), np.nan))
     (tmp_path / "nan.txt").write_text("a\n", encoding="utf-8")
     with pytest.raises(ImageError, match="NaN or infinity"):
         ingest_image_vectors(store, "mine", tmp_path / "nan.npy")

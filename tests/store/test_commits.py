@@ -1,5 +1,6 @@
 """Many processes write equal keys into one table at once: no row is doubled, none is lost."""
 
+import contextlib
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
@@ -38,13 +39,20 @@ def _join(barrier: Barrier) -> None:
     _together.append(barrier)
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[ProcessPoolExecutor]:
+@contextlib.contextmanager
+def four_processes() -> Iterator[ProcessPoolExecutor]:
+    """Processes that start together, for :func:`write_at_once`."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(PROCESSES, timeout=120)
     with ProcessPoolExecutor(
         PROCESSES, mp_context=context, initializer=_join, initargs=(barrier,)
     ) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with four_processes() as pool:
         yield pool
 
 
@@ -57,7 +65,7 @@ def _append(store: Store, first: int, count: int) -> int:
     return store.append("image_vectors", _vectors(first, count), encoder_id=INFO.encoder_id)
 
 
-def _store(path: Path, state: str) -> tuple[Store, int]:
+def _store(path: "Path | str", state: str) -> tuple[Store, int]:
     store = Store.create(path, LABELS, default_encoder="packaged")
     store.register_encoder(INFO)
     if state == "absent":
@@ -87,7 +95,8 @@ def _ids(store: Store) -> Counter[str]:
     return Counter(str(i) for batch in batches for i in batch.column(0).to_pylist())
 
 
-def _round(folder: Path, pool: ProcessPoolExecutor, state: str) -> None:
+def write_at_once(folder: "Path | str", pool: ProcessPoolExecutor, state: str) -> None:
+    """One round of all of them on a new store, which then holds each key once."""
     store, before = _store(folder, state)
     jobs = [pool.submit(_write, store.uri, number, state) for number in range(PROCESSES)]
     inserted = sum(job.result(timeout=120) for job in jobs)
@@ -104,7 +113,7 @@ def test_equal_keys_from_four_processes_come_once(
     tmp_path: Path, processes: ProcessPoolExecutor, state: str
 ) -> None:
     for number in range(2):
-        _round(tmp_path / str(number), processes, state)
+        write_at_once(tmp_path / str(number), processes, state)
 
 
 @pytest.mark.faults
@@ -113,7 +122,7 @@ def test_equal_keys_come_once_in_many_rounds(
     tmp_path: Path, processes: ProcessPoolExecutor, state: str
 ) -> None:
     for number in range(20):
-        _round(tmp_path / str(number), processes, state)
+        write_at_once(tmp_path / str(number), processes, state)
 
 
 def _empty(store: Store) -> Any:

@@ -1,5 +1,6 @@
 """Partial labels: reading, masking, order; I images, N labels."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,65 @@ def test_a_lookup_finds_what_find_finds() -> None:
     assert ImageLookup(both).find(pa.array([], pa.string())).tolist() == []
     empty = both.take(np.empty(0, dtype=np.int64))
     assert ImageLookup(empty).find(asked[:2]).tolist() == [-1, -1]
+
+
+def _uniform_by_hand(image_id: bytes, label_id: int, seed: int) -> float:
+    """The number that decides a cell's fate, in plain integers (SplitMix64)."""
+
+    def mixed(value: int) -> int:
+        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+        return value ^ (value >> 31)
+
+    key = mixed(int(image_id[:16], 16) ^ mixed(seed + 1))
+    step = (label_id + 1) * 0x9E3779B97F4A7C15 % 2**64
+    return (mixed((key + step) % 2**64) >> 11) * 2.0**-53
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.integers(0, 3))
+def test_a_mask_of_complete_and_listed_images_is_the_one_by_hand(
+    seed: int, share: float, kinds: int
+) -> None:
+    random = np.random.default_rng(seed)
+    images = 30
+    lists = [
+        [random.permutation(N)[: random.integers(N + 1)] for _ in range(images)] for _ in range(2)
+    ]
+    positives, negatives = (
+        Ragged.build(np.array([len(ids) for ids in of]), np.concatenate(of).astype(np.int32))
+        for of in lists
+    )
+    complete = random.random(images) < (0.0, 0.5, 0.5, 1.0)[kinds]
+    ids = [_id(i + 1) for i in range(images)]
+    known = PartialLabels.build(N, ids, positives, negatives, complete)
+    expected = known.truth(np.arange(images))
+    for row, image_id in enumerate(known.image_ids.tolist()):
+        for label_id in range(N):
+            if _uniform_by_hand(image_id, label_id, seed) >= share:
+                expected[row, label_id] = -1
+    masked = known.masked(share, seed=seed)
+    assert masked.truth(np.arange(images)).tolist() == expected.tolist()
+    assert len(masked.positives.label_ids) == (expected == 1).sum()
+    assert len(masked.negatives.label_ids) == (expected == 0).sum()
+    assert not masked.complete.any()
+
+
+def test_masking_listed_cells_holds_no_cell_that_is_not_listed() -> None:
+    images, labels, each = 50_000, 7186, 12
+    random = np.random.default_rng(0)
+    lists = [
+        Ragged.build(
+            np.full(images, each), random.integers(labels, size=images * each).astype(np.int32)
+        )
+        for _ in range(2)
+    ]
+    ids = [_id(i + 1) for i in range(images)]
+    known = PartialLabels.build(labels, ids, lists[0], lists[1], np.zeros(images, bool))
+    tracemalloc.start()
+    masked = known.masked(0.5, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # 1.2 million known cells; images x labels are 359 million.
+    assert peak < 100 * images * each * 2
+    assert 0.49 < len(masked.positives.label_ids) / (images * each) < 0.51

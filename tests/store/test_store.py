@@ -54,6 +54,15 @@ def text_rows(ids: list[int], dim: int = 16) -> dict[str, object]:
     }
 
 
+def test_one_of_no_values_is_no_row(store: Store) -> None:
+    store.append("text_vectors", text_rows([1, 2]), encoder_id="colour_16")
+    for where in ({"text_id": []}, {"combination_id": [1], "text_id": ()}):
+        found = store.scan("text_vectors", encoder_id="colour_16", where=where)
+        assert sum(batch.num_rows for batch in found) == 0
+        assert store.remove("text_vectors", where, encoder_id="colour_16") == 0
+    assert store.vectors("text_vectors", [], encoder_id="colour_16").shape == (0, 16)
+
+
 def test_create_is_idempotent_and_guards_labels(store: Store) -> None:
     again = Store.create(store.uri, LABELS, default_encoder="packaged")
     assert again.labels == LABELS

@@ -11,22 +11,27 @@ from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
-from taistore.store.places import ObjectFolder, cache_folder, is_remote, local_path
+from taistore.store.object_folder import ObjectFolder, remove_copy
+from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
 
 _SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""
 
-_KEPT = (".safetensors", ".parquet")
+_KEPT = (".safetensors", ".parquet", ".npy")
 
 
 class NewRun(NamedTuple):
-    """A run that has a folder and no row yet; ``checkpoint`` is how ``runs`` names the folder."""
+    """A run that has a folder and no row yet; ``checkpoint`` is how ``runs`` names the folder.
+
+    ``locked`` is where others look whether it is being written, see :func:`folder_of`.
+    """
 
     run_id: str
     folder: Path
     checkpoint: str
+    locked: Path
 
 
 def run_folder(store: Store, run_id: str) -> Path:
@@ -71,10 +76,16 @@ def keep_folder(store: Store, checkpoint: str, folder: Path) -> None:
         ObjectFolder(run_place(store, checkpoint)).keep(folder, [*rest, *_SEALS])
 
 
-def discard_kept(store: Store, checkpoint: str, names: Sequence[str]) -> None:
-    """Remove files of a run from where it is kept, if that is not its folder."""
-    if _is_kept_away(store, checkpoint):
-        ObjectFolder(run_place(store, checkpoint)).remove(names)
+def discard_kept(store: Store, row: RunRow, names: Sequence[str]) -> int:
+    """Remove files of a run from where it is kept, if that is not its folder; returns their bytes.
+
+    Its folder here, a copy, goes as well unless other files are in it.
+    """
+    if not _is_kept_away(store, row.checkpoint):
+        return 0
+    freed = ObjectFolder(run_place(store, row.checkpoint)).remove(names)
+    remove_copy(folder_of(store, row))
+    return freed
 
 
 def _is_kept_away(store: Store, checkpoint: str) -> bool:
@@ -97,13 +108,16 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
         folder = local_path(out, option="out").absolute()
         name = name if is_remote(store.uri) else str(folder)
         require_free(folder)
+    # With a folder of its own a run of an object store is still looked for where others would work.
+    locked = cache_folder(store.uri, run_id) if is_remote(store.uri) else folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        locked.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
             f"{folder}: cannot be made ({error.strerror}): choose another folder"
         ) from error
-    return NewRun(run_id, folder, name)
+    return NewRun(run_id, folder, name, locked)
 
 
 def require_free(folder: Path) -> None:

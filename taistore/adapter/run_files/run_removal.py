@@ -16,7 +16,10 @@ from taistore.stopping import held
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
-OWN_FILES = (WEIGHTS, PROMPTS, CARD, SHIFT, KNOWN, STATE)
+IMPORTED = ("imported-scores.npy", "imported-ids.npy")
+"""What an ensemble keeps of another system's scores."""
+
+OWN_FILES = (WEIGHTS, PROMPTS, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
 
 
@@ -77,7 +80,7 @@ def _remove(store: Store, row: RunRow) -> RemovedRun:
             f"{folder}: run {row.run_id} cannot be removed ({error.strerror}): mend that, and run "
             "the same command again"
         ) from error
-    discard_kept(store, row.checkpoint, OWN_FILES)
+    freed = discard_kept(store, row, OWN_FILES) or freed
     store.forget_run(row.run_id)
     with contextlib.suppress(OSError):
         (folder / LOCK).unlink()

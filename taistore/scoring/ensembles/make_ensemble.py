@@ -3,15 +3,20 @@
 Shapes: D embedding dimension, N labels.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from taistore.adapter.run_files.run_folder import (
+    NewRun,
     beginning,
     keep_folder,
     new_folder,
@@ -19,17 +24,35 @@ from taistore.adapter.run_files.run_folder import (
     time_of_new_run,
 )
 from taistore.adapter.run_files.run_lock import written_alone
+from taistore.defaults import SPLIT
 from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import (
     MEMBER_STEPS,
+    RULES,
     TASK,
     EnsembleCard,
     Member,
     Ranges,
+    Rule,
     save_ensemble,
 )
-from taistore.scoring.loaded_run import ScoringRun, open_run
+from taistore.scoring.ensembles.imported_scores import (
+    ImportedPart,
+    discard_scores,
+    keep_scores,
+    split_rows,
+)
+from taistore.scoring.ensembles.membership import (
+    require_different,
+    require_one_encoder,
+    require_plain,
+    shares_of,
+)
+from taistore.scoring.ensembles.probabilities import ProbabilityLadder
+from taistore.scoring.ladder import Ladder
+from taistore.scoring.loaded_run import open_run, probability_ladder
+from taistore.scoring.matrices.score_file import ScoreFile
 from taistore.scoring.stored_images import some_have_regions, stored_batches
 from taistore.stopping import StopRequested, held
 from taistore.store.run_rows import RunRow
@@ -42,7 +65,9 @@ class EnsembleSummary:
 
     run_id: str
     checkpoint: Path
+    rule: Rule
     members: tuple[Member, ...]
+    imported: ImportedPart | None
     split: str | None
     images: int
     regions_used: bool
@@ -57,137 +82,143 @@ def make_ensemble(
     store: Store,
     run_ids: Sequence[str],
     *,
+    rule: Rule = "scaled",
+    scores: ScoreFile | None = None,
     weights: Sequence[float] | None = None,
     split: str | None = None,
     device: str | torch.device = "cpu",
     out: Path | None = None,
     progress: Progress = no_progress,
 ) -> EnsembleSummary:
-    """Record a run that averages the scores of ``run_ids``, each scaled to [0, 1].
+    """Record a run that averages the scores of ``run_ids``, and of another system's ``scores``.
 
-    The paper scales by the extremes of the whole test matrix (supplementary 8 of
-    arXiv:2312.04160), which cannot stream. Here each member's extremes are taken, step by step,
-    over the vectors of the store's images (of ``split``, where one is named) when the ensemble is
-    made, and kept: an image's scores never depend on the images it is scored with. Labels play no
-    part. ``weights`` are made to add up to 1; None weighs all alike. ``latest`` is an id too.
+    ``rule`` "scaled" scales every member's scores of a step to [0, 1]; "paper" is supplementary 8
+    of arXiv:2312.04160: the first run gives its probabilities, the others and ``scores`` are
+    scaled. A range is that of the whole matrix over the store's images (of ``split``, where one is
+    named; with ``scores`` or the paper's rule "test" unless named), taken when the ensemble is
+    made and kept: an image's scores never depend on the images it is scored with. Labels play no
+    part. ``weights``, of the runs and then of ``scores``, are made to add up to 1; None weighs all
+    alike. ``latest`` is an id too. With ``scores`` only images that have them can be scored.
 
     Raises :class:`ScoringError` where members are fewer than two, given twice, of other encoders,
-    or where there are no image vectors; and what
-    :func:`~taistore.scoring.loaded_run.open_run` raises.
+    or where there are no image vectors; and what :func:`~taistore.scoring.loaded_run.open_run` and
+    :mod:`taistore.scoring.ensembles.imported_scores` raise.
     """
-    shares = _shares(run_ids, weights)
+    shares = shares_of(run_ids, weights, imported=scores is not None)
     ids = [store.run(run_id).run_id for run_id in run_ids]
-    _require_different(ids)
-    _require_one_encoder(store, ids)
+    require_different(ids)
+    require_one_encoder(store, ids)
+    if split is None and (scores is not None or rule == "paper"):
+        split = SPLIT
     runs = [open_run(store, i, device=device) for i in ids]
+    require_plain(runs)
+    # Before anything is scored: a file that does not fit is told at once.
+    rows = None if scores is None else split_rows(store, scores, split=split or SPLIT)
+    ladders = [run.ladder for run in runs]
+    if rule == "paper":
+        ladders[0] = probability_ladder(runs[0], device=device)
     encoder_id = runs[0].encoder_id
-    ranges, images, regions = _measure(store, runs, encoder_id, split=split, progress=progress)
+    found = _measure(store, ladders, encoder_id, split=split, progress=progress)
     members = tuple(
         Member(
             run_id=run.run_id,
             weight=share,
             weights_digest=run.weights_digest,
-            whole=found.ranges(regions=False),
-            regions=found.ranges(regions=True) if regions else None,
+            whole=extremes.ranges(regions=False),
+            regions=extremes.ranges(regions=True) if found.regions else None,
         )
-        for run, share, found in zip(runs, shares, ranges, strict=True)
+        for run, share, extremes in zip(runs, shares, found.extremes, strict=False)
     )
-    # The card and the row belong together: a signal waits for both, and finds the run made.
-    run_id = ""
-    try:
-        with held():
-            run_id, folder = _write(store, encoder_id, members, split=split, images=images, out=out)
-    except StopRequested as stop:
-        if not run_id:
-            raise
-        stop.kept = f"run {run_id} is made"
-        stop.go_on = ("evaluate", run_id, "--store", store.uri)
-        raise
-    return EnsembleSummary(
-        run_id=run_id,
-        checkpoint=folder,
-        members=members,
-        split=split,
-        images=images,
-        regions_used=regions,
-    )
-
-
-def _write(
-    store: Store,
-    encoder_id: str,
-    members: tuple[Member, ...],
-    *,
-    split: str | None,
-    images: int,
-    out: Path | None,
-) -> tuple[str, Path]:
-    """Write the card, then the row; returns the run's id and its folder."""
-    created = time_of_new_run(store)
     new = new_folder(store, TASK, out)
-    run_id, folder, name = new
+    imported = None
+    if scores is not None and rows is not None:
+        imported = _imported(new, scores, rows, weight=shares[-1], progress=progress)
     card = EnsembleCard(
-        run_id=run_id,
+        run_id=new.run_id,
         encoder_id=encoder_id,
         label_keys=tuple(store.labels.keys),
         members=members,
         split=split,
-        images=images,
-        created=created.isoformat(),
+        images=found.images,
+        created=time_of_new_run(store).isoformat(),
+        rule=RULES[rule],
+        rule_name=rule,
+        imported=imported,
     )
+    # The card and the row belong together: a signal waits for both, and finds the run made.
+    try:
+        with held():
+            _write(store, new, card)
+    except StopRequested as stop:
+        stop.kept = f"run {new.run_id} is made"
+        stop.go_on = ("evaluate", new.run_id, "--store", store.uri)
+        raise
+    return EnsembleSummary(
+        run_id=new.run_id,
+        checkpoint=new.folder,
+        rule=rule,
+        members=members,
+        imported=imported,
+        split=split,
+        images=found.images,
+        regions_used=found.regions,
+    )
+
+
+def _imported(
+    new: NewRun,
+    scores: ScoreFile,
+    rows: NDArray[np.bytes_],
+    *,
+    weight: float,
+    progress: Progress,
+) -> ImportedPart:
+    """Keep another system's scores in the folder of the run; what ends this removes both."""
+    require_free(new.folder)
+    try:
+        return keep_scores(scores, rows, new.folder, weight=weight, progress=progress)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.folder.rmdir()
+        raise
+
+
+def _write(store: Store, new: NewRun, card: EnsembleCard) -> None:
+    """Write the card, then the row."""
     read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
-    read += [(kind, encoder_id) for kind in ("image_vectors", "region_vectors")]
-    ids, weights = [m.run_id for m in members], [m.weight for m in members]
+    read += [(kind, card.encoder_id) for kind in ("image_vectors", "region_vectors")]
+    config: dict[str, Any] = {
+        "task": TASK,
+        "seed": 0,
+        "rule": card.rule_name,
+        "members": [member.run_id for member in card.members],
+        "weights": [member.weight for member in card.members],
+        "split": card.split,
+    }
+    if card.imported is not None:
+        config |= {"scores": card.imported.source, "scores_weight": card.imported.weight}
     row = RunRow(
-        run_id=run_id,
+        run_id=new.run_id,
         task=TASK,
-        encoder_id=encoder_id,
+        encoder_id=card.encoder_id,
         status="finished",
         seed=0,
-        config={"task": TASK, "seed": 0, "members": ids, "weights": weights, "split": split},
+        config=config,
         table_versions=store.versions(read),
         metrics={},
-        checkpoint=name,
-        created=created,
+        checkpoint=new.checkpoint,
+        created=datetime.fromisoformat(card.created),
     )
-    with written_alone(folder, run_id):
-        require_free(folder)
-        with beginning(new):
-            save_ensemble(folder, card)
-            keep_folder(store, name, folder)
-            store.record_run(row)
-    return run_id, folder
-
-
-def _shares(run_ids: Sequence[str], weights: Sequence[float] | None) -> list[float]:
-    if len(run_ids) < 2:
-        raise ScoringError("an ensemble has at least two members: name two runs or more")
-    given = [1.0] * len(run_ids) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(run_ids):
-        raise ScoringError(
-            f"{len(given)} weights for {len(run_ids)} runs: give one for each, in their order"
-        )
-    wrong = [weight for weight in given if not (math.isfinite(weight) and weight > 0)]
-    if wrong:
-        raise ScoringError(f"weight {wrong[0]:g}: give numbers above 0, or leave the run out")
-    return [weight / math.fsum(given) for weight in given]
-
-
-def _require_different(ids: Sequence[str]) -> None:
-    twice = [run_id for n, run_id in enumerate(ids) if run_id in ids[:n]]
-    if twice:
-        raise ScoringError(f"run {twice[0]} is given twice: give it a larger weight instead")
-
-
-def _require_one_encoder(store: Store, ids: Sequence[str]) -> None:
-    rows = [store.run(run_id) for run_id in ids]
-    for row in rows[1:]:
-        if row.encoder_id != rows[0].encoder_id:
-            specs = [store.encoder(r.encoder_id).spec for r in (rows[0], row)]
-            raise ScoringError(
-                f"run {ids[0]} is for the encoder {specs[0]}, {row.run_id} for {specs[1]}: an "
-                "ensemble has one encoder, so name runs of the same one"
-            )
+    try:
+        with written_alone(new.locked, new.run_id):
+            require_free(new.folder)
+            with beginning(new):
+                save_ensemble(new.folder, card)
+                keep_folder(store, new.checkpoint, new.folder)
+                store.record_run(row)
+    except Exception:
+        discard_scores(new.folder)
+        raise
 
 
 class _Extremes:
@@ -203,32 +234,43 @@ class _Extremes:
             self._found[step, regions] = (min(low, least), max(high, most))
 
     def ranges(self, *, regions: bool) -> Ranges:
-        return {str(step): self._found[step, regions] for step in MEMBER_STEPS}
+        """Of each step; probabilities, of which nothing was seen, have a range already."""
+        return {str(step): self._found.get((step, regions), (0.0, 1.0)) for step in MEMBER_STEPS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Each run's extremes, over how many images, and whether with their regions too."""
+
+    extremes: list[_Extremes]
+    images: int
+    regions: bool
 
 
 def _measure(
     store: Store,
-    runs: Sequence[ScoringRun],
+    ladders: Sequence[Ladder],
     encoder_id: str,
     *,
     split: str | None,
     progress: Progress,
-) -> tuple[list[_Extremes], int, bool]:
-    """Each run's extremes, over how many images, and whether with their regions too."""
+) -> _Measured:
     where = None if split is None else {"split": split}
     regions = some_have_regions(store, encoder_id, where=where)
-    found = [_Extremes() for _ in runs]
+    found = [_Extremes() for _ in ladders]
     images = 0
     batches = stored_batches(store, encoder_id, columns=(), regions=regions, where=where)
     with progress("ranges of scores", total=None, unit="image") as bar:
         for batch in batches:
             count = batch.rows.num_rows
             images += count
-            for run, extremes in zip(runs, found, strict=True) if count else ():
-                whole = run.ladder.scores(batch.whole_BD, steps=MEMBER_STEPS)
+            for ladder, extremes in zip(ladders, found, strict=True) if count else ():
+                if isinstance(ladder, ProbabilityLadder):
+                    continue
+                whole = ladder.scores(batch.whole_BD, steps=MEMBER_STEPS)
                 extremes.see(whole, regions=False)
                 if batch.regions_BRD is not None:
-                    fused = run.ladder.scores(batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS)
+                    fused = ladder.scores(batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS)
                     extremes.see(fused, regions=True)
             bar.advance(count)
     if not images:
@@ -237,4 +279,4 @@ def _measure(
             f"{store.uri}: no image{of} has a vector of {store.encoder(encoder_id).spec}, over "
             "which to scale the scores: add images with 'taistore ingest-images'"
         )
-    return found, images, regions
+    return _Measured(found, images, regions)

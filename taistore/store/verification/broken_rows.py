@@ -24,7 +24,11 @@ def contract_findings(store: Store, dataset: Any, table: str) -> list[Finding]:
     if TABLES[kind].per_encoder != bool(encoder_id):
         what = "its name does not say of which encoder it is, or says it without need"
         return [_finding("unknown-table", table, what, "move it out of the store's folder")]
-    if encoder_id and encoder_id not in {info.encoder_id for info in store.encoders()}:
+    if encoder_id in {info.encoder_id for info in store.encoder_rows()} - _encoder_ids(store):
+        what = f"is of encoder {encoder_id}, whose removal was stopped half way"
+        remedy = f"'taistore encoders rm {encoder_id}' brings it to its end"
+        return [_finding("unknown-encoder", table, what, remedy)]
+    if encoder_id and encoder_id not in _encoder_ids(store):
         what = f"is of encoder {encoder_id}, which the store does not list"
         remedy = "run the job that made it again, which lists its encoder, or delete the folder"
         return [_finding("unknown-encoder", table, what, remedy)]
@@ -39,6 +43,10 @@ def contract_findings(store: Store, dataset: Any, table: str) -> list[Finding]:
         wrong.append(f"it says version {version}, not {STORE_VERSION}")
     remedy = "go back to an older version of the table, or build it anew"
     return [_finding("broken-contract", table, what, remedy) for what in wrong]
+
+
+def _encoder_ids(store: Store) -> set[str]:
+    return {info.encoder_id for info in store.encoders()}
 
 
 def _told(schema: pa.Schema, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taistore.errors import StoreError
-from taistore.store.lance_errors import writing
+from taistore.store.lance_errors import answering, writing
 from taistore.store.verification.finding import Finding
 from taistore.store.verification.table_folder import TableFolder
 
@@ -108,8 +108,7 @@ def _restored(folder: TableFolder, found: list[Finding]) -> Look:
         for version in folder.versions:
             if version > whole.version and not _opens(folder, version):
                 # Lance looks at the newest manifest whatever is asked of it, so it must go aside.
-                path = Path(folder.manifest(version))
-                path.rename(path.with_name(path.name + ".damaged"))
+                folder.set_aside(version)
         whole.restore()
     lost = f"went back to version {whole.version}: what was committed after it is lost"
     done = [
@@ -129,7 +128,7 @@ def _opens(folder: TableFolder, version: int) -> bool:
 
 def _without_version(folder: TableFolder, *, repair: bool, older_than: timedelta) -> Finding:
     """A folder that is no table: a job was killed in making it, or its manifests are gone."""
-    files = [] if folder.local is None else [p for p in folder.local.rglob("*") if p.is_file()]
+    files = folder.files()
     lost = folder.noted > 0 or len(files) > 2
     found = Finding(
         code="no-version",
@@ -148,7 +147,8 @@ def _without_version(folder: TableFolder, *, repair: bool, older_than: timedelta
 def _damaged_indexes(dataset: Any, table: str, *, repair: bool) -> Iterator[Finding]:
     for index in dataset.describe_indices():
         try:
-            dataset.prewarm_index(index.name)
+            with answering(dataset.uri):
+                dataset.prewarm_index(index.name)
         except (OSError, ValueError, RuntimeError):
             if repair:
                 with writing(dataset.uri, table):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,11 @@ from typing import Any
 
 from lance.dataset import LanceDataset
 
+from taistore.errors import StoreError
 from taistore.store.arrow import READ_AHEAD_BYTES
+from taistore.store.lance_errors import answering
+from taistore.store.object_folder import ObjectFolder
+from taistore.store.places import is_remote
 
 _MANIFEST = re.compile(r"(\d+)\.manifest")
 _LAST = 2**64 - 1
@@ -33,13 +37,18 @@ class TableFolder:
     def __init__(self, uri: str, name: str, storage_options: Mapping[str, str] | None) -> None:
         self.name = name
         self.place = f"{uri.rstrip('/')}/{name}.lance"
-        self.local = None if "://" in uri else Path(self.place)
+        self.local = None if is_remote(uri) else Path(self.place)
+        self._remote = ObjectFolder(self.place) if is_remote(uri) else None
         self._storage_options = dict(storage_options or {}) or None
         self._seen: dict[tuple[str, ...], BrokenFile | None] = {}
 
     def opened(self, version: int | None = None) -> Any:
-        """The table as it was then, or is now; raises what Lance raises."""
-        return LanceDataset(self.place, version=version, storage_options=self._storage_options)
+        """The table as it was then, or is now; raises what Lance raises.
+
+        Raises :class:`StoreError` where an object store does not answer.
+        """
+        with answering(self.place):
+            return LanceDataset(self.place, version=version, storage_options=self._storage_options)
 
     @cached_property
     def noted(self) -> int:
@@ -61,21 +70,38 @@ class TableFolder:
         return self._versions_now()
 
     def _versions_now(self) -> list[int]:
-        if self.local is None:
-            try:
-                return [int(version["version"]) for version in self.opened().versions()][::-1]
-            except (OSError, ValueError, RuntimeError):
-                return []
-        folder = self.local / "_versions"
-        return sorted(map(_number, _manifests(folder)), reverse=True) if folder.is_dir() else []
+        return sorted(map(_number, self._manifests()), reverse=True)
+
+    def _manifests(self) -> list[str]:
+        names: Iterable[str] = ()
+        if self._remote is not None:
+            names = ObjectFolder(f"{self.place}/_versions").sizes()
+        elif (folder := Path(self.place) / "_versions").is_dir():
+            names = [path.name for path in folder.iterdir()]
+        return [name for name in names if _MANIFEST.fullmatch(name)]
+
+    def files(self) -> list[str]:
+        """Every file of the table, by its path from the folder."""
+        if self._remote is not None:
+            return sorted(self._remote.sizes())
+        folder = Path(self.place)
+        return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
     def manifest(self, version: int) -> str:
         """Where the manifest of a version is."""
-        if self.local is not None:
-            for path in _manifests(self.local / "_versions"):
-                if _number(path) == version:
-                    return str(path)
+        for name in self._manifests():
+            if _number(name) == version:
+                return f"{self.place}/_versions/{name}"
         return f"{self.place}/_versions, version {version}"
+
+    def set_aside(self, version: int) -> None:
+        """Give the manifest of a version a name under which Lance does not find it."""
+        path = self.manifest(version)
+        if self._remote is not None:
+            name = path.removeprefix(f"{self.place}/")
+            self._remote.rename(name, f"{name}.damaged")
+        else:
+            Path(path).rename(f"{path}.damaged")
 
     def broken_files(self, dataset: Any) -> Iterator[BrokenFile]:
         """The files of one version that cannot be read; each file is read once, whoever asks."""
@@ -90,16 +116,14 @@ class TableFolder:
 
     def _broken(self, dataset: Any, fragment: Any) -> BrokenFile | None:
         path = f"{self.place}/data/{fragment.metadata.files[0].path}"
-        for file in fragment.metadata.files if self.local is not None else ():
+        for file in fragment.metadata.files:
             where = f"{self.place}/data/{file.path}"
             try:
-                there = Path(where).stat().st_size
-                with Path(where).open("rb"):
-                    pass
-            except FileNotFoundError:
-                return BrokenFile(where, "is missing")
+                there = self._size(f"data/{file.path}")
             except OSError as error:
                 return BrokenFile(where, f"cannot be read ({error.strerror})")
+            if there is None:
+                return BrokenFile(where, "is missing")
             if file.file_size_bytes and there != file.file_size_bytes:
                 return BrokenFile(
                     where, f"has {there:,} bytes, not the {file.file_size_bytes:,} written"
@@ -108,9 +132,10 @@ class TableFolder:
             scanner = dataset.scanner(
                 fragments=[fragment], batch_size=_BATCH_ROWS, io_buffer_size=READ_AHEAD_BYTES
             )
-            for batch in scanner.to_batches():
-                batch.validate(full=True)
-        except (KeyboardInterrupt, SystemExit, MemoryError):
+            with answering(self.place):
+                for batch in scanner.to_batches():
+                    batch.validate(full=True)
+        except (KeyboardInterrupt, SystemExit, MemoryError, StoreError):
             raise
         except BaseException as error:  # some damage makes Lance panic, which is no Exception
             if "_deletions" in str(error):
@@ -119,6 +144,16 @@ class TableFolder:
                 )
             return BrokenFile(path, "is damaged")
         return None
+
+    def _size(self, name: str) -> int | None:
+        """Bytes of a file that can be opened; None where it is missing."""
+        if self._remote is not None:
+            return self._remote.size(name)
+        try:
+            with (Path(self.place) / name).open("rb") as file:
+                return file.seek(0, 2)
+        except FileNotFoundError:
+            return None
 
     def last_whole(self, *, before: int) -> Any:
         """The newest version up to ``before`` whose files can all be read; None without one."""
@@ -152,10 +187,6 @@ class TableFolder:
         return sorted(left.values())
 
 
-def _manifests(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if _MANIFEST.fullmatch(path.name)]
-
-
-def _number(manifest: Path) -> int:
-    number = int(manifest.name.partition(".")[0])
+def _number(manifest: str) -> int:
+    number = int(manifest.partition(".")[0])
     return _LAST - number if number > _LAST // 2 else number

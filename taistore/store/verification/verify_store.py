@@ -8,7 +8,8 @@ from typing import Any
 from taistore.contracts import TABLES
 from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
-from taistore.store.places import is_remote, storage_options
+from taistore.store.lance_errors import answering
+from taistore.store.places import checked_uri, is_remote, storage_options
 from taistore.store.store import Store, remote_table_names
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
@@ -41,7 +42,19 @@ def verify_store(
     On an object store the files that no version names are not looked for: 'taistore optimize'
     removes them there.
     """
-    uri = str(path) if "://" in str(path) else str(Path(path).expanduser())
+    uri = checked_uri(str(path))
+    uri = uri if is_remote(uri) else str(Path(uri).expanduser())
+    with answering(uri):
+        return _verified(uri, repair, restore, older_than, progress)
+
+
+def _verified(
+    uri: str,
+    repair: bool,
+    restore: Collection[str],
+    older_than: timedelta,
+    progress: Progress,
+) -> Verification:
     folders = _folders(uri)
     if unknown := sorted(set(restore) - {folder.name for folder in folders}):
         raise StoreError(

@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,22 @@ def _landed(uri: str, new: Sequence[FragmentMetadata]) -> bool:
         return False
     named = {f.path for frag in LanceDataset(uri).get_fragments() for f in frag.metadata.files}
     return any(file.path in named for fragment in new for file in fragment.files)
+
+
+def emptied(dataset: Any) -> bool:
+    """Remove all rows and all older versions, those that a tag keeps too; False as above."""
+    for tag in dataset.tags.list():
+        dataset.tags.delete(tag)
+    operation = LanceOperation.Overwrite(dataset.schema, [])
+    try:
+        LanceDataset.commit(dataset, operation, read_version=dataset.version, max_retries=0)
+    except (OSError, RuntimeError) as error:
+        if not is_conflict(error):
+            raise
+        return False
+    dataset.checkout_latest()
+    dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+    return True
 
 
 def _written(dataset: Any, rows: pa.Table) -> list[FragmentMetadata]:

@@ -1,5 +1,6 @@
 """Which keys a table may hold, kept up to date at the cost of what is new in it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class KnownKeys:
     def __init__(self, key: tuple[str, ...]) -> None:
         self._key = list(key)
         self._fragments: set[int] = set()
+        self._first_file = ""
         # Sorted runs of hashes, each at least twice as long as the next: few to search, and each
         # hash is merged a logarithmic number of times.
         self._runs: list[NDArray[np.uint64]] = []
@@ -29,7 +31,9 @@ class KnownKeys:
     def follow(self, dataset: Any) -> None:
         """Read the keys of those fragments of a ``lance.LanceDataset`` that are new since."""
         fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
-        if not self._fragments <= fragments.keys():  # compacted: the same keys in other fragments
+        first = _file_of(fragments[min(self._fragments)]) if self._still_in(fragments) else ""
+        # Compacted: the same keys in other fragments. Or dropped and made anew.
+        if first != self._first_file:
             self._fragments, self._runs = set(), []
         new = [fragments[i] for i in sorted(fragments.keys() - self._fragments)]
         if new:
@@ -39,6 +43,10 @@ class KnownKeys:
             for batch in scanner.to_batches():
                 self._add(key_hashes(pa.Table.from_batches([batch])))
         self._fragments = set(fragments)
+        self._first_file = _file_of(fragments[min(fragments)]) if fragments else ""
+
+    def _still_in(self, fragments: Mapping[int, Any]) -> bool:
+        return bool(self._fragments) and self._fragments <= fragments.keys()
 
     def may_hold(self, rows: pa.Table) -> NDArray[np.bool_]:
         """For each row [n] whether the table may hold its key."""
@@ -58,6 +66,11 @@ class KnownKeys:
             merged = np.concatenate([longer, shorter])
             merged.sort(kind="stable")  # two sorted runs: a merge
             self._runs.append(merged)
+
+
+def _file_of(fragment: Any) -> str:
+    """The name of a fragment's first file, which no other fragment ever has."""
+    return str(fragment.metadata.files[0].path)
 
 
 def key_hashes(keys: pa.Table) -> NDArray[np.uint64]:

@@ -16,6 +16,7 @@ from taistore.encoders.imported.vector_reader import (
     imported_info,
     open_vectors,
 )
+from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
@@ -64,14 +65,15 @@ def ingest_text_vectors(
     id as a label, else from the labels that the text mentions. The mean of a label's own texts
     becomes its zero-shot prompt vector. Rows that :func:`open_vectors` finds bad, or whose labels
     are unknown or not text, go to ``rejects``, by file and row from 0.
-    Raises :class:`EncoderError` on files that do not fit, :class:`TextError` where no row is
+    Raises :class:`EncoderError` on files that do not fit, :class:`StoreError` before anything is
+    written where the name has vectors of another dimension, :class:`TextError` where no row is
     usable.
     """
     bad: list[BadRow] = []
     source = open_vectors(path, ids, kind="text", on_bad=bad.append)
     info = imported_info(name, dim=source.dim)
-    store.register_encoder(info)
-    job = _Job(store, info.encoder_id, template)
+    store.require_room_for(info)
+    job = _Job(store, info, template)
     with progress("text vectors", total=source.count, unit="rows") as bar:
         for batch in source:
             bar.advance(len(batch.ids) + len(bad))
@@ -104,9 +106,9 @@ class _Row:
 class _Job:
     """Turns batches of vectors into rows of the store and counts what became of them."""
 
-    def __init__(self, store: Store, encoder_id: str, template: str) -> None:
+    def __init__(self, store: Store, info: EncoderInfo, template: str) -> None:
         self._store = store
-        self._encoder_id = encoder_id
+        self._info = info
         self._template = template
         self._labels: LabelSet = store.labels
         self._filter = NounFilter(self._labels)
@@ -131,7 +133,7 @@ class _Job:
                 good.append(uri)
                 if label_ids:
                     rows.append(_Row(i, text, label_ids))
-        new = _append(self._store, self._encoder_id, rows, batch.vectors)
+        new = _append(self._store, self._info, rows, batch.vectors)
         self.read += len(batch.ids)
         self.written += new
         self.present += len(rows) - new
@@ -179,9 +181,10 @@ class _Job:
             self._last = rejects[-1]
 
 
-def _append(store: Store, encoder_id: str, rows: list[_Row], vectors: NDArray[Any]) -> int:
+def _append(store: Store, info: EncoderInfo, rows: list[_Row], vectors: NDArray[Any]) -> int:
     if not rows:
         return 0
+    store.register_encoder(info)
     combinations = [store.labels.combination_id(row.label_ids) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: combinations[i])
     rows, combinations = [rows[i] for i in order], [combinations[i] for i in order]
@@ -205,7 +208,7 @@ def _append(store: Store, encoder_id: str, rows: list[_Row], vectors: NDArray[An
     )
     column = vector_column(vectors[[row.position for row in rows]])
     data = {"text_id": ids, "combination_id": combinations, "vector": column}
-    return store.append("text_vectors", data, encoder_id=encoder_id)
+    return store.append("text_vectors", data, encoder_id=info.encoder_id)
 
 
 def _write_prompts(store: Store, encoder_id: str) -> int:
