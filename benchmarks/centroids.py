@@ -74,7 +74,8 @@ def _estimates(
     store: Store, encoder_id: str, share: float, seed: int
 ) -> tuple[dict[str, Float32], LabelCentroids]:
     """Estimates [N, D] by name from masked labels, and the centroids of all labels."""
-    from taistore.geometry.expected_places import ImageNeighbours, neighbour_targets
+    from taistore.geometry.expected_places import neighbour_targets
+    from taistore.geometry.image_neighbours import ImageNeighbours
 
     every = PartialLabels.read(store)
     half = np.sort(hash_order(every.image_ids, seed=seed)[: len(every) // 2])

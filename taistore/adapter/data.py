@@ -26,7 +26,8 @@ from taistore.geometry.centroids import (
     combination_centroids,
     label_centroids,
 )
-from taistore.geometry.expected_places import ImageNeighbours, auto_neighbours, expected_places
+from taistore.geometry.expected_places import auto_neighbours, expected_places
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex

@@ -218,7 +218,8 @@ def test_few_images_move_nothing_by_default(store: Store) -> None:
     # The images that would be searched count, not all there are.
     add_images(store, count=UNLABELLED_FROM - 1, split="extra", first=9000)
     assert settle(store, ENCODER_ID, TrainConfig(split="train")).shift == "neighbours"
-    assert settle(store, ENCODER_ID, TrainConfig(split="extra")).shift == "none"
+    with pytest.raises(TrainingError, match="split 'extra' is for a shift"):
+        settle(store, ENCODER_ID, TrainConfig(split="extra"))
     plain = TrainConfig(task="pll", shift="plain")
     assert settle(store, ENCODER_ID, plain).shift == "plain"
 

@@ -13,7 +13,7 @@ from taistore.adapter.data import Preparation
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import TrainingError
-from taistore.geometry import combination_means, expected_places, neighbours
+from taistore.geometry import combination_means, image_neighbours, neighbours
 from taistore.geometry.neighbours import Kind
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
@@ -86,7 +86,7 @@ def test_the_sample_of_ivf_is_of_the_split(store: Store, monkeypatch: pytest.Mon
     monkeypatch.setattr(Store, "vectors_at", watched)
     data = Preparation.fresh(store, ENCODER_ID, PLL)
     assert data.known is not None
-    expected_places.ImageNeighbours.build(store, ENCODER_ID, data.known, kind="ivf")
+    image_neighbours.ImageNeighbours.build(store, ENCODER_ID, data.known, kind="ivf")
     # The first sixty vectors of the table are of another split.
     assert sampled
     assert min(sampled) >= 60
@@ -98,7 +98,7 @@ def test_bounded_memory_moves_texts_alike_and_resumes_to_the_same_weights(
 ) -> None:
     held = offsets(store, config)
     monkeypatch.setattr(combination_means, "HELD_BYTES", 0)
-    monkeypatch.setattr(expected_places, "HELD_BYTES", 0)
+    monkeypatch.setattr(image_neighbours, "HELD_BYTES", 0)
     np.testing.assert_allclose(offsets(store, config), held, rtol=1e-4, atol=1e-4)
     undisturbed = run(store, config)
     assert undisturbed.shift["neighbour_index"] == "torch on cpu, read by blocks"
