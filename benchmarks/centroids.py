@@ -129,6 +129,13 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
     if store.count("image_vectors", ENCODER.encoder_id) if store.encoders() else 0:
         return store
     store.register_encoder(ENCODER)
+    write_images(store, rows=rows)
+    return store
+
+
+def write_images(store: Store, *, rows: int) -> None:
+    """Random image vectors and :data:`LABELS_PER_IMAGE` known positives each, into a new store."""
+    labels = len(store.labels)
     random = np.random.default_rng(0)
     ids = [f"{a:016x}{b:016x}" for a, b in random.integers(2**63, size=(rows, 2)).tolist()]
 
@@ -141,6 +148,7 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
             values: dict[str, Any] = {
                 "image_id": part,
                 "uri": part,
+                "other_uris": [None] * n,
                 "width": [1] * n,
                 "height": [1] * n,
                 "positives": shown.tolist(),
@@ -168,7 +176,6 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
         schema = store.schema(kind, encoder_id)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
         database.create_table(store.table_name(kind, encoder_id), reader, schema=schema)
-    return store
 
 
 def cost_here(path: Path, repeats: int) -> None:
