@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.freed_memory import give_back
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
@@ -143,6 +144,7 @@ class Preparation:
         )
         if self.image_side is None:
             self.image_side = self._image_side(self.known, texts, index, progress)
+        give_back()
         return Shift(self.image_side, texts, index)
 
     def report(self, shift: Shift | None) -> dict[str, float | str]:

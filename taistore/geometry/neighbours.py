@@ -32,8 +32,8 @@ HELD_BYTES = 256 * 2**20
 TRAINING_ROWS_PER_LIST = 64
 """Sample rows that IVF wants for each of its lists; fewer make FAISS complain, more buy nothing."""
 
-_ROWS_PER_MATMUL = 8192
-_QUERIES_PER_MATMUL = 2048
+_ROWS_PER_MATMUL = 4096
+_QUERIES_PER_MATMUL = 1024
 
 
 class NeighbourIndex(Protocol):

@@ -44,8 +44,9 @@ class TextSide:
             weight_BN = holds_BN.multiply(texts.counts_C[rows, None].astype(np.float32)).tocsr()
             counts_N += np.asarray(weight_BN.sum(axis=0), dtype=np.float64).reshape(-1)
             sums_ND += weight_BN.T @ texts.means_CD[rows]
-        means_ND = (sums_ND / np.maximum(counts_N, 1)[:, None]).astype(np.float32)
-        return cls(means_ND, counts_N.round().astype(np.int64))
+        # In their place: at 7,186 labels of 1,024 dimensions every copy takes 28 MiB.
+        sums_ND /= np.maximum(counts_N, 1)[:, None].astype(np.float32)
+        return cls(sums_ND, counts_N.round().astype(np.int64))
 
 
 def modality_gap(images: LabelCentroids, texts: TextSide) -> Float32:
@@ -62,7 +63,11 @@ def modality_gap(images: LabelCentroids, texts: TextSide) -> Float32:
         unlabelled_D: Float32 = images.mean_D - texts.means_ND[there_N].mean(axis=0)
         return unlabelled_D
     weight_N /= weight_N.sum()
-    gap_D: Float32 = (weight_N @ images.means_ND - weight_N @ texts.means_ND).astype(np.float32)
+    # Not ``@``, which would make float64 copies of both.
+    from_D, to_D = (
+        np.einsum("n,nd->d", weight_N, side.means_ND, dtype=np.float64) for side in (texts, images)
+    )
+    gap_D: Float32 = (to_D - from_D).astype(np.float32)
     return gap_D
 
 
