@@ -74,7 +74,8 @@ def _estimates(
     store: Store, encoder_id: str, share: float, seed: int
 ) -> tuple[dict[str, Float32], LabelCentroids]:
     """Estimates [N, D] by name from masked labels, and the centroids of all labels."""
-    from taistore.geometry.expected_places import ImageNeighbours, neighbour_targets
+    from taistore.geometry.expected_places import neighbour_targets
+    from taistore.geometry.image_neighbours import ImageNeighbours
 
     every = PartialLabels.read(store)
     half = np.sort(hash_order(every.image_ids, seed=seed)[: len(every) // 2])
@@ -128,6 +129,13 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
     if store.count("image_vectors", ENCODER.encoder_id) if store.encoders() else 0:
         return store
     store.register_encoder(ENCODER)
+    write_images(store, rows=rows)
+    return store
+
+
+def write_images(store: Store, *, rows: int) -> None:
+    """Random image vectors and :data:`LABELS_PER_IMAGE` known positives each, into a new store."""
+    labels = len(store.labels)
     random = np.random.default_rng(0)
     ids = [f"{a:016x}{b:016x}" for a, b in random.integers(2**63, size=(rows, 2)).tolist()]
 
@@ -140,6 +148,7 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
             values: dict[str, Any] = {
                 "image_id": part,
                 "uri": part,
+                "other_uris": [None] * n,
                 "width": [1] * n,
                 "height": [1] * n,
                 "positives": shown.tolist(),
@@ -167,7 +176,6 @@ def make_images(path: Path, *, rows: int, labels: int = LABELS) -> Store:
         schema = store.schema(kind, encoder_id)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
         database.create_table(store.table_name(kind, encoder_id), reader, schema=schema)
-    return store
 
 
 def cost_here(path: Path, repeats: int) -> None:

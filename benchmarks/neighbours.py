@@ -3,15 +3,23 @@
 ``python -m benchmarks.neighbours`` searches synthetic vectors (a mixture of clusters with decaying
 spectrum, moved by a modality gap for the queries) with torch, FAISS flat and FAISS IVF, taking
 turns in one process.
+``python -m benchmarks.neighbours --training DIR`` estimates where the labels of 400,000 images are
+as ``train --task pll`` does, through each index in a process of its own: time, memory, and how far
+the estimates are from those of torch.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Table, write_report
+from benchmarks.random_encoder import ENCODER
+from benchmarks.report import Table, peak_bytes, write_report
 from taistore.geometry.neighbours import (
     EXACT_ROWS,
     TRAINING_ROWS_PER_LIST,
@@ -21,6 +29,7 @@ from taistore.geometry.neighbours import (
     ivf_probes,
     open_index,
 )
+from taistore.store.store import Store
 
 CLUSTERS = 2000
 KINDS: tuple[Kind, ...] = ("torch", "faiss", "ivf")
@@ -89,6 +98,55 @@ def measure(rows: int, dim: int, queries: int, k: int) -> list[list[object]]:
     return lines
 
 
+def training_here(path: Path, kind: Kind) -> None:
+    """Estimate as a training does, write the estimates, print what it took as JSON."""
+    from taistore.adapter.config import TrainConfig
+    from taistore.adapter.data import Preparation
+
+    store = Store.open(path)
+    config = TrainConfig(task="pll", neighbour_index=kind, device="cpu")
+    began, cpu = time.monotonic(), time.process_time()
+    data = Preparation.fresh(store, ENCODER.encoder_id, config)
+    shift = data.shift()
+    assert shift is not None
+    taken = {
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mib": peak_bytes() / 2**20,
+        "index": data.searched,
+    }
+    np.save(path / f"estimates-{kind}.npy", shift.images.estimates_ND)
+    print(json.dumps(taken))
+
+
+def training(work: Path, images: int) -> Path:
+    """Through each index; write the report and return its path."""
+    from benchmarks.train_memory import make_labelled
+
+    path = work / f"neighbours-{images}"
+    make_labelled(path, texts=50_000, images=images)
+    rows = []
+    for kind in KINDS:
+        child = [sys.executable, "-m", "benchmarks.neighbours", "--only", kind]
+        child += ["--training", str(path)]
+        ended = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
+        taken = json.loads(ended.stdout)
+        exact_ND, found_ND = (np.load(path / f"estimates-{k}.npy") for k in ("torch", kind))
+        far = np.linalg.norm(found_ND - exact_ND) / np.linalg.norm(exact_ND)
+        figures = (round(taken[name]) for name in ("seconds", "cpu_seconds", "peak_mib"))
+        rows.append((taken["index"], *figures, f"{far:.1e}"))
+        print(*rows[-1], flush=True)
+    text = (
+        f"Where the images of each of 7,186 labels are expected, from {images:,} images of "
+        f"{ENCODER.dim} dimensions and 50,000 combinations: centroids, all searches, means. Random "
+        "vectors, of which an approximate index finds fewer than of photos."
+    )
+    columns = ("index", "seconds", "CPU seconds", "peak MiB", "distance to torch's, relative")
+    tables = [Table(columns, rows)]
+    title = "Neighbours in training"
+    return write_report("neighbours-training", title=title, text=text, tables=tables)
+
+
 def main() -> None:
     """Measure every size and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -96,7 +154,16 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--k", type=int, default=20)
+    parser.add_argument("--training", type=Path, metavar="DIR", help="measure in training")
+    parser.add_argument("--images", type=int, default=400_000, help="with --training")
+    parser.add_argument("--only", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.only:
+        training_here(options.training, options.only)
+        return
+    if options.training:
+        print(training(options.training, options.images))
+        return
     rows = [
         line
         for count in options.rows

@@ -3,6 +3,8 @@
 ``python -m benchmarks.train_memory --work DIR`` makes stores of 1,000,000 random text vectors of
 1,024 dimensions with 80 and with 7,186 labels, trains on each in a process of its own, and reports
 the peak of that process's resident memory, Python, torch and Lance included.
+``python -m benchmarks.train_memory --work DIR --combinations 50000 200000 1000000`` does so for the
+task ``pll`` at 7,186 labels, with 1,000,000 images, and that many combinations of one text each.
 """
 
 import argparse
@@ -19,11 +21,13 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.centroids import LABELS, write_images
 from benchmarks.random_encoder import ENCODER
 from benchmarks.report import Table, peak_bytes, write_report
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import Task, TrainConfig
 from taistore.adapter.train import train
 from taistore.labels import Label, LabelSet
+from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
 from taistore.store.stream import BUFFER_ROWS
@@ -54,8 +58,20 @@ class _Counter:
             raise EnoughError
 
 
-def make_store(path: Path, *, rows: int, labels: int) -> Store:
-    """A store of random vectors; each text has up to three labels."""
+def _until(steps: int, began: float) -> Progress:
+    """Shows nothing, says how long it was until the first step, and ends at ``steps``."""
+
+    def progress(description: str, *, total: int | None, unit: str) -> ProgressBar:
+        if description != "train":
+            return no_progress(description, total=total, unit=unit)
+        print(f"{time.monotonic() - began:.0f} s until the first step", file=sys.stderr)
+        return _Counter(steps)
+
+    return progress
+
+
+def make_store(path: Path, *, rows: int, labels: int, combinations: int = 20_000) -> Store:
+    """A store of random vectors; each text has up to three labels, each combination a text."""
     store = Store.create(
         path, LabelSet(Label(f"l{i}", f"label {i}") for i in range(labels)), default_encoder="x"
     )
@@ -64,13 +80,15 @@ def make_store(path: Path, *, rows: int, labels: int) -> Store:
         return store
     store.register_encoder(ENCODER)
     random = np.random.default_rng(0)
-    sets = {tuple(sorted(set(random.integers(labels, size=3).tolist()))) for _ in range(20_000)}
-    combinations = {store.labels.combination_id(ids): list(ids) for ids in sorted(sets)}
+    sets = {
+        tuple(sorted(set(random.integers(labels, size=3).tolist()))) for _ in range(combinations)
+    }
+    of_labels = {store.labels.combination_id(ids): list(ids) for ids in sorted(sets)}
     store.append(
         "combinations",
-        {"combination_id": list(combinations), "label_ids": list(combinations.values())},
+        {"combination_id": list(of_labels), "label_ids": list(of_labels.values())},
     )
-    ids = np.array(list(combinations))
+    ids = random.permutation(np.array(list(of_labels)))
     schema = store.schema("text_vectors", ENCODER.encoder_id)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -79,7 +97,7 @@ def make_store(path: Path, *, rows: int, labels: int) -> Store:
             vectors = random.standard_normal((count, ENCODER.dim), dtype=np.float32) / 3
             columns = [
                 pa.array([f"{i:032x}" for i in range(low, low + count)]),
-                pa.array(np.sort(ids[random.integers(len(ids), size=count)])),
+                pa.array(ids[np.arange(low, low + count) * len(ids) // rows]),
                 vector_column(vectors),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -91,7 +109,15 @@ def make_store(path: Path, *, rows: int, labels: int) -> Store:
     return store
 
 
-def train_here(path: Path, *, batch: int, steps: int) -> None:
+def make_labelled(path: Path, *, texts: int, images: int) -> Store:
+    """``texts`` combinations of :data:`LABELS` labels with a text each, and ``images`` images."""
+    store = make_store(path, rows=texts, labels=LABELS, combinations=texts)
+    if not store.count("image_vectors", ENCODER.encoder_id):
+        write_images(store, rows=images)
+    return store
+
+
+def train_here(path: Path, *, task: Task, batch: int, steps: int) -> None:
     """Train for ``steps`` steps in this process and print what it took as JSON."""
     store = Store.open(path)
     size = (len(store.labels), ENCODER.dim)
@@ -102,9 +128,9 @@ def train_here(path: Path, *, batch: int, steps: int) -> None:
         train(
             store,
             ENCODER.encoder_id,
-            TrainConfig(epochs=1, batch=batch, device="cpu"),
+            TrainConfig(task=task, epochs=1, batch=batch, device="cpu"),
             prompts_ND=prompts_ND,
-            progress=lambda description, *, total, unit: _Counter(steps),
+            progress=_until(steps, began),
         )
     taken = {
         "peak_mib": peak_bytes() / 2**20,
@@ -112,6 +138,43 @@ def train_here(path: Path, *, batch: int, steps: int) -> None:
         "cpu_seconds": time.process_time() - cpu,
     }
     print(json.dumps(taken))
+
+
+def _in_a_process(path: Path, *, task: Task, batch: int, steps: int) -> dict[str, float]:
+    child = [sys.executable, "-m", "benchmarks.train_memory", "--only", str(path)]
+    child += ["--task", task, "--batch", str(batch), "--steps", str(steps)]
+    ended = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
+    taken: dict[str, float] = json.loads(ended.stdout)
+    return taken
+
+
+def labelled(work: Path, combinations: list[int], images: int) -> Path:
+    """Train ``pll`` at every number of combinations; write the report and return its path."""
+    rows, steps = [], 100
+    for count in combinations:
+        path = work / f"pll-{count}-{images}"
+        make_labelled(path, texts=count, images=images)
+        taken = _in_a_process(path, task="pll", batch=128, steps=steps)
+        print(count, taken, flush=True)
+        held = "yes" if taken["peak_mib"] < LIMIT_MIB else "NO"
+        rows.append(
+            (
+                f"{count:,}",
+                round(taken["peak_mib"]),
+                held,
+                round(taken["seconds"]),
+                round(taken["cpu_seconds"]),
+            )
+        )
+    text = (
+        f"Task pll, {LABELS:,} labels, {images:,} images with three known labels each, "
+        f"combinations of one text each, all of {ENCODER.dim} dimensions: centroids, neighbours of "
+        f"all images and {steps} steps. Peak resident memory of the whole process; the means of "
+        "the combinations lie in a temporary file."
+    )
+    columns = ("combinations", "peak MiB", "under 1.5 GiB", "seconds", "CPU seconds")
+    title = "Memory of partial labels while training"
+    return write_report("train-memory-pll", title=title, tables=[Table(columns, rows)], text=text)
 
 
 def main() -> None:
@@ -122,20 +185,23 @@ def main() -> None:
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=("zsl", "pll"), default="zsl", help=argparse.SUPPRESS)
+    parser.add_argument("--combinations", type=int, nargs="*", default=[], help="measure pll")
+    parser.add_argument("--images", type=int, default=1_000_000, help="with --combinations")
     options = parser.parse_args()
     if options.only:
-        train_here(options.only, batch=options.batch, steps=options.steps)
+        train_here(options.only, task=options.task, batch=options.batch, steps=options.steps)
         return
     if options.work is None:
         parser.error("--work is missing: name a folder for the stores")
+    if options.combinations:
+        print(labelled(options.work, options.combinations, options.images))
+        return
     rows = []
     for labels, batch, steps in ((80, 1024, -(-options.rows // 1024)), (7186, 256, 300)):
         path = options.work / f"labels{labels}"
         make_store(path, rows=options.rows, labels=labels)
-        child = [sys.executable, "-m", "benchmarks.train_memory", "--only", str(path)]
-        child += ["--batch", str(batch), "--steps", str(steps)]
-        ended = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
-        taken = json.loads(ended.stdout)
+        taken = _in_a_process(path, task="zsl", batch=batch, steps=steps)
         read = min(batch * steps + BUFFER_ROWS, options.rows)
         held = "yes" if taken["peak_mib"] < LIMIT_MIB else "NO"
         print(labels, taken, flush=True)

@@ -108,6 +108,11 @@ experiment_option = functools.partial(click.option, cls=SectionOption, section=F
     help="Nearest images that give a label's expected place.  [default: 1 in 25, 20 to 100]",
 )
 @experiment_option(
+    "--neighbour-index",
+    type=click.Choice(["auto", "torch", "faiss", "ivf"]),
+    help="What looks them up: torch and faiss exactly, ivf nearly.  [default: auto, by size]",
+)
+@experiment_option(
     "--image-radius", metavar="R", help="Noise on images: a multiple (0.1x) or absolute."
 )
 @experiment_option(
@@ -220,7 +225,7 @@ def command(
     )
 
 
-def _learnt(known: Mapping[str, int], shift: Mapping[str, float]) -> str:
+def _learnt(known: Mapping[str, int], shift: Mapping[str, float | str]) -> str:
     """Lines about the labelled images, where the task uses them."""
     lines = []
     if known and not known["known_cells"]:

@@ -14,6 +14,7 @@ from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
 from taistore.adapter.run_files.plain_json import read_plain
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
+from taistore.geometry.neighbours import KINDS, Kind
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, Where, resolve_radius
 
 Task = Literal["zsl", "fsl", "pll"]
@@ -97,7 +98,8 @@ class TrainConfig:
     moved: ``plain`` is Eq. 9-10 of arXiv:2312.04160, ``neighbours`` shrinks each label's place,
     with ``pseudo_counts``, towards where its images are expected. That lies ``neighbour_share`` of
     the way from the common gap to the ``neighbours`` images nearest to the label's texts (0: one in
-    25 images, 20 to 100), which are looked up in ``neighbour_rounds`` rounds. A step takes
+    25 images, 20 to 100), which are looked up in ``neighbour_rounds`` rounds;
+    ``neighbour_index`` finds them: ``torch`` and ``faiss`` exactly, ``ivf`` nearly. A step takes
     ``batch`` texts and ``image_batch`` images; the images are perturbed with ``image_radius``, on
     that sphere or inside it (``image_where``, ``auto``: inside for the paper's networks, Eq. 6).
 
@@ -137,6 +139,7 @@ class TrainConfig:
     neighbours: int = 0
     neighbour_rounds: int | Auto = "auto"
     neighbour_share: float | Auto = "auto"
+    neighbour_index: Kind = "auto"
     image_radius: str | float = "auto"
     image_batch: int = 64
     image_where: Where | Auto = "auto"
@@ -149,6 +152,7 @@ class TrainConfig:
                 object.__setattr__(self, name, value)
         _one_of("network", self.network, NETWORKS)
         _one_of("where", self.where, PLACES)
+        _one_of("neighbour_index", self.neighbour_index, KINDS)
         _one_of("image_where", self.image_where, ("auto", *PLACES))
         _one_of("learn_from", self.learn_from, LEARN_FROM)
         _one_of("shift", self.shift, ("auto", *SHIFTS))

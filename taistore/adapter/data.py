@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.adapter.config import TrainConfig
+from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.freed_memory import give_back
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.adapter.text_weights import TextWeights, text_weights
+from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.geometry.centroids import (
     CombinationCentroids,
@@ -25,18 +27,18 @@ from taistore.geometry.centroids import (
     combination_centroids,
     label_centroids,
 )
-from taistore.geometry.expected_places import ImageNeighbours, auto_neighbours, expected_places
-from taistore.geometry.neighbours import EXACT_ROWS
+from taistore.geometry.expected_places import auto_neighbours, expected_places
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.lance_errors import VersionGoneError
-from taistore.store.partial_labels import PartialLabels, hash_order
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream, VectorSummary
 
 UNLABELLED_FROM = 200
-"""Images in the store from which on ``zsl`` goes by their vectors unless told otherwise."""
+"""Images of its split from which on ``zsl`` goes by their vectors unless told otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -49,6 +51,7 @@ class Preparation:
     known: PartialLabels | None
     versions: Mapping[str, int]
     image_side: ImageSide | None = None
+    searched: str = ""
 
     @classmethod
     def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
@@ -141,7 +144,15 @@ class Preparation:
         )
         if self.image_side is None:
             self.image_side = self._image_side(self.known, texts, index, progress)
-        return Shift.towards(self.image_side, texts, index)
+        give_back()
+        return Shift(self.image_side, texts, index)
+
+    def report(self, shift: Shift | None) -> dict[str, float | str]:
+        """What a fresh run's shift rests on, and which index found the neighbours."""
+        if shift is None:
+            return {}
+        found: dict[str, float | str] = {**shift.report()}
+        return found | {"neighbour_index": self.searched} if self.searched else found
 
     def _image_side(
         self,
@@ -153,7 +164,14 @@ class Preparation:
         """Each label's image centroid (Eq. 7), shrunk unless the shift is plain."""
         store, config = self.store, self.config
         version = self._version("image_vectors")
-        images = label_centroids(store, self.encoder_id, known, version=version, progress=progress)
+        images = label_centroids(
+            store,
+            self.encoder_id,
+            known,
+            version=version,
+            device=self._device,
+            progress=progress,
+        )
         if not (images.counts_N.any() if config.task != "zsl" else images.images):
             which = "images" if config.task == "zsl" else "images known to show a label"
             raise TrainingError(
@@ -183,10 +201,14 @@ class Preparation:
         neighbours = ImageNeighbours.build(
             self.store,
             self.encoder_id,
-            _sample(known),
+            known,
+            kind=self.config.neighbour_index,
+            queries=rounds * known.labels,
+            device=self._device,
             version=self._version("image_vectors"),
             progress=progress,
         )
+        self.searched = neighbours.index.name
         k = self.config.neighbours or auto_neighbours(len(known))
         return expected_places(neighbours, images, texts, index, k=k, share=share, rounds=rounds)
 
@@ -223,6 +245,12 @@ class Preparation:
         """What is known, for the run's metrics; nothing where no image is used."""
         return {} if self.known is None else describe_known(self.known, self.config)
 
+    @property
+    def _device(self) -> str:
+        """Where vectors are added up and searched: with the training on a GPU, else on the CPU."""
+        device = resolve_device(self.config.device)
+        return str(device) if device.type == "cuda" else "cpu"
+
     def _version(self, kind: str) -> int | None:
         return self.versions.get(self.store.table_name(kind, self.encoder_id))
 
@@ -244,9 +272,22 @@ def settle(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
     rn50 = (encoder.library, encoder.model) == ("open_clip", "RN50")
     if config.shift != "auto":
         return config.settled(config.shift, rn50=rn50)
-    many = store.count("image_vectors", encoder_id) >= UNLABELLED_FROM
-    shifted = many and config.network == "residual"
+    shifted = config.network == "residual" and _has_many(store, encoder_id, config.split)
     return config.settled("neighbours" if shifted else "none", rn50=rn50)
+
+
+def _has_many(store: Store, encoder_id: str, split: str) -> bool:
+    """Whether the split has :data:`UNLABELLED_FROM` images with a vector."""
+    if store.count("image_vectors", encoder_id) < UNLABELLED_FROM:
+        return False
+    where = None if split == ALL_IMAGES else {"split": split}
+    there = 0
+    for batch in store.scan("images", columns=["image_id"], where=where):
+        ids = [str(i) for i in batch.column(0).to_pylist()]
+        there += len(ids) - len(store.missing("image_vectors", ids, encoder_id=encoder_id))
+        if there >= UNLABELLED_FROM:
+            return True
+    return False
 
 
 def summary(stream: VectorStream) -> VectorSummary:
@@ -255,10 +296,3 @@ def summary(stream: VectorStream) -> VectorSummary:
     if not found.mean_norm > 0:
         raise TrainingError(f"all vectors of {stream.name!r} are zero: encode them again")
     return found
-
-
-def _sample(known: PartialLabels) -> PartialLabels:
-    """Images that are searched for neighbours: at most as many as an exact index is used for."""
-    if len(known) <= EXACT_ROWS:
-        return known
-    return known.take(np.sort(hash_order(known.image_ids, seed=0)[:EXACT_ROWS]))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_NEIGHBOURS = ("neighbours", "neighbour_rounds", "neighbour_share")
+_NEIGHBOURS = ("neighbours", "neighbour_rounds", "neighbour_share", "neighbour_index")
 _IMAGES = ("image_radius", "image_batch", "image_where")
 
 

@@ -54,7 +54,7 @@ class RunResult:
     config: TrainConfig
     metrics: dict[str, float]
     known: Mapping[str, int] = field(default_factory=dict)
-    shift: Mapping[str, float] = field(default_factory=dict)
+    shift: Mapping[str, float | str] = field(default_factory=dict)
     finished_before: bool = False
 
 
@@ -230,7 +230,7 @@ def _begin(
         mean_image_norm=image_norm,
         image_radius=None if image_norm is None else config.image_radius_at(image_norm),
         known=data.counts(),
-        shift={} if shift is None else shift.report(),
+        shift=data.report(shift),
         table_versions=data.versions,
         created=time_of_new_run(data.store).isoformat(),
     )

@@ -6,18 +6,22 @@ N labels.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import StoreError
+from taistore.geometry.combination_means import RowFile, open_means
 from taistore.geometry.group_sums import GroupSums, NonFiniteRowError
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array
 from taistore.store.combination_rows import CombinationIndex, find_rows
 from taistore.store.partial_labels import ImageLookup, PartialLabels
 from taistore.store.store import Store
+
+if TYPE_CHECKING:
+    from taistore.geometry.device_sums import DeviceSums
 
 Float32 = NDArray[np.float32]
 
@@ -49,14 +53,14 @@ class LabelCentroids:
 
 @dataclass(frozen=True, slots=True)
 class CombinationCentroids:
-    """Per combination the mean of its texts (Eq. 8): float32 [C, D], 4 bytes a number.
+    """Per combination the mean of its texts (Eq. 8): float32 [C, D], of many in a file.
 
     ``combination_ids`` [C] are sorted and hold the combinations that have text vectors;
-    ``counts_C``: how many. ``mean_D``: mean of all texts.
+    ``counts_C``: how many. ``means_CD`` is read by rows. ``mean_D``: mean of all texts.
     """
 
     combination_ids: NDArray[np.int64]
-    means_CD: Float32
+    means_CD: Float32 | RowFile
     counts_C: NDArray[np.int64]
     mean_D: Float32
 
@@ -75,14 +79,16 @@ def label_centroids(
     known: PartialLabels,
     *,
     version: int | None = None,
+    device: str = "cpu",
     progress: Progress = no_progress,
 ) -> LabelCentroids:
     """Eq. 7 over the stored image vectors in one pass; unknown is not negative, and not positive.
 
     Memory is 8 bytes times N x D and a block of vectors. ``version`` pins the vector table.
+    ``device`` adds up: another than ``cpu`` in float64, so that means differ by rounding alone.
     Raises :class:`StoreError` naming table and image of a vector that is not finite.
     """
-    sums = GroupSums(known.labels, store.encoder(encoder_id).dim)
+    sums = _label_sums(known.labels, store.encoder(encoder_id).dim, device)
     lookup = ImageLookup(known)
     blocks = vector_blocks(store, "image_vectors", encoder_id, ["image_id"], version)
     total = store.count("image_vectors", encoder_id)
@@ -101,7 +107,16 @@ def label_centroids(
     return label_means(sums, images=len(known))
 
 
-def label_means(sums: GroupSums, *, images: int) -> LabelCentroids:
+def _label_sums(labels: int, dim: int, device: str) -> "GroupSums | DeviceSums":
+    if device == "cpu":
+        return GroupSums(labels, dim)
+    # Here, not above: torch takes half a gigabyte to import.
+    from taistore.geometry.device_sums import DeviceSums
+
+    return DeviceSums(labels, dim, device=device)
+
+
+def label_means(sums: "GroupSums | DeviceSums", *, images: int) -> LabelCentroids:
     """Divide the sums of labels by their counts; ``images`` were asked for."""
     return finished(
         sums.sums(),
@@ -148,34 +163,32 @@ def combination_centroids(
     version: int | None = None,
     progress: Progress = no_progress,
 ) -> CombinationCentroids:
-    """Eq. 8 over the stored text vectors in one pass; memory is 4 bytes times C x D and a block.
+    """Eq. 8 over the stored text vectors in one pass; memory is a block beside 64 MiB of means.
 
-    ``index``: the store's combinations, where the caller has them. ``version`` pins the vector
-    table. Raises :class:`StoreError` naming the table and the text of a vector that is not finite.
+    More means than that go to a file (see :class:`RowFile`). ``index``: the store's combinations,
+    where the caller has them. ``version`` pins the vector table. Raises :class:`StoreError` naming
+    the table and the text of a vector that is not finite.
     """
     index = store.combination_index() if index is None else index
     there = np.unique(index.rows(np.unique(text_combinations(store, encoder_id, version))))
-    sums = GroupSums(len(there), store.encoder(encoder_id).dim)
+    sums = open_means(len(there), store.encoder(encoder_id).dim)
     keys = ["text_id", "combination_id"]
     blocks = vector_blocks(store, "text_vectors", encoder_id, keys, version)
     with progress(
         "text centroids", total=store.count("text_vectors", encoder_id), unit="vectors"
     ) as bar:
         for (text_ids, ids), vectors_BD in blocks:
-            groups_B = np.searchsorted(there, index.rows(ids.to_numpy()))
             try:
-                sums.add(vectors_BD, np.ones(len(groups_B), dtype=np.int64), groups_B)
+                sums.add(vectors_BD, np.searchsorted(there, index.rows(ids.to_numpy())))
             except NonFiniteRowError as error:
                 name = text_ids[error.row].as_py()
                 raise not_finite(store, "text_vectors", encoder_id, f"text {name}") from None
             bar.advance(len(vectors_BD))
-    means_CD = sums.sums()
-    means_CD /= np.maximum(sums.counts_G, 1)[:, None].astype(np.float32)
     return CombinationCentroids(
         combination_ids=index.combination_ids[there],
-        means_CD=means_CD,
+        means_CD=sums.means(),
         counts_C=sums.counts_G,
-        mean_D=(sums.total() / max(sums.rows, 1)).astype(np.float32),
+        mean_D=sums.mean(),
     )
 
 

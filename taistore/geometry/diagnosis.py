@@ -14,12 +14,12 @@ from taistore.errors import StoreError
 from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
 from taistore.geometry.expected_places import (
     PSEUDO_COUNTS,
-    ImageNeighbours,
     NeighbourCheck,
     auto_neighbours,
     check_shift,
     expected_places,
 )
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import Float32, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels, split_counts

@@ -1,11 +1,12 @@
-"""Nearest neighbours by cosine: exact with torch or FAISS, approximate with IVF.
+"""Nearest neighbours by cosine: exact with torch or FAISS, approximate with IVF; on a GPU too.
 
 B vectors added at once, D embedding dimension, K neighbours, M vectors of an index, Q queries.
 """
 
 import importlib.util
 import math
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -16,19 +17,30 @@ from taistore._extras import require
 Float32 = NDArray[np.float32]
 Kind = Literal["auto", "torch", "faiss", "ivf"]
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
 EXACT_ROWS = 200_000
-"""Up to this many vectors ``auto`` searches exactly: beyond, building IVF takes as long as exact
-search for some 10,000 queries (``benchmarks/neighbours.py``)."""
+"""Up to this many vectors ``auto`` searches exactly (``benchmarks/neighbours.py``)."""
+
+EXACT_QUERIES = 10_000
+"""Up to this many queries as well: building IVF takes as long as exact search for so many, at any
+number of vectors, since its lists grow with their square root and are learnt from 64 rows each."""
+
+HELD_BYTES = 256 * 2**20
+"""Vectors that exact search on the CPU keeps in memory; more are read at each search."""
 
 TRAINING_ROWS_PER_LIST = 64
 """Sample rows that IVF wants for each of its lists; fewer make FAISS complain, more buy nothing."""
 
-_ROWS_PER_MATMUL = 8192
-_QUERIES_PER_MATMUL = 2048
+_ROWS_PER_MATMUL = 4096
+_QUERIES_PER_MATMUL = 1024
 
 
 class NeighbourIndex(Protocol):
     """Vectors in the order in which they were added; row numbers start at 0."""
+
+    name: str
+    """How it searches and where, such as ``torch on cuda``."""
 
     bytes_per_vector: int
     """Memory that one vector takes in the index."""
@@ -45,59 +57,84 @@ class NeighbourIndex(Protocol):
         ...
 
 
-class TorchIndex:
-    """Exact: a blocked float32 product with vectors kept in float16.
+Reader = Callable[[], Iterable[NDArray[Any]]]
+"""Reads blocks of vectors [B, D] in their order, as often as it is called."""
 
-    Takes ``2 * D + 4`` bytes a vector. Vectors of a store are float16 already: nothing is lost.
+
+class TorchIndex:
+    """Exact: a blocked float32 product with vectors in float16, on ``device``.
+
+    Held vectors take ``2 * D + 4`` bytes each. With ``read`` none is held: every search reads them
+    block by block, so that memory does not grow with their number; search with many queries at
+    once. Vectors of a store are float16 already: nothing is lost.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.bytes_per_vector = 2 * dim + 4
+    def __init__(self, dim: int, *, device: str = "cpu", read: Reader | None = None) -> None:
+        self.name = f"torch on {device}" if read is None else f"torch on {device}, read by blocks"
+        self.bytes_per_vector = 2 * dim + 4 if read is None else 0
         self._dim = dim
-        self._blocks: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._rows = 0
+        self._device = torch.device(device)
+        self._read = read
+        self._held: list[torch.Tensor] = []
 
     def add(self, vectors_BD: NDArray[Any]) -> None:
-        """Append vectors [B, D]."""
+        """Append vectors [B, D]; not where they are read."""
         _check(vectors_BD, self._dim)
-        for low in range(0, len(vectors_BD), _ROWS_PER_MATMUL):
-            part = np.array(vectors_BD[low : low + _ROWS_PER_MATMUL], dtype=np.float16)
-            half_BD = torch.from_numpy(part)
-            scale_B = half_BD.float().norm(dim=1).clamp_min_(1e-12).reciprocal_()
-            self._blocks.append((half_BD, scale_B))
-        self._rows += len(vectors_BD)
+        if self._read is not None:
+            raise ValueError("an index that reads its vectors holds none")
+        self._held += self._blocks([vectors_BD])
 
     def search(self, queries_QD: NDArray[Any], k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Exact scores and rows [Q, min(k, M)]."""
         _check(queries_QD, self._dim)
-        found = [
-            self._search(queries_QD[low : low + _QUERIES_PER_MATMUL], min(k, self._rows))
+        parts = [
+            _Best(torch.nn.functional.normalize(self._queries(queries_QD[low:high]), dim=1), k)
             for low in range(0, len(queries_QD), _QUERIES_PER_MATMUL)
+            for high in (low + _QUERIES_PER_MATMUL,)
         ]
-        if not found:
+        if not parts:
             return np.empty((0, 0), dtype=np.float32), np.empty((0, 0), dtype=np.int64)
-        scores, rows = zip(*found, strict=True)
-        return np.concatenate(scores), np.concatenate(rows)
-
-    def _search(self, queries_QD: NDArray[Any], k: int) -> tuple[Float32, NDArray[np.int64]]:
-        queries = torch.from_numpy(np.array(queries_QD, dtype=np.float32))
-        queries = torch.nn.functional.normalize(queries, dim=1)
-        scores_QK = torch.empty((len(queries), 0))
-        rows_QK = torch.empty((len(queries), 0), dtype=torch.int64)
+        blocks = self._held if self._read is None else self._blocks(self._read())
         first = 0
-        for half_BD, scale_B in self._blocks:
-            scores_QB = (queries @ half_BD.float().T).mul_(scale_B)
-            best_QK, place_QK = scores_QB.topk(min(k, len(half_BD)), dim=1)
-            scores_QK = torch.cat([scores_QK, best_QK], dim=1)
-            rows_QK = torch.cat([rows_QK, place_QK + first], dim=1)
-            scores_QK, order_QK = scores_QK.topk(min(k, scores_QK.shape[1]), dim=1)
-            rows_QK = rows_QK.gather(1, order_QK)
+        for half_BD in blocks:
+            rows_BD = half_BD.to(self._device).float()
+            scale_B = rows_BD.norm(dim=1).clamp_min_(1e-12).reciprocal_()
+            for part in parts:
+                part.see(rows_BD, scale_B, first)
             first += len(half_BD)
-        return scores_QK.numpy(), rows_QK.numpy()
+        scores = np.concatenate([part.scores_QK.cpu().numpy() for part in parts])
+        return scores, np.concatenate([part.rows_QK.cpu().numpy() for part in parts])
+
+    def _queries(self, queries_QD: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(queries_QD, dtype=np.float32)).to(self._device)
+
+    def _blocks(self, read: Iterable[NDArray[Any]]) -> Iterator[torch.Tensor]:
+        for vectors_BD in read:
+            for low in range(0, len(vectors_BD), _ROWS_PER_MATMUL):
+                part = np.array(vectors_BD[low : low + _ROWS_PER_MATMUL], dtype=np.float16)
+                yield torch.from_numpy(part).to(self._device)
+
+
+class _Best:
+    """The ``k`` best of the blocks that some queries [Q, D] have seen."""
+
+    def __init__(self, queries_QD: torch.Tensor, k: int) -> None:
+        self._queries_QD, self._k = queries_QD, k
+        shape, device = (len(queries_QD), 0), queries_QD.device
+        self.scores_QK = torch.empty(shape, device=device)
+        self.rows_QK = torch.empty(shape, dtype=torch.int64, device=device)
+
+    def see(self, rows_BD: torch.Tensor, scale_B: torch.Tensor, first: int) -> None:
+        scores_QB = (self._queries_QD @ rows_BD.T).mul_(scale_B)
+        best_QK, place_QK = scores_QB.topk(min(self._k, len(rows_BD)), dim=1)
+        scores_QK = torch.cat([self.scores_QK, best_QK], dim=1)
+        rows_QK = torch.cat([self.rows_QK, place_QK + first], dim=1)
+        self.scores_QK, order_QK = scores_QK.topk(min(self._k, scores_QK.shape[1]), dim=1)
+        self.rows_QK = rows_QK.gather(1, order_QK)
 
 
 class FaissIndex:
-    """FAISS, on the GPU where it was built for one and one is there.
+    """FAISS, on the GPU where ``device`` is one and FAISS was built for it.
 
     ``lists`` 0 is exact (``IndexFlatIP``, ``4 * D`` bytes a vector). Otherwise approximate: IVF
     over ``lists`` cells learnt from ``sample_SD``, of which ``probes`` are searched, with vectors
@@ -111,13 +148,16 @@ class FaissIndex:
         lists: int = 0,
         probes: int = 1,
         sample_SD: NDArray[Any] | None = None,
+        device: str = "cpu",
     ) -> None:
         faiss = require("faiss", extra="faiss", purpose="this neighbour index")
         self._dim = dim
         self.bytes_per_vector = 2 * dim + 8 if lists else 4 * dim
         flat = faiss.IndexFlatIP(dim)
+        gpu = _gpu(faiss, device)
+        self.name = f"{'ivf' if lists else 'faiss'} on {'cpu' if gpu is None else device}"
         if not lists:
-            self._index = _on_gpu(faiss, flat)
+            self._index = _placed(faiss, flat, gpu)
             return
         if sample_SD is None or len(sample_SD) < lists:
             raise ValueError(f"an index with {lists} lists needs at least as many sample vectors")
@@ -127,7 +167,7 @@ class FaissIndex:
         self._quantizer = flat  # FAISS does not keep its own quantizer alive.
         index.cp.min_points_per_centroid = 1
         index.nprobe = min(probes, lists)
-        self._index = _on_gpu(faiss, index)
+        self._index = _placed(faiss, index, gpu)
         self._index.train(self._rows(sample_SD))
 
     def add(self, vectors_BD: NDArray[Any]) -> None:
@@ -152,33 +192,47 @@ class FaissIndex:
         return rows_BD
 
 
+def choose_kind(rows: int, *, kind: Kind = "auto", queries: int | None = None) -> Kind:
+    """Which index ``auto`` is for ``rows`` vectors and ``queries`` in all (None: many).
+
+    Exact on torch up to :data:`EXACT_ROWS` vectors or :data:`EXACT_QUERIES` queries and where
+    FAISS is not installed, else IVF.
+    """
+    if kind != "auto":
+        return kind
+    many = rows > EXACT_ROWS and (queries is None or queries > EXACT_QUERIES)
+    return "ivf" if many and importlib.util.find_spec("faiss") is not None else "torch"
+
+
 def open_index(
     rows: int,
     dim: int,
     *,
     kind: Kind = "auto",
     sample_SD: NDArray[Any] | None = None,
+    device: str = "cpu",
+    read: Reader | None = None,
 ) -> NeighbourIndex:
-    """An empty index for about ``rows`` vectors of ``dim`` dimensions.
+    """An empty index for about ``rows`` vectors of ``dim`` dimensions, on ``device``.
 
-    ``auto``: exact on torch up to :data:`EXACT_ROWS`; beyond that IVF where FAISS is installed and
-    ``sample_SD`` (see :func:`sample_rows`) is given, else exact on torch.
+    ``auto``: see :func:`choose_kind`; IVF needs ``sample_SD`` (see :func:`sample_rows`) and is
+    exact on torch without. ``read`` is for torch alone, see :class:`TorchIndex`.
     """
     if kind == "auto":
-        approximate = rows > EXACT_ROWS and sample_SD is not None
-        there = importlib.util.find_spec("faiss") is not None
-        kind = "ivf" if approximate and there else "torch"
+        kind = choose_kind(rows) if sample_SD is not None else "torch"
     if kind == "torch":
-        return TorchIndex(dim)
+        return TorchIndex(dim, device=device, read=read)
     if kind == "faiss":
-        return FaissIndex(dim)
+        return FaissIndex(dim, device=device)
     lists = ivf_lists(rows)
-    return FaissIndex(dim, lists=lists, probes=ivf_probes(lists), sample_SD=sample_SD)
+    probes = ivf_probes(lists)
+    return FaissIndex(dim, lists=lists, probes=probes, sample_SD=sample_SD, device=device)
 
 
 def ivf_lists(rows: int) -> int:
     """Cells of an approximate index: twice the square root of its rows, as a power of two."""
-    return int(2 ** max(0, round(math.log2(2 * math.sqrt(max(rows, 1))))))
+    most = max(rows, 1)
+    return int(2 ** min(round(math.log2(2 * math.sqrt(most))), math.floor(math.log2(most))))
 
 
 def ivf_probes(lists: int) -> int:
@@ -187,21 +241,22 @@ def ivf_probes(lists: int) -> int:
 
 
 def sample_rows(rows: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Positions, ascending, of the random vectors that an approximate index is trained on.
-
-    Empty where ``auto`` would search exactly.
-    """
-    if rows <= EXACT_ROWS:
-        return np.empty(0, dtype=np.int64)
+    """Which of ``rows`` vectors, ascending, an approximate index of them is trained on."""
     count = min(rows, TRAINING_ROWS_PER_LIST * ivf_lists(rows))
     drawn = np.random.default_rng(seed).choice(rows, count, replace=False)
     return np.sort(drawn).astype(np.int64)
 
 
-def _on_gpu(faiss: Any, index: Any) -> Any:
-    if not hasattr(faiss, "StandardGpuResources") or not faiss.get_num_gpus():
+def _gpu(faiss: Any, device: str) -> int | None:
+    """FAISS's number of the GPU; None for a CPU, and where this FAISS knows no GPU."""
+    there = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()
+    return (torch.device(device).index or 0) if device.startswith("cuda") and there else None
+
+
+def _placed(faiss: Any, index: Any, gpu: int | None) -> Any:
+    if gpu is None:
         return index
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
 
 
 def _check(vectors: NDArray[Any], dim: int) -> None:

@@ -184,7 +184,7 @@ def test_unlabelled_images_move_the_texts_and_their_labels_are_not_read(store: S
     shift = data.shift()
     assert shift is not None
     gap = np.ones(16) / 4
-    assert float(shift.offsets_CD.mean(0) @ gap) > 1
+    assert float(shift.offsets(shift.texts.combination_ids).mean(0) @ gap) > 1
     with_labels = run(store, config)
     rows = [r for b in store.scan("images") for r in b.to_pylist()]
     blank = {"positives": [], "complete": False, "combination_id": None}
@@ -215,6 +215,11 @@ def test_few_images_move_nothing_by_default(store: Store) -> None:
     assert settle(store, ENCODER_ID, TrainConfig()).shift == "neighbours"
     assert settle(store, ENCODER_ID, TrainConfig.paper()).shift == "none"
     assert settle(store, ENCODER_ID, TrainConfig(network="paper", hidden=8)).shift == "none"
+    # The images that would be searched count, not all there are.
+    add_images(store, count=UNLABELLED_FROM - 1, split="extra", first=9000)
+    assert settle(store, ENCODER_ID, TrainConfig(split="train")).shift == "neighbours"
+    with pytest.raises(TrainingError, match="split 'extra' is for a shift"):
+        settle(store, ENCODER_ID, TrainConfig(split="extra"))
     plain = TrainConfig(task="pll", shift="plain")
     assert settle(store, ENCODER_ID, plain).shift == "plain"
 

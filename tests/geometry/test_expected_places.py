@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from taistore.errors import StoreError
 from taistore.geometry.centroids import combination_centroids, label_centroids
 from taistore.geometry.expected_places import (
-    ImageNeighbours,
     check_shift,
     neighbour_estimates,
     neighbour_targets,
 )
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import Shift, TextSide, gap_targets, shrunk
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store

@@ -2,18 +2,22 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from taistore.errors import MissingExtraError
 from taistore.geometry import neighbours
 from taistore.geometry.neighbours import (
+    EXACT_QUERIES,
     EXACT_ROWS,
     FaissIndex,
     NeighbourIndex,
     TorchIndex,
+    choose_kind,
     ivf_lists,
     ivf_probes,
     open_index,
@@ -121,18 +125,57 @@ def test_a_zero_vector_has_the_score_zero() -> None:
 def test_auto_is_exact_up_to_a_stated_size() -> None:
     assert isinstance(open_index(EXACT_ROWS, D, sample_SD=_vectors(5000)), TorchIndex)
     assert isinstance(open_index(10 * EXACT_ROWS, D), TorchIndex), "nothing to train on"
-    assert len(sample_rows(EXACT_ROWS)) == 0
+    assert choose_kind(10 * EXACT_ROWS, queries=EXACT_QUERIES) == "torch"
+    assert choose_kind(10, kind="ivf", queries=1) == "ivf"
     rows = sample_rows(EXACT_ROWS + 1)
     assert len(rows) >= ivf_lists(EXACT_ROWS + 1)
     assert len(np.unique(rows)) == len(rows)
     assert rows.max() <= EXACT_ROWS
     assert 1 <= ivf_probes(ivf_lists(1)) <= ivf_lists(1)
+    assert all(ivf_lists(n) <= len(sample_rows(n)) for n in range(1, 40))
+
+
+def test_vectors_that_are_read_at_each_search_are_found_like_held_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "_ROWS_PER_MATMUL", 64)
+    monkeypatch.setattr(neighbours, "_QUERIES_PER_MATMUL", 8)
+    vectors, queries = _vectors(500), _vectors(30, seed=1)
+    held, reads = TorchIndex(D), []
+    held.add(vectors)
+
+    def read() -> Iterator[NDArray[np.float16]]:
+        reads.append(1)
+        yield from (vectors[:77], vectors[77:77], vectors[77:])
+
+    index = TorchIndex(D, read=read)
+    scores, rows = index.search(queries, 9)
+    np.testing.assert_allclose(scores, held.search(queries, 9)[0], rtol=1e-5)
+    assert (rows == held.search(queries, 9)[1]).mean() > 0.99
+    assert reads == [1], "one pass for all queries"
+    with pytest.raises(ValueError, match="holds none"):
+        index.add(vectors)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("kind", ["torch", "faiss", "ivf"])
+def test_the_gpu_finds_what_the_cpu_finds(kind: neighbours.Kind) -> None:
+    if kind != "torch":
+        pytest.importorskip("faiss")
+    vectors, queries = _vectors(5000), _vectors(40, seed=1)
+    index = open_index(5000, D, kind=kind, sample_SD=vectors, device="cuda")
+    exact = TorchIndex(D)
+    for one in (index, exact):
+        one.add(vectors)
+    same = np.isin(index.search(queries, 10)[1], exact.search(queries, 10)[1]).mean()
+    assert same > (0.5 if kind == "ivf" else 0.99)
 
 
 def test_auto_is_approximate_beyond_it() -> None:
     pytest.importorskip("faiss")
     sample = _vectors(ivf_lists(EXACT_ROWS + 1))
     assert isinstance(open_index(EXACT_ROWS + 1, D, sample_SD=sample), FaissIndex)
+    assert choose_kind(EXACT_ROWS + 1, queries=EXACT_QUERIES + 1) == "ivf"
 
 
 def test_without_faiss_auto_is_exact_and_the_error_names_the_extra(

@@ -12,10 +12,10 @@ from taistore.adapter.data import Preparation, settle
 from taistore.errors import ImageError
 from taistore.geometry.centroids import combination_centroids, label_centroids
 from taistore.geometry.expected_places import (
-    ImageNeighbours,
     neighbour_estimates,
     neighbour_targets,
 )
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.neighbours import EXACT_ROWS, ivf_lists, sample_rows
 from taistore.geometry.offsets import Float32, TextSide, gap_targets
 from taistore.images.decoding import read_file

@@ -32,7 +32,7 @@ class RunStart:
     mean_image_norm: float | None = None
     image_radius: float | None = None
     known: Mapping[str, int] = field(default_factory=dict)
-    shift: Mapping[str, float] = field(default_factory=dict)
+    shift: Mapping[str, float | str] = field(default_factory=dict)
     table_versions: Mapping[str, int]
     created: str
 
