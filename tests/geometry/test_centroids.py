@@ -88,7 +88,9 @@ def test_eq_8_averages_the_texts_of_each_combination(tmp_path: Path) -> None:
     ids, vectors = text_vectors(store)
     found = combination_centroids(store, ENCODER_ID)
     assert found.combination_ids.tolist() == sorted(set(ids.tolist()))
-    for i, count, mean in zip(found.combination_ids, found.counts_C, found.means_CD, strict=True):
+    for i, count, mean in zip(
+        found.combination_ids, found.counts_C, found.means_CD[:], strict=True
+    ):
         of_combination = vectors[ids == i].astype(np.float64)
         assert count == len(of_combination)
         np.testing.assert_allclose(mean, of_combination.mean(axis=0), rtol=1e-5, atol=1e-5)

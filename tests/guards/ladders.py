@@ -50,7 +50,7 @@ def figures(store: Store, encoder_id: str, prompts_ND: NDArray[Any]) -> Figures:
         rungs = {step: float(of["mAP"]) for step, of in ladder.items()}
         card = load_adapter(run.checkpoint).card
         lengths = {
-            "offsets": run.shift.get("mean_offset_norm", 0.0),
+            "offsets": float(run.shift.get("mean_offset_norm", 0.0)),
             "radius": card.radius,
             "image_radius": card.image_radius or 0.0,
         }
