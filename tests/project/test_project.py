@@ -135,12 +135,14 @@ def test_commands_only_parse_call_and_print() -> None:
     allowed = {
         "taistore",
         "taistore.defaults",
+        "taistore.encoders.open_clip.conversion",
         "taistore.errors",
         "taistore.health",
         "taistore.printable",
         "taistore.progress",
         "taistore.project",
         "taistore.reproduction.reproduce",
+        "taistore.reproduction.table_texts",
         "taistore.run",
         "taistore.stopping",
     }
