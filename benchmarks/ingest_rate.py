@@ -29,7 +29,7 @@ from PIL import Image
 from benchmarks.report import Table, write_report
 from taistore.encoders.protocol import Encoder, EncoderInfo, Float32, ImageVectors
 from taistore.encoders.registry import load_encoder
-from taistore.images.decoding import read_image
+from taistore.images.decoding import decode_image, read_file
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import FolderSource, SourceImage
 from taistore.labels import Label, LabelSet
@@ -141,7 +141,7 @@ def _measure(
     encoder: TimedEncoder, photos: list[Path], folder: Path, options: argparse.Namespace
 ) -> dict[str, Cost]:
     size = options.batch_size
-    prepared = [encoder.prepare(read_image(path)) for path in photos]
+    prepared = [encoder.prepare(decode_image(read_file(path))) for path in photos]
     batches = [np.stack(prepared[i : i + size]) for i in range(0, len(prepared), size)]
     labels = LabelSet([Label("none", "none")])
 
@@ -152,7 +152,7 @@ def _measure(
     def decode() -> None:
         kept: list[NDArray[np.uint8]] = []
         for path in photos:
-            kept = [encoder.prepare(read_image(path))]
+            kept = [encoder.prepare(decode_image(read_file(path)))]
         del kept
 
     def ingest() -> None:

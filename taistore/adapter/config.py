@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 from taistore.adapter.idle_settings import idle_settings
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
 from taistore.adapter.run_files.plain_json import read_plain
+from taistore.adapter.setting_checks import number, one_of, whole, writer_weights_of
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.neighbours import KINDS, Kind
@@ -146,18 +146,18 @@ class TrainConfig:
     text_weights: str | Mapping[str, float] = ""
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
+        one_of("task", self.task, TASKS)
         for name, value in _AUTO[self.task].items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, value)
-        _one_of("network", self.network, NETWORKS)
-        _one_of("where", self.where, PLACES)
-        _one_of("neighbour_index", self.neighbour_index, KINDS)
-        _one_of("image_where", self.image_where, ("auto", *PLACES))
-        _one_of("learn_from", self.learn_from, LEARN_FROM)
-        _one_of("shift", self.shift, ("auto", *SHIFTS))
+        one_of("network", self.network, NETWORKS)
+        one_of("where", self.where, PLACES)
+        one_of("neighbour_index", self.neighbour_index, KINDS)
+        one_of("image_where", self.image_where, ("auto", *PLACES))
+        one_of("learn_from", self.learn_from, LEARN_FROM)
+        one_of("shift", self.shift, ("auto", *SHIFTS))
         self._check_numbers()
-        weights = _writer_weights(self.text_weights)
+        weights = writer_weights_of(self.text_weights)
         canonical = ",".join(f"{name}={weights[name]:g}" for name in sorted(weights))
         object.__setattr__(self, "text_weights", canonical)
         self._check_task()
@@ -166,23 +166,23 @@ class TrainConfig:
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "batch", "image_batch"):
-            _whole(name, getattr(self, name), low=1)
-        _whole("hidden", self.hidden, low=0 if self.network == "residual" else 1)
+            whole(name, getattr(self, name), low=1)
+        whole("hidden", self.hidden, low=0 if self.network == "residual" else 1)
         for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours", "neighbour_rounds"):
-            _whole(name, getattr(self, name), low=0)
-        _number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
-        _number("start_deviation", self.start_deviation, "above 0", lambda v: v > 0)
-        _number("lr", self.lr, "above 0", lambda v: v > 0)
-        _number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
-        _number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
-        _number("pseudo_counts", self.pseudo_counts, "at least 0", lambda v: v >= 0)
-        _number("neighbour_share", self.neighbour_share, "from 0 to 1", lambda v: 0 <= v <= 1)
+            whole(name, getattr(self, name), low=0)
+        number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
+        number("start_deviation", self.start_deviation, "above 0", lambda v: v > 0)
+        number("lr", self.lr, "above 0", lambda v: v > 0)
+        number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+        number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
+        number("pseudo_counts", self.pseudo_counts, "at least 0", lambda v: v >= 0)
+        number("neighbour_share", self.neighbour_share, "from 0 to 1", lambda v: 0 <= v <= 1)
 
     def _check_task(self) -> None:
         """Refuse settings that the task would silently ignore."""
         if self.task == "zsl":
-            _one_of("task zsl with learn_from", self.learn_from, ("texts",))
-            _one_of("task zsl with shift", self.shift, ("auto", "none", "neighbours"))
+            one_of("task zsl with learn_from", self.learn_from, ("texts",))
+            one_of("task zsl with shift", self.shift, ("auto", "none", "neighbours"))
         if self.task == "fsl" and not self.shots:
             raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
         values = self.to_json()
@@ -196,7 +196,7 @@ class TrainConfig:
     @property
     def writer_weights(self) -> dict[str, float]:
         """What a text counts, by writer; empty where all count the same."""
-        return _writer_weights(self.text_weights)
+        return writer_weights_of(self.text_weights)
 
     @property
     def uses_images(self) -> bool:
@@ -360,49 +360,3 @@ def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
         if known.get("network") == "paper":
             known["network"] = "small"
     return known
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise TrainingError(
-            f"{name} {value!r:.80} is not allowed: give one of {', '.join(allowed)}"
-        )
-
-
-def _whole(name: str, value: object, *, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise TrainingError(
-            f"{name} {value!r:.80} is not allowed: give a whole number from {low} on"
-        )
-
-
-def _number(name: str, value: object, allowed: str, fits: Callable[[float], bool]) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(float(str(value))) and fits(float(str(value)))):
-        raise TrainingError(f"{name} {value!r:.80} is not allowed: give a number {allowed}")
-
-
-def _writer_weights(given: str | Mapping[str, float]) -> dict[str, float]:
-    if isinstance(given, str):
-        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
-        named = {name.strip(): value.strip() for name, _, value in pairs}
-    elif not isinstance(given, Mapping):
-        raise TrainingError(
-            f"text_weights {given!r:.200} is not allowed: give writers with a number"
-        )
-    else:
-        pairs, named = [], {str(name): str(value) for name, value in given.items()}
-    weights: dict[str, float] = {}
-    for name, value in named.items():
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            weights[name] = math.nan
-        if not name or not (0 <= weights[name] < math.inf):
-            raise TrainingError(
-                f"text_weights {given!r:.80} is not allowed: give writers with a number from 0 on, "
-                "such as openai=3,template=1"
-            )
-    if len(pairs) > len(named):
-        raise TrainingError(f"text_weights {given!r:.200} names a writer twice: name each once")
-    return weights

@@ -205,14 +205,6 @@ def _image_errors(data: bytes) -> Iterator[None]:
         raise _damaged(error) from None
 
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """:func:`decode_image` of a file; the :class:`ImageError` names it."""
-    try:
-        return decode_image(read_file(path), max_pixels=max_pixels)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}", reason=error.reason) from None
-
-
 def _require_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:

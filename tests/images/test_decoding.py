@@ -27,7 +27,6 @@ from taistore.images.decoding import (
     decode_image,
     image_id,
     read_file,
-    read_image,
     upright_rgb,
 )
 from tests.images.odd_files import png, without_rights
@@ -170,7 +169,7 @@ def test_animations_give_their_first_frame(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["rocket.jpg", "no_time_for_that_tiny.gif", "multipage.tif"])
 def test_real_photos(name: str) -> None:
-    image = read_image(PHOTOS / name)
+    image = decode_image(read_file(PHOTOS / name))
     assert image.mode == "RGB"
     assert np.asarray(image).std() > 5
 
@@ -278,12 +277,6 @@ def test_reading_leaves_no_descriptor_open(tmp_path: Path) -> None:
     assert again == free
 
 
-def test_read_image_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"gone\.jpg: no such file") as caught:
-        read_image(tmp_path / "gone.jpg")
-    assert caught.value.reason == "missing"
-
-
 def test_the_identity_is_that_of_the_bytes() -> None:
     assert image_id(b"a") == image_id(b"a") != image_id(b"b")
     assert len(image_id(b"a")) == 32
@@ -369,10 +362,10 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from taistore.encoders.pixels import PixelFitter\n"
-        "from taistore.images.decoding import read_image\n"
+        "from taistore.images.decoding import decode_image, read_file\n"
         "fit = PixelFitter(resolution=224, resize='squash')\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
-        "    fit(read_image(path))\n"
+        "    fit(decode_image(read_file(path)))\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     run = subprocess.run(

@@ -46,15 +46,6 @@ def store(tmp_path: Path, encoder: ColourEncoder) -> Store:
     return store
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for n, colours in enumerate(PICTURES):
-        colour_image(*colours).save(folder / f"{n:04d} {'-'.join(colours)}.png")
-    return folder
-
-
 def tags(path: Path) -> Found:
     """(label name, score) of each path, by rank."""
     found: Found = {}

@@ -49,16 +49,6 @@ def store(tmp_path: Path, encoder: ColourEncoder) -> Store:
     return store
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """All pictures as files."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for n, colours in enumerate(PICTURES):
-        colour_image(*colours).save(folder / f"{n:04d} {'-'.join(colours)}.png")
-    return folder
-
-
 def tags(path: Path) -> dict[str, list[tuple[str, float]]]:
     """(label name, score) of each file name, by rank."""
     found: dict[str, list[tuple[str, float]]] = {}
