@@ -1,8 +1,12 @@
 """The label combinations of a store as compressed rows: about 24 bytes each, looked up in bulk."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -30,6 +34,19 @@ class CombinationIndex:
         flat = gather_rows(starts[order], counts[order], label_ids)
         offsets = np.concatenate([[0], np.cumsum(counts[order])]).astype(np.int64)
         return cls(combination_ids[order], offsets, flat)
+
+    @classmethod
+    def read(cls, batches: Iterable[pa.RecordBatch]) -> "CombinationIndex":
+        """From the rows of the table ``combinations``."""
+        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        counts: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        for batch in batches:
+            lists: Any = batch.column("label_ids")
+            ids.append(batch.column("combination_id").to_numpy())
+            counts.append(pc.list_value_length(lists).to_numpy().astype(np.int64))
+            labels.append(lists.flatten().to_numpy())
+        return cls.build(np.concatenate(ids), np.concatenate(counts), np.concatenate(labels))
 
     def __len__(self) -> int:
         return len(self.combination_ids)

@@ -10,7 +10,8 @@ from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
 from taistore.store.lance_errors import answering
 from taistore.store.places import checked_uri, is_remote, storage_options
-from taistore.store.store import Store, remote_table_names
+from taistore.store.store import Store
+from taistore.store.tables.lance_tables import LanceTables
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
 from taistore.store.verification.doubled_keys import doubled_rows, remove_rows
@@ -42,8 +43,7 @@ def verify_store(
     On an object store the files that no version names are not looked for: 'taistore optimize'
     removes them there.
     """
-    uri = checked_uri(str(path))
-    uri = uri if is_remote(uri) else str(Path(uri).expanduser())
+    uri = checked_uri(path)
     with answering(uri):
         return _verified(uri, repair, restore, older_than, progress)
 
@@ -96,7 +96,7 @@ def _folders(uri: str) -> list[TableFolder]:
     """Every table, whatever state it is in; StoreError where none is."""
     names: list[str] = []
     if is_remote(uri):
-        names = remote_table_names(uri)
+        names = LanceTables(uri).listed()
     elif Path(uri).is_dir():
         try:
             entries = list(Path(uri).iterdir())
