@@ -14,11 +14,12 @@ from taistore.store.store import Store
 from taistore.store.tables.lance_tables import LanceTables
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
-from taistore.store.verification.doubled_keys import doubled_rows, remove_rows
+from taistore.store.verification.doubled_keys import doubled_rows
 from taistore.store.verification.finding import SETTLED, Finding, Verification
 from taistore.store.verification.table_files import look_at_files
 from taistore.store.verification.table_folder import TableFolder
 from taistore.store.verification.vector_faults import vector_findings
+from taistore.store.writes.removal import remove_rows
 
 _NEEDED = ("labels", "encoders")
 """Without these the rows of no other table say anything."""
@@ -86,7 +87,7 @@ def _verified(
             bar.advance()
         broken = {folder.name for folder in folders} - whole.keys()
         linked = {name: table for name, table in whole.items() if not _unsure(name, broken)}
-        findings += dangling_findings(linked, repair=repair, before=before)
+        findings += dangling_findings(store, linked, repair=repair, before=before)
         if not any(name.partition("__")[0] in VECTORS.values() for name in broken):
             findings += vectorless_findings(whole)
     return _verification(uri, tables, findings)
