@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
+from taistore.adapter.settings.auto_settings import AUTO_BY_TASK
 from taistore.adapter.settings.idle_settings import idle_settings
-from taistore.adapter.settings.papers_settings import PAPERS_NETWORKS, papers_settings
+from taistore.adapter.settings.papers_settings import (
+    IMAGE_RADIUS_RN50,
+    PAPERS_NETWORKS,
+    RADIUS_RN50,
+    SHIFTED_RADIUS_RN50,
+    papers_settings,
+)
 from taistore.adapter.settings.recorded_settings import read_settings, upgraded
 from taistore.adapter.settings.setting_checks import number, one_of, whole, writer_weights_of
 from taistore.errors import TrainingError
@@ -25,43 +32,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 LEARN_FROM: tuple[LearnFrom, ...] = get_args(LearnFrom)
 SHIFTS: tuple[ShiftKind, ...] = get_args(ShiftKind)
 
-ALL_IMAGES = "all"
-"""As a split: every image of the store."""
-
-_AUTO: Mapping[Task, Mapping[str, Any]] = {
-    "zsl": {
-        "learn_from": "texts",
-        "split": ALL_IMAGES,
-        "neighbour_rounds": 2,
-        "neighbour_share": 2 / 3,
-    },
-    "fsl": {
-        "learn_from": "both",
-        "shift": "neighbours",
-        "split": "train",
-        "neighbour_rounds": 1,
-        "neighbour_share": 1 / 2,
-    },
-    "pll": {
-        "learn_from": "both",
-        "shift": "neighbours",
-        "split": "train",
-        "neighbour_rounds": 1,
-        "neighbour_share": 1 / 2,
-    },
-}
-"""What ``auto`` means in each task. Without any label the neighbours count more, and are looked up
-once more from where the first ones led (docs/log.md)."""
-
 SHIFTED_RADIUS: Mapping[Task, float] = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
 """``auto`` after a shift, in multiples of the mean text norm: the paper's 10 at a norm of 10. By
 neighbours alone texts land less exactly, which more noise forgives."""
 
 IMAGE_RADIUS: Mapping[Network, float] = {"residual": 1.0, "paper": 0.1, "small": 0.1}
 """``auto`` around image vectors, in multiples of their mean norm."""
-
-RADIUS_RN50, SHIFTED_RADIUS_RN50, IMAGE_RADIUS_RN50 = 25.0, 10.0, 1.0
-"""What section 4.1 of arXiv:2312.04160 gives for CLIP RN50, in the unit of its vectors."""
 
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
@@ -138,7 +114,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
-        for name, value in _AUTO[self.task].items():
+        for name, value in AUTO_BY_TASK[self.task].items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, value)
         one_of("network", self.network, NETWORKS)
@@ -306,7 +282,7 @@ def _require_fields(kind: type[TrainConfig], values: Mapping[str, Any]) -> None:
 def _default(task: Task, name: str) -> Any:
     """What a field is where nothing is said of it."""
     fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    return _AUTO[task].get(name, fields[name]) if fields[name] == "auto" else fields[name]
+    return AUTO_BY_TASK[task].get(name, fields[name]) if fields[name] == "auto" else fields[name]
 
 
 def _without_idle(values: Mapping[str, Any]) -> dict[str, Any]:

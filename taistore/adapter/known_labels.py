@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import IMAGE_ID, PartialLabels, hash_order, split_counts
 from taistore.store.store import Store

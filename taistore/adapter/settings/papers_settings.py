@@ -14,6 +14,9 @@ _BY_TASK: Mapping[str, Mapping[str, Any]] = {
 PAPERS_NETWORKS = tuple(_HIDDEN)
 """Networks that take the paper's settings for all that nothing is said of."""
 
+RADIUS_RN50, SHIFTED_RADIUS_RN50, IMAGE_RADIUS_RN50 = 25.0, 10.0, 1.0
+"""What section 4.1 of arXiv:2312.04160 gives for CLIP RN50, in the unit of its vectors."""
+
 
 def papers_settings(*, task: object, network: object) -> dict[str, Any]:
     """What the paper gives for a task, with its network or one of another width."""
