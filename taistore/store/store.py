@@ -31,7 +31,6 @@ from taistore.store.run_rows import RunRow, run_named
 from taistore.store.tables.encoder_table import (
     encoder_infos,
     encoder_named,
-    require_encoder_id,
     require_room,
 )
 from taistore.store.tables.labels_table import (
@@ -42,6 +41,7 @@ from taistore.store.tables.labels_table import (
     require_version,
 )
 from taistore.store.tables.lance_tables import LanceTables
+from taistore.store.tables.table_names import table_name
 from taistore.store.writes.commits import tries
 from taistore.store.writes.table_writer import TableWriter
 
@@ -160,20 +160,11 @@ class Store:
 
     def table_name(self, kind: str, encoder_id: str | None = None) -> str:
         """``kind`` or ``kind__encoder_id``; raises ValueError where the two do not fit."""
-        if TABLES[kind].per_encoder != (encoder_id is not None):
-            raise ValueError(f"table {kind!r}: wrong use of encoder_id")
-        if encoder_id is None:
-            return kind
-        require_encoder_id(encoder_id)
-        return f"{kind}__{encoder_id}"
+        return table_name(kind, encoder_id)
 
     def table_names(self) -> list[str]:
         """Names of all tables that exist."""
         return self._tables.names()
-
-    def listed_names(self) -> list[str]:
-        """Names of all folders of tables, whatever state these are in."""
-        return self._tables.listed()
 
     def has(self, kind: str, encoder_id: str | None = None) -> bool:
         """Whether the table exists; a missing table reads as an empty one."""

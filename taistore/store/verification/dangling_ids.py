@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
 from taistore.store.writes.commits import Addresses, fragments_of
 from taistore.store.writes.known_keys import column_hashes, is_among, key_hashes
@@ -55,7 +56,7 @@ def dangling_findings(
     """
     for link in _LINKS:
         for name in tables:
-            if name.partition("__")[0] == link.kind:
+            if kind_of(name) == link.kind:
                 yield from _of_link(store, link, name, tables, repair=repair, before=before)
 
 
@@ -92,11 +93,8 @@ def _of_link(
     if old:
         removed = 0
         if repair and link.spare:
-            kind, _, encoder_id = name.partition("__")
             known = owner_hashes(store, link.target)
-            removed = remove_orphans(
-                store, (kind, encoder_id), link.target, known=known, before=before
-            )
+            removed = remove_orphans(store, name, link.target, known=known, before=before)
             dataset.checkout_latest()
         yield replace(
             found,
@@ -149,7 +147,7 @@ VECTORS = {"images": "image_vectors", "texts": "text_vectors"}
 def vectorless_findings(tables: Mapping[str, Any]) -> Iterator[Finding]:
     """Images and texts that have no vector of any encoder, where there are vectors at all."""
     for target, kind in VECTORS.items():
-        vectors = [data for name, data in tables.items() if name.partition("__")[0] == kind]
+        vectors = [data for name, data in tables.items() if kind_of(name) == kind]
         if target not in tables or not vectors:
             continue
         column = TABLES[target].key[0]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
+from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
 from taistore.store.writes.commits import Addresses, fragments_of
 from taistore.store.writes.removal import remove_rows
@@ -24,7 +25,7 @@ def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iter
 
     The rows of centroids may be zero, of labels without images.
     """
-    kind = table.partition("__")[0]
+    kind = kind_of(table)
     names, norms, places = _norms(dataset, kind, dim)
     bad = _bad(norms, kind)
     if bad.any():

@@ -12,6 +12,7 @@ from taistore.contracts import TABLES
 from taistore.errors import StoreError
 from taistore.store.lance_errors import writing
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_and_encoder
 from taistore.store.writes.commits import Addresses, committed, tries
 from taistore.store.writes.known_keys import column_hashes, is_among, key_hashes
 
@@ -21,14 +22,11 @@ ROWS_AT_ONCE = 2**14
 """Rows that are removed by their addresses in one commit, however many there are."""
 
 
-def image_tables(store: Store) -> list[tuple[str, str]]:
-    """Kind and encoder of every table with a row an image, but ``images`` itself."""
-    parts = [name.partition("__") for name in store.table_names()]
-    return [
-        (kind, encoder_id)
-        for kind, _, encoder_id in parts
-        if kind in TABLES and encoder_id and TABLES[kind].key == ("image_id",)
-    ]
+def image_tables(store: Store) -> list[str]:
+    """Every table with a row an image, but ``images`` itself."""
+    kinds = {kind for kind, table in TABLES.items() if table.key == ("image_id",)}
+    named = {name: kind_and_encoder(name) for name in store.table_names()}
+    return [name for name, (kind, encoder_id) in named.items() if encoder_id and kind in kinds]
 
 
 def remove_vectors(store: Store, image_ids: Sequence[str], *, apply: bool = True) -> int:
@@ -38,7 +36,7 @@ def remove_vectors(store: Store, image_ids: Sequence[str], *, apply: bool = True
     """
     tables = image_tables(store) if image_ids else ()
     where = {"image_id": list(image_ids)}
-    return sum(_remove(store, kind, encoder_id, where, apply=apply) for kind, encoder_id in tables)
+    return sum(_remove(store, table, where, apply=apply) for table in tables)
 
 
 def remove_image_orphans(store: Store, *, older_than: timedelta, apply: bool = True) -> int:
@@ -63,21 +61,21 @@ def owner_hashes(store: Store, owners: str) -> NDArray[np.uint64]:
 
 def remove_orphans(
     store: Store,
-    table: tuple[str, str],
+    table: str,
     owners: str,
     *,
     known: NDArray[np.uint64],
     before: datetime,
     apply: bool = True,
 ) -> int:
-    """Remove the rows of a ``table`` (kind, encoder) whose id is none of the table ``owners``.
+    """Remove the rows of a ``table`` whose id is none of the table ``owners``.
 
     ``known`` are :func:`owner_hashes`. A job commits vectors before the row that they belong to, so
     only those go that were there ``before`` that moment. Without ``apply`` they are only counted.
     Returns how many rows.
     """
-    kind, encoder_id = table
-    version = _version_before(store, kind, encoder_id, before)
+    kind, encoder_id = kind_and_encoder(table)
+    version = _version_before(store.dataset(kind, encoder_id), before)
     if version is None:
         return 0
     column = TABLES[owners].key[0]
@@ -89,25 +87,24 @@ def remove_orphans(
         ids = batch.filter(pa.array(absent)).column(0).to_pylist()
         # Once more: a job may have added what they belong to since.
         if alone := store.missing(owners, list(map(str, ids))):
-            gone += _remove(store, kind, encoder_id, {column: alone}, apply=apply)
+            gone += _remove(store, table, {column: alone}, apply=apply)
     return gone
 
 
-def _remove(
-    store: Store, kind: str, encoder_id: str, where: Mapping[str, list[str]], *, apply: bool
-) -> int:
+def _remove(store: Store, table: str, where: Mapping[str, list[str]], *, apply: bool) -> int:
     """How many rows of a table have these values; with ``apply`` they go."""
+    kind, encoder_id = kind_and_encoder(table)
     if apply:
         return store.remove(kind, where, encoder_id=encoder_id)
     found = store.scan(kind, columns=list(where), encoder_id=encoder_id, where=where)
     return sum(batch.num_rows for batch in found)
 
 
-def _version_before(store: Store, kind: str, encoder_id: str, moment: datetime) -> int | None:
+def _version_before(dataset: Any, moment: datetime) -> int | None:
     """The last version of a table that was there at a moment, None if none is left."""
     old = [
         version["version"]
-        for version in store.dataset(kind, encoder_id).versions()
+        for version in dataset.versions()
         if version["timestamp"].timestamp() <= moment.timestamp()
     ]
     return max(old, default=None)
