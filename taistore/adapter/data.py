@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.freed_memory import give_back
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.encoders.precision import resolve_device

@@ -11,18 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
-from taistore.store.partial_labels import (
-    IMAGE_ID,
-    PartialLabels,
-    Ragged,
-    hash_order,
-    ragged,
-    split_counts,
-)
+from taistore.store.partial_labels import IMAGE_ID, PartialLabels, hash_order, split_counts
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged, ragged
 
 KNOWN = "known-labels.parquet"
 """In a run's folder: the labels that it learnt from, a row per image."""

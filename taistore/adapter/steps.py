@@ -14,9 +14,10 @@ from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
 from taistore.geometry.perturbation import Where
-from taistore.store.partial_labels import PartialLabels, Ragged
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
+from taistore.store.tables.label_lists import Ragged
 
 _SCAN_ROWS = 65_536
 

@@ -13,6 +13,7 @@ from taistore.project import Project
 from taistore.store.maintenance import optimize
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
+from taistore.store.tables.lance_tables import LanceTables
 from taistore.store.writes.encoder_removal import KINDS
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, new_store, prompts
@@ -90,7 +91,7 @@ def test_of_two_jobs_that_bring_one_name_at_once_one_is_refused(project: Project
                 project.store.register_encoder(imported_info("v0", dim=4))
             return found
 
-    late = Slow(project.uri, project.store._database)
+    late = Slow(LanceTables(project.uri))
     with pytest.raises(StoreError, match="vectors:v0 has vectors of 4 dimensions, these have 6"):
         late.register_encoder(imported_info("v0", dim=6))
     assert [i.dim for i in project.store.encoders() if i.spec == "vectors:v0"] == [4]

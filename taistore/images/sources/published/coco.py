@@ -21,8 +21,8 @@ from taistore.images.sources.row_labels import RowError
 from taistore.images.sources.source import SourceImage
 from taistore.labels import LabelSet
 from taistore.printable import printable
-from taistore.store.partial_labels import Ragged
 from taistore.store.rejects import Reject
+from taistore.store.tables.label_lists import Ragged
 
 Crowd = Literal["positive", "ignore"]
 
