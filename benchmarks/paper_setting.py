@@ -38,7 +38,7 @@ CAPTIONS = {
     "ladder": "No labelled image: texts alone for the paper's network, and with the unlabelled "
     "photos of the training half for ours.",
     "6c": "Fig. 6c: proportion of known cells (0: the plain perturbation).",
-    "6b": "Fig. 6b: images per label (0: the plain perturbation).",
+    "6b": "Fig. 6b: images per label; without any, see Fig. 6c at 0.",
     "6a": "Fig. 6a: radius as a multiple of the texts' mean norm, which is 10 for the paper's "
     "vectors. Bare logits of the whole image: the paper's score.",
 }
@@ -52,7 +52,7 @@ def trials(figure: str, seed: int) -> Iterator[Trial]:
             if radius:
                 yield Trial(figure, "interior", radius, seed)
         return
-    amounts = {"ladder": (0,), "6b": (0, *SHOTS), "6c": (0, *PROPORTIONS)}[figure]
+    amounts = {"ladder": (0,), "6b": SHOTS, "6c": (0, *PROPORTIONS)}[figure]
     for amount in amounts:
         for method in (OURS, PAPERS):
             yield Trial(figure, method, amount, seed)
