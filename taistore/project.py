@@ -56,7 +56,8 @@ Labels = str | Path | LabelSet | Sequence[str]
 _TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
 _VECTORS = ("text_vectors", "image_vectors", "region_vectors")
 
-_PICTURED_LABELS = 8
+_PICTURED = 8
+"""Label combinations in a picture of centroids."""
 
 _log = logging.getLogger("taistore")
 
@@ -763,18 +764,21 @@ class Project:
 
     def _draw_centroids(self, found: "Survey", folder: Path, encoder: str | None) -> list[Path]:
         from taistore.evaluation.drawing import draw_projection
-        from taistore.geometry.diagnosis import pictured
+        from taistore.geometry.combination_clusters import combination_clusters
 
-        encoder_id = self.encoder_info(encoder).encoder_id
-        vectors_PD, clusters_P, label_ids = pictured(
-            self.store, encoder_id, found, clusters=_PICTURED_LABELS
+        clusters = combination_clusters(
+            self.store,
+            self.encoder_info(encoder).encoder_id,
+            found.known,
+            found.estimates_ND,
+            clusters=_PICTURED,
         )
         return draw_projection(
-            vectors_PD,
-            clusters_P,
-            [self.labels[int(n)].name for n in label_ids],
-            found.estimates_ND[label_ids],
-            found.true_ND[label_ids],
+            clusters.vectors_PD,
+            clusters.clusters_P,
+            [" + ".join(self.labels[n].name for n in ids) for ids in clusters.label_ids],
+            clusters.estimates_KD,
+            clusters.true_KD,
             folder=folder,
         )
 
