@@ -1,19 +1,18 @@
-"""A survey of the labels' centroids, with pictures where a folder for them is given.
-
-Shapes: P pictured images, N labels, D embedding dimension.
-"""
+"""A survey of the labels' centroids, with pictures where a folder for them is given."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taistore.evaluation.drawing import draw_projection, require_drawing
-from taistore.geometry.diagnosis import Survey, pictured, survey
+from taistore.geometry.combination_clusters import combination_clusters
+from taistore.geometry.diagnosis import Survey, survey
 
 if TYPE_CHECKING:
     from taistore.project import Project
 
-_PICTURED_LABELS = 8
+_PICTURED = 8
+"""Label combinations in a picture."""
 
 
 def surveyed(
@@ -31,14 +30,14 @@ def surveyed(
 
 
 def _drawn(project: "Project", found: Survey, *, encoder_id: str, folder: Path) -> list[Path]:
-    vectors_PD, clusters_P, label_ids = pictured(
-        project.store, encoder_id, found, clusters=_PICTURED_LABELS
+    clusters = combination_clusters(
+        project.store, encoder_id, found.known, found.estimates_ND, clusters=_PICTURED
     )
     return draw_projection(
-        vectors_PD,
-        clusters_P,
-        [project.labels[int(n)].name for n in label_ids],
-        found.estimates_ND[label_ids],
-        found.true_ND[label_ids],
+        clusters.vectors_PD,
+        clusters.clusters_P,
+        [" + ".join(project.labels[n].name for n in ids) for ids in clusters.label_ids],
+        clusters.estimates_KD,
+        clusters.true_KD,
         folder=folder,
     )

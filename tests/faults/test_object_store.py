@@ -328,7 +328,7 @@ def test_a_job_ends_the_same_whatever_the_server_does(
 def test_a_job_ends_the_same_in_any_mixture(
     here: str, uri: str, seed: int, undisturbed: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedule = Seeded(seed, share=0.05 + 0.02 * (seed % 4), most=40)
+    schedule = Seeded(seed, share=0.08 + 0.02 * (seed % 4), most=40)
     disturbed(here, uri, schedule, monkeypatch)
     assert sum(schedule.done.values()) >= 10
     check_equal(uri, undisturbed)
