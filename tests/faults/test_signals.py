@@ -20,6 +20,8 @@ from click.testing import CliRunner
 
 import taistore
 from taistore.adapter.run_files.checkpoint import WEIGHTS
+from taistore.adapter.run_files.run_folder import folder_of
+from taistore.adapter.run_files.training_state import read_position
 from taistore.labels import Label, LabelSet
 from taistore.run import Run
 from taistore.store.migrations import _set_version
@@ -268,6 +270,7 @@ def _train(made: Path, tmp_path: Path, options: tuple[str, ...], number: Signals
     store = Store.open(tmp_path / "stopped")
     (row,) = store.runs()
     assert row.status == "stopped"
+    assert read_position(folder_of(store, row)).step == at
     assert f"after {at} of " in ended.line
     assert f": run {row.run_id} is saved; to go on: taistore train --resume {row.run_id}" in (
         ended.line
