@@ -296,7 +296,7 @@ class Store:
         name = self.table_name(kind, encoder_id)
         if not data.num_rows:
             return 0
-        with self._writing, writing(self.uri, name):
+        with self._of_encoder(kind, encoder_id), self._writing, writing(self.uri, name):
             for _ in tries():
                 dataset = self._newest(name)
                 if dataset is None:
@@ -315,7 +315,7 @@ class Store:
         name = self.table_name(kind, encoder_id)
         if not data.num_rows:
             return 0
-        with self._writing, writing(self.uri, name):
+        with self._of_encoder(kind, encoder_id), self._writing, writing(self.uri, name):
             for _ in tries():
                 dataset = self._newest(name)
                 if dataset is None:
@@ -349,7 +349,7 @@ class Store:
     def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
         """Delete the rows with these values, as in :meth:`scan`; returns how many there were."""
         name = self.table_name(kind, encoder_id)
-        with self._writing, writing(self.uri, name):
+        with self._of_encoder(kind, encoder_id), self._writing, writing(self.uri, name):
             for _ in tries():
                 dataset = self._newest(name)
                 with reading(self.uri, name):
@@ -373,6 +373,18 @@ class Store:
                     if dataset is None or emptied(dataset):
                         break
             self._database.drop_table(name, ignore_missing=True)
+
+    @contextlib.contextmanager
+    def _of_encoder(self, kind: str, encoder_id: str | None) -> Iterator[None]:
+        """See after a commit that the encoder is still there; else undo it and raise StoreError.
+
+        What is committed just behind a removal would leave a table of no encoder, or bring back
+        the manifest of one whose files are gone.
+        """
+        yield
+        if encoder_id is not None and all(i.encoder_id != encoder_id for i in self.encoders()):
+            self.drop(kind, encoder_id)
+            self.encoder(encoder_id)
 
     def _place(self, name: str) -> str:
         return f"{self.uri.rstrip('/')}/{name}.lance"
