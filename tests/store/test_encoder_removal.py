@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lance.fragment import write_fragments
 
 from taistore.encoders.imported.vector_reader import imported_info
 from taistore.encoders.protocol import EncoderInfo
@@ -13,7 +14,6 @@ from taistore.project import Project
 from taistore.store.maintenance import optimize
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
-from taistore.store.writes import commits
 from taistore.store.writes.encoder_removal import KINDS
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, new_store, prompts
@@ -190,17 +190,16 @@ def test_a_commit_at_the_very_moment_leaves_nothing_behind(
     project.store.register_encoder(info)
     if there:
         ingest(project, "image", vectors(tmp_path, 4))
-    write = commits.write_fragments
 
     def removed_meanwhile(*given: Any, **options: Any) -> Any:
         """Files are written, and no manifest names them yet."""
         monkeypatch.undo()
-        written = write(*given, **options)
+        written = write_fragments(*given, **options)
         other = Project(Store.open(project.uri))
         assert other.remove_encoder("v0", apply=True).applied
         return written
 
-    monkeypatch.setattr(commits, "write_fragments", removed_meanwhile)
+    monkeypatch.setattr("taistore.store.writes.commits.write_fragments", removed_meanwhile)
     rows = {"image_id": [f"{7:032x}"], "vector": [[1.0] * 4]}
     with pytest.raises(StoreError, match="holds no vectors of encoder 'vectors_v0_4_"):
         project.store.append("image_vectors", rows, encoder_id=info.encoder_id)
