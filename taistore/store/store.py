@@ -1,5 +1,6 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -208,12 +209,14 @@ class Store:
     def append(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert the rows whose key is absent, in one commit; returns how many were inserted."""
         data = table_of(rows, self.schema(kind, encoder_id))
-        return self._writer.insert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
+        with self._of_encoder(kind, encoder_id):
+            return self._writer.insert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
 
     def upsert(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert new rows and replace those whose key is there; returns how many were inserted."""
         data = table_of(rows, self.schema(kind, encoder_id))
-        return self._writer.upsert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
+        with self._of_encoder(kind, encoder_id):
+            return self._writer.upsert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
 
     def replace(self, kind: str, rows: Rows, *, over: Any, removed: Sequence[str] = ()) -> bool:
         """Insert or replace rows, and delete those with the keys ``removed``, in one commit.
@@ -226,7 +229,8 @@ class Store:
 
     def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
         """Delete the rows with these values, as in :meth:`scan`; returns how many there were."""
-        return self._writer.remove(self.table_name(kind, encoder_id), where)
+        with self._of_encoder(kind, encoder_id):
+            return self._writer.remove(self.table_name(kind, encoder_id), where)
 
     def drop(self, kind: str, encoder_id: str) -> None:
         """Remove a table of an encoder with all its versions; nothing where there is none.
@@ -234,6 +238,18 @@ class Store:
         Whoever looks meanwhile, or after a kill, finds it whole, without rows or not at all.
         """
         self._writer.drop(self.table_name(kind, encoder_id))
+
+    @contextlib.contextmanager
+    def _of_encoder(self, kind: str, encoder_id: str | None) -> Iterator[None]:
+        """See after a commit that the encoder is still there; else undo it and raise StoreError.
+
+        What is committed just behind a removal would leave a table of no encoder, or bring back
+        the manifest of one whose files are gone.
+        """
+        yield
+        if encoder_id is not None and all(i.encoder_id != encoder_id for i in self.encoders()):
+            self.drop(kind, encoder_id)
+            self.encoder(encoder_id)
 
     def overwrite(
         self,
