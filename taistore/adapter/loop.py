@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 import taistore
+from taistore.adapter.freed_memory import give_back
 from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Residual
 from taistore.adapter.optimizer import AdamW, one_cycle
@@ -78,6 +79,7 @@ class TrainingJob:
             return self._run(first, progress)
 
     def _run(self, first: int, progress: Progress) -> dict[str, float]:
+        give_back()  # what preparing took
         began = time.monotonic()
         self.done = first
         try:
