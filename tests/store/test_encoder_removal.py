@@ -218,15 +218,14 @@ def test_whoever_looks_while_files_go_finds_no_rows(
 ) -> None:
     encoder_id = _both(project, tmp_path)
     other, found = Store.open(project.uri), dict[str, int]()
-    database = type(project.store._database)
-    drop_table = database.drop_table
+    drop = LanceTables.drop
 
-    def looked_at(self: Any, name: str, *given: Any, **options: Any) -> None:
+    def looked_at(self: LanceTables, name: str) -> None:
         if name == f"{kind}__{encoder_id}" and name not in found:
             found[name] = other.count(kind, encoder_id)
-        drop_table(self, name, *given, **options)
+        drop(self, name)
 
-    monkeypatch.setattr(database, "drop_table", looked_at)
+    monkeypatch.setattr(LanceTables, "drop", looked_at)
     project.remove_encoder("v0", apply=True)
     assert found == {f"{kind}__{encoder_id}": 0}
 
