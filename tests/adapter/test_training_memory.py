@@ -19,7 +19,7 @@ from taistore.adapter.known_labels import read_known, save_known
 from taistore.geometry.centroids import CombinationCentroids
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.store.combination_rows import CombinationIndex
-from taistore.store.partial_labels import IMAGE_ID, PartialLabels, Ragged
+from taistore.store.partial_labels import IMAGE_ID, PartialLabels
 from tests.adapter.stores import ENCODER_ID, add_images, text_store
 from tests.killing import ROOT
 
