@@ -20,6 +20,7 @@ from taistore.geometry.centroids import CombinationCentroids
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.partial_labels import IMAGE_ID, PartialLabels
+from taistore.store.tables.label_lists import Ragged
 from tests.adapter.stores import ENCODER_ID, add_images, text_store
 from tests.killing import ROOT
 
@@ -34,7 +35,6 @@ import numpy as np
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.train import train
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged
 from tests.adapter.stores import ENCODER_ID, prompt_vectors
 
 def resident():
