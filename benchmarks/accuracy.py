@@ -80,7 +80,7 @@ def prepare(
     prompts_ND = prompt_vectors(store, encoder)
     stores = []
     for seed in range(seeds):
-        folder = work / name / f"seed{seed}"
+        folder = work / name / f"{texts}-texts-seed{seed}"
         if not folder.exists():
             shutil.copytree(base, folder)
         copied = Store.open(folder)

@@ -7,7 +7,7 @@ training). Results are kept in ``FOLDER/<set>/labelled.jsonl``: a rerun goes on 
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,12 @@ def _unit(store: Store, encoder_id: str, images: PartialLabels) -> NDArray[np.fl
     return unit
 
 
-def results(bench: Bench, path: Path, wanted: list[Trial]) -> list[dict[str, Any]]:
+def results(
+    bench: Bench,
+    path: Path,
+    wanted: list[Trial],
+    run: Callable[[Bench, Trial], dict[str, float]] = run_trial,
+) -> list[dict[str, Any]]:
     """Every trial's figures, those of earlier runs read back."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     done = {Trial(**row["trial"]): row for row in map(json.loads, lines)}
@@ -148,7 +153,7 @@ def results(bench: Bench, path: Path, wanted: list[Trial]) -> list[dict[str, Any
             if halved != trial.seed:
                 halve(bench.stores[0], trial.seed)
                 halved = trial.seed
-            row = {"trial": asdict(trial), "mAP": run_trial(bench, trial)}
+            row = {"trial": asdict(trial), "mAP": run(bench, trial)}
             done[trial] = row
             print(json.dumps(row), file=file, flush=True)
             print(bench.name, json.dumps(row), flush=True)

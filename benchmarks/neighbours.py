@@ -13,7 +13,9 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,18 +121,25 @@ def training_here(path: Path, kind: Kind) -> None:
     print(json.dumps(taken))
 
 
-def training(work: Path, images: int) -> Path:
+def training(work: Path, images: int, *, at_once: int = 1) -> Path:
     """Through each index; write the report and return its path."""
     from benchmarks.train_memory import make_labelled
 
     path = work / f"neighbours-{images}"
     make_labelled(path, texts=50_000, images=images)
-    rows = []
-    for kind in KINDS:
+
+    def measured(kind: Kind) -> dict[str, Any]:
         child = [sys.executable, "-m", "benchmarks.neighbours", "--only", kind]
         child += ["--training", str(path)]
         ended = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
-        taken = json.loads(ended.stdout)
+        taken: dict[str, Any] = json.loads(ended.stdout)
+        print(kind, taken, flush=True)
+        return taken
+
+    with ThreadPoolExecutor(at_once) as pool:
+        found = list(pool.map(measured, KINDS))
+    rows = []
+    for kind, taken in zip(KINDS, found, strict=True):
         exact_ND, found_ND = (np.load(path / f"estimates-{k}.npy") for k in ("torch", kind))
         far = np.linalg.norm(found_ND - exact_ND) / np.linalg.norm(exact_ND)
         figures = (round(taken[name]) for name in ("seconds", "cpu_seconds", "peak_mib"))
@@ -139,7 +148,8 @@ def training(work: Path, images: int) -> Path:
     text = (
         f"Where the images of each of 7,186 labels are expected, from {images:,} images of "
         f"{ENCODER.dim} dimensions and 50,000 combinations: centroids, all searches, means. Random "
-        "vectors, of which an approximate index finds fewer than of photos."
+        f"vectors, of which an approximate index finds fewer than of photos. {at_once} of these at "
+        "once."
     )
     columns = ("index", "seconds", "CPU seconds", "peak MiB", "distance to torch's, relative")
     tables = [Table(columns, rows)]
@@ -156,13 +166,14 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--training", type=Path, metavar="DIR", help="measure in training")
     parser.add_argument("--images", type=int, default=400_000, help="with --training")
+    parser.add_argument("--at-once", type=int, default=1, help="processes; times are then longer")
     parser.add_argument("--only", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         training_here(options.training, options.only)
         return
     if options.training:
-        print(training(options.training, options.images))
+        print(training(options.training, options.images, at_once=options.at_once))
         return
     rows = [
         line

@@ -5,6 +5,7 @@
 the peak of that process's resident memory, Python, torch and Lance included.
 ``python -m benchmarks.train_memory --work DIR --combinations 50000 200000 1000000`` does so for the
 task ``pll`` at 7,186 labels, with 1,000,000 images, and that many combinations of one text each.
+``--paper 50000`` measures the paper's network and settings there as well.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +27,7 @@ from benchmarks.centroids import LABELS, write_images
 from benchmarks.random_encoder import ENCODER
 from benchmarks.report import Table, peak_bytes, write_report
 from taistore.adapter.config import Task, TrainConfig
+from taistore.adapter.network import NETWORKS, Network
 from taistore.adapter.train import train
 from taistore.labels import Label, LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
@@ -117,18 +120,19 @@ def make_labelled(path: Path, *, texts: int, images: int) -> Store:
     return store
 
 
-def train_here(path: Path, *, task: Task, batch: int, steps: int) -> None:
+def train_here(path: Path, *, task: Task, network: Network, batch: int, steps: int) -> None:
     """Train for ``steps`` steps in this process and print what it took as JSON."""
     store = Store.open(path)
     size = (len(store.labels), ENCODER.dim)
     prompts_ND = np.random.default_rng(1).standard_normal(size, dtype=np.float32)
     prompts_ND /= np.linalg.norm(prompts_ND, axis=1, keepdims=True)
+    config = TrainConfig.of(task=task, network=network, epochs=1, batch=batch, device="cpu")
     began, cpu = time.monotonic(), time.process_time()
     with contextlib.suppress(EnoughError):
         train(
             store,
             ENCODER.encoder_id,
-            TrainConfig(task=task, epochs=1, batch=batch, device="cpu"),
+            config,
             prompts_ND=prompts_ND,
             progress=_until(steps, began),
         )
@@ -140,39 +144,48 @@ def train_here(path: Path, *, task: Task, batch: int, steps: int) -> None:
     print(json.dumps(taken))
 
 
-def _in_a_process(path: Path, *, task: Task, batch: int, steps: int) -> dict[str, float]:
+def _in_a_process(
+    path: Path, *, task: Task, batch: int, steps: int, network: Network = "residual"
+) -> dict[str, float]:
     child = [sys.executable, "-m", "benchmarks.train_memory", "--only", str(path)]
-    child += ["--task", task, "--batch", str(batch), "--steps", str(steps)]
+    child += ["--task", task, "--network", network]
+    child += ["--batch", str(batch), "--steps", str(steps)]
     ended = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
     taken: dict[str, float] = json.loads(ended.stdout)
     return taken
 
 
-def labelled(work: Path, combinations: list[int], images: int) -> Path:
-    """Train ``pll`` at every number of combinations; write the report and return its path."""
-    rows, steps = [], 100
-    for count in combinations:
+def labelled(
+    work: Path, asked: list[tuple[Network, int]], images: int, *, at_once: int = 1
+) -> Path:
+    """Train ``pll`` on each network and number of combinations; write the report.
+
+    Returns its path.
+    """
+    steps = 100
+
+    def measured(network: Network, count: int) -> tuple[object, ...]:
         path = work / f"pll-{count}-{images}"
-        make_labelled(path, texts=count, images=images)
-        taken = _in_a_process(path, task="pll", batch=128, steps=steps)
-        print(count, taken, flush=True)
+        taken = _in_a_process(path, task="pll", network=network, batch=128, steps=steps)
+        print(network, count, taken, flush=True)
         held = "yes" if taken["peak_mib"] < LIMIT_MIB else "NO"
-        rows.append(
-            (
-                f"{count:,}",
-                round(taken["peak_mib"]),
-                held,
-                round(taken["seconds"]),
-                round(taken["cpu_seconds"]),
-            )
-        )
+        figures = (round(taken[name]) for name in ("peak_mib", "seconds", "cpu_seconds"))
+        peak, seconds, cpu_seconds = figures
+        return network, f"{count:,}", peak, held, seconds, cpu_seconds
+
+    for count in {count for _, count in asked}:
+        make_labelled(work / f"pll-{count}-{images}", texts=count, images=images)
+    with ThreadPoolExecutor(at_once) as pool:
+        rows = list(pool.map(measured, *zip(*asked, strict=True)))
     text = (
         f"Task pll, {LABELS:,} labels, {images:,} images with three known labels each, "
         f"combinations of one text each, all of {ENCODER.dim} dimensions: centroids, neighbours of "
-        f"all images and {steps} steps. Peak resident memory of the whole process; the means of "
-        "the combinations lie in a temporary file."
+        f"all images and {steps} steps of 128 texts and 64 images. `paper` is the paper's network "
+        "and setting: three layers of 2,048, the plain shift, no neighbours, texts alone. Peak "
+        "resident memory of the whole process; the means of many combinations lie in a temporary "
+        f"file. {at_once} of these at once."
     )
-    columns = ("combinations", "peak MiB", "under 1.5 GiB", "seconds", "CPU seconds")
+    columns = ("network", "combinations", "peak MiB", "under 1.5 GiB", "seconds", "CPU seconds")
     title = "Memory of partial labels while training"
     return write_report("train-memory-pll", title=title, tables=[Table(columns, rows)], text=text)
 
@@ -186,16 +199,27 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--task", choices=("zsl", "pll"), default="zsl", help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=NETWORKS, default="residual", help=argparse.SUPPRESS)
     parser.add_argument("--combinations", type=int, nargs="*", default=[], help="measure pll")
+    parser.add_argument("--paper", type=int, nargs="*", default=[], help="with --combinations")
     parser.add_argument("--images", type=int, default=1_000_000, help="with --combinations")
+    parser.add_argument("--at-once", type=int, default=1, help="processes; times are then longer")
     options = parser.parse_args()
     if options.only:
-        train_here(options.only, task=options.task, batch=options.batch, steps=options.steps)
+        train_here(
+            options.only,
+            task=options.task,
+            network=options.network,
+            batch=options.batch,
+            steps=options.steps,
+        )
         return
     if options.work is None:
         parser.error("--work is missing: name a folder for the stores")
     if options.combinations:
-        print(labelled(options.work, options.combinations, options.images))
+        asked: list[tuple[Network, int]] = [("residual", n) for n in options.combinations]
+        asked += [("paper", n) for n in options.paper]
+        print(labelled(options.work, asked, options.images, at_once=options.at_once))
         return
     rows = []
     for labels, batch, steps in ((80, 1024, -(-options.rows // 1024)), (7186, 256, 300)):

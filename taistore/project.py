@@ -5,9 +5,9 @@ I images, T texts, N labels, D embedding dimension.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from taistore import defaults
 from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
-from taistore.errors import EncoderError, ScoringError, StoreError
+from taistore.errors import EncoderError, ScoringError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, stoppable, terminal_progress
-from taistore.store.maintenance import TableReport, optimize
-from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.store import Store
+from taistore.store.tables.encoder_table import encoder_of_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from taistore.adapter.config import Task, TrainConfig
     from taistore.adapter.run_files.run_removal import RemovedRun
-    from taistore.adapter.train import RunResult
     from taistore.encoders.protocol import Encoder
     from taistore.geometry.diagnosis import Survey
     from taistore.images.ingest import IngestImagesSummary
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from taistore.scoring.ensembles.ensemble import Rule
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
+    from taistore.store.maintenance import TableReport
     from taistore.store.migrations import Upgrade
     from taistore.store.verification.finding import Verification
     from taistore.store.writes.encoder_removal import EncoderRemoval, StoredEncoder
@@ -55,8 +54,6 @@ Labels = str | Path | LabelSet | Sequence[str]
 
 _TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
 _VECTORS = ("text_vectors", "image_vectors", "region_vectors")
-
-_PICTURED_LABELS = 8
 
 _log = logging.getLogger("taistore")
 
@@ -168,17 +165,10 @@ class Project:
         As :func:`taistore.store.verification.verify_store.verify_store` and
         :func:`taistore.scoring.run_findings.run_findings`; ``older_than`` is an hour where None.
         """
-        from taistore.scoring.run_findings import run_findings
-        from taistore.store.verification.finding import SETTLED
-        from taistore.store.verification.verify_store import verify_store
+        from taistore.jobs.upkeep import verify
 
         shown = progress or terminal_progress
-        age = SETTLED if older_than is None else older_than
-        found = verify_store(path, repair=repair, restore=restore, older_than=age, progress=shown)
-        if {"labels", "encoders", "runs"} <= found.tables.keys():
-            runs = run_findings(Store.open(path), repair=repair, older_than=age, progress=shown)
-            found = replace(found, findings=(*found.findings, *runs))
-        return found
+        return verify(path, repair=repair, restore=restore, older_than=older_than, progress=shown)
 
     # --- what it is -----------------------------------------------------------------------
 
@@ -231,23 +221,7 @@ class Project:
         Raises :class:`StoreError` where the store has none of it, or of several weights.
         """
         wanted = registry.canonical_spec(spec or self.store.default_encoder)
-        known = self.store.encoders()
-        found = [info for info in known if info.spec == wanted]
-        if not found:
-            there = ", ".join(info.spec for info in known) or "none yet"
-            raise StoreError(
-                f"{self.uri}: holds no vectors of encoder {wanted} (there are: {there}): add them "
-                f"with 'taistore generate-texts --encoder {wanted}'"
-            )
-        if len(found) > 1:
-            ids = ", ".join(info.encoder_id for info in found)
-            remedy = "name the weights file in encoder="
-            if found[0].library == "vectors":
-                remedy = "remove one with 'taistore encoders rm ID'"
-            raise StoreError(
-                f"{self.uri}: {wanted} was used with different weights ({ids}): {remedy}"
-            )
-        return found[0]
+        return encoder_of_spec(wanted, self.store.encoders(), uri=self.uri)
 
     def encoders(self) -> "list[StoredEncoder]":
         """The encoders whose vectors the store holds: how many rows, and which runs need them."""
@@ -304,42 +278,21 @@ class Project:
         Captions hold 1 to ``max_labels`` labels, each number as often. The rest is that of
         :class:`taistore.texts.generate_config.GenerateConfig`.
         """
-        from taistore.texts.generate import generate_texts
-        from taistore.texts.generate_config import GenerateConfig
-        from taistore.texts.label_prompts import prompt_vectors
-        from taistore.texts.writers import open_writer
+        from taistore.jobs.caption_job import caption_config, generate
 
-        given = {"texts_per_combination": texts_per_combination}
-        config = GenerateConfig(
+        config = caption_config(
+            len(self.labels),
             count=count,
             combinations=combinations,
-            sizes=dict.fromkeys(range(1, min(max_labels, len(self.labels)) + 1), 1.0),
+            max_labels=max_labels,
+            texts_per_combination=texts_per_combination,
             min_per_label=min_per_label,
             seed=seed,
             lost_labels=lost_labels,
             retry_rejects=retry_rejects,
             max_rejects=max_rejects,
-            **{name: value for name, value in given.items() if value is not None},
         )
-        # The writer first: a server that is not there should not cost the loading of an encoder,
-        # and vLLM wants its share of the GPU's memory while that is free.
-        opening: AbstractContextManager[TextWriter]
-        if isinstance(writer, str):
-            opening = open_writer(writer, self.labels, **options)
-        else:
-            opening = nullcontext(writer)
-        if model := options.get("model"):
-            self.note(f"opening {model}")
-        with opening as opened:
-            for line in getattr(opened, "notes", ()):
-                self.note(line)
-            loaded = self.encoder(encoder)
-            summary = generate_texts(
-                self.store, loaded, config, writer=opened, progress=self.progress
-            )
-        prompt_vectors(self.store, loaded, progress=self.progress)
-        self._tidy()
-        return summary
+        return generate(self, config, writer=writer, options=options, encoder=encoder)
 
     def audit_texts(
         self,
@@ -377,6 +330,7 @@ class Project:
     ) -> "IngestTextsSummary":
         """Captions of your own and their vectors, as
         :func:`taistore.texts.ingest.ingest_texts.ingest_texts`."""
+        from taistore.jobs.upkeep import tidy
         from taistore.texts.ingest.ingest_texts import ingest_texts
 
         summary = ingest_texts(
@@ -387,7 +341,7 @@ class Project:
             max_rejects=max_rejects,
             progress=self.progress,
         )
-        self._tidy()
+        tidy(self)
         return summary
 
     # --- images ---------------------------------------------------------------------------
@@ -416,6 +370,7 @@ class Project:
         """
         from taistore.images.ingest import ingest_images
         from taistore.images.sources.open_source import open_source
+        from taistore.jobs.upkeep import tidy
 
         source = open_source(
             path,
@@ -437,7 +392,7 @@ class Project:
             max_rejects=max_rejects,
             progress=self.progress,
         )
-        self._tidy()
+        tidy(self)
         for line in summary.notes:
             self.note(line)
         return summary
@@ -509,7 +464,10 @@ class Project:
 
         Raises :class:`StoreError` naming the first image without a vector of this encoder.
         """
-        return self._vectors("image_vectors", ids, encoder)
+        from taistore.jobs.store_frames import vectors_of
+
+        encoder_id = self.encoder_info(encoder).encoder_id
+        return vectors_of(self.store, "image", ids, encoder_id=encoder_id)
 
     def text_vectors(
         self, ids: Iterable[str] | None = None, *, encoder: str | None = None
@@ -518,45 +476,31 @@ class Project:
 
         Raises :class:`StoreError` naming the first text without a vector of this encoder.
         """
-        return self._vectors("text_vectors", ids, encoder)
+        from taistore.jobs.store_frames import vectors_of
 
-    def _vectors(
-        self, kind: str, ids: Iterable[str] | None, encoder: str | None
-    ) -> "NDArray[np.float16]":
         encoder_id = self.encoder_info(encoder).encoder_id
-        wanted = self._ids(kind.split("_", maxsplit=1)[0]) if ids is None else map(str, ids)
-        return self.store.vectors(kind, list(wanted), encoder_id=encoder_id)
-
-    def _ids(self, what: str) -> Iterator[str]:
-        for batch in self.store.scan(f"{what}s", columns=[f"{what}_id"]):
-            yield from map(str, batch.column(0).to_pylist())
+        return vectors_of(self.store, "text", ids, encoder_id=encoder_id)
 
     # --- tables ---------------------------------------------------------------------------
 
     def images(self) -> "pl.DataFrame":
         """The images: image_id, uri, size, split, the keys of the labels known of each, and
         ``other_uris``, the paths of its copies."""
-        frame = self._frame("images")
-        keys = self.labels.keys
-        named = {name: [[keys[n] for n in ids] for ids in frame[name]] for name in _KNOWN}
-        return frame.with_columns(**{name: _series(name, lists) for name, lists in named.items()})
+        from taistore.jobs.store_frames import image_frame
+
+        return image_frame(self.store)
 
     def texts(self) -> "pl.DataFrame":
         """The texts: text_id, text, who wrote it and how."""
-        return self._frame("texts")
+        from taistore.jobs.store_frames import table_frame
+
+        return table_frame(self.store, "texts")
 
     def rejects(self) -> "pl.DataFrame":
         """What was set aside by which job, and why."""
-        return self._frame("rejects")
+        from taistore.jobs.store_frames import table_frame
 
-    def _frame(self, kind: str) -> "pl.DataFrame":
-        import polars as pl
-        import pyarrow as pa
-
-        table = pa.Table.from_batches(self.store.scan(kind), schema=self.store.schema(kind))
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return table_frame(self.store, "rejects")
 
     # --- runs -----------------------------------------------------------------------------
 
@@ -577,28 +521,12 @@ class Project:
         a configuration or a file of one (TOML, or a run's ``card.json``), whose fields task and
         settings override. The rest is that of :func:`taistore.adapter.train.train`.
         """
-        from taistore.adapter.config import TrainConfig
-        from taistore.adapter.train import train
+        from taistore.jobs.training_job import train_config, trained_run
 
-        folder = None if out is None else local_path(out, option="out")
         if task is not None:
             settings["task"] = task
-        if config is None:
-            config = TrainConfig.of(**{"device": self.device, **settings})
-        elif isinstance(config, TrainConfig):
-            config = replace(config, **settings)
-        else:
-            config = TrainConfig.from_file(config, **settings)
-        result = train(
-            self.store,
-            self.encoder_info(encoder).encoder_id,
-            config,
-            prompts_ND=self.label_prompts(encoder),
-            out=folder,
-            progress=self.progress,
-            on_start=self._started(on_start, out),
-        )
-        return self._trained(result)
+        given = train_config(config, settings, device=self.device)
+        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start)
 
     def resume(
         self,
@@ -609,36 +537,9 @@ class Project:
     ) -> "Run":
         """Continue a training that was stopped, to the weights it would have had; see
         :func:`taistore.adapter.train.resume`."""
-        from taistore.adapter.train import resume
+        from taistore.jobs.training_job import resumed_run
 
-        return self._trained(
-            resume(
-                self.store,
-                run_id,
-                device=device,
-                progress=self.progress,
-                on_start=self._started(on_start, None),
-            )
-        )
-
-    def _started(
-        self, on_start: Callable[[str], None] | None, out: str | Path | None
-    ) -> Callable[[str], None]:
-        """``on_start``, and with an object store a line about where the run works meanwhile."""
-
-        def started(run_id: str) -> None:
-            if on_start is not None:
-                on_start(run_id)
-            if is_remote(self.uri):
-                folder = cache_folder(self.uri, run_id) if out is None else Path(out).absolute()
-                self.note(f"works in {folder}, kept at {self.uri}/runs/{run_id}")
-
-        return started
-
-    def _trained(self, result: "RunResult") -> "Run":
-        from taistore.run import Run
-
-        return Run(self, self.store.run(result.run_id), training=result)
+        return resumed_run(self, run_id, device=device, on_start=on_start)
 
     def ensemble(
         self,
@@ -697,24 +598,18 @@ class Project:
         ``plots`` is a folder for pictures of the image vectors around the centroids of the most
         frequent labels; that needs the extra ``[plots]``.
         """
-        from taistore.evaluation.drawing import require_drawing
-        from taistore.geometry.diagnosis import survey
+        from taistore.jobs.survey_job import surveyed
 
-        if plots is not None:
-            require_drawing(Path(plots))
-        found = survey(
-            self.store,
-            self.encoder_info(encoder).encoder_id,
+        return surveyed(
+            self,
+            encoder=encoder,
+            plots=plots,
             split=split,
             pseudo_counts=pseudo_counts,
             k=neighbours,
             known=known,
             mask_seed=mask_seed,
-            progress=self.progress,
         )
-        if plots is None:
-            return found
-        return replace(found, pictures=tuple(self._draw_centroids(found, Path(plots), encoder)))
 
     def runs(self) -> "list[Run]":
         """All runs, oldest first."""
@@ -731,26 +626,11 @@ class Project:
         Where a newer one is not finished that is noted; where none is, :class:`StoreError` says
         what to do.
         """
+        from taistore.jobs.latest_run import latest_finished
         from taistore.run import Run
 
         if run_id == "latest" and (runs := self.runs()):
-            finished = [run for run in runs if run.status == "finished"]
-            newest = runs[-1]
-            if not finished:
-                raise StoreError(
-                    f"{self.uri}: no run is finished, {newest.run_id} is {newest.liveness}: "
-                    + (
-                        "wait for it"
-                        if newest.status == "running"
-                        else f"go on with it by 'taistore train --resume {newest.run_id}'"
-                    )
-                )
-            if finished[-1] is not newest:
-                self.note(
-                    f"latest: taking {finished[-1].run_id}, the last that is finished; "
-                    f"{newest.run_id} is {newest.liveness}"
-                )
-            return finished[-1]
+            return latest_finished(runs, uri=self.uri, note=self.note)
         return Run(self, self.store.run(run_id))
 
     def remove_runs(self, runs: "Iterable[Run | str]") -> "list[RemovedRun]":
@@ -760,23 +640,6 @@ class Project:
 
         ids = [run if isinstance(run, str) else run.run_id for run in runs]
         return remove_runs(self.store, ids)
-
-    def _draw_centroids(self, found: "Survey", folder: Path, encoder: str | None) -> list[Path]:
-        from taistore.evaluation.drawing import draw_projection
-        from taistore.geometry.diagnosis import pictured
-
-        encoder_id = self.encoder_info(encoder).encoder_id
-        vectors_PD, clusters_P, label_ids = pictured(
-            self.store, encoder_id, found, clusters=_PICTURED_LABELS
-        )
-        return draw_projection(
-            vectors_PD,
-            clusters_P,
-            [self.labels[int(n)].name for n in label_ids],
-            found.estimates_ND[label_ids],
-            found.true_ND[label_ids],
-            folder=folder,
-        )
 
     # --- pages ----------------------------------------------------------------------------
 
@@ -803,37 +666,15 @@ class Project:
 
     # --- upkeep ---------------------------------------------------------------------------
 
-    def optimize(self, *, keep_days: float = defaults.KEEP_DAYS) -> list[TableReport]:
+    def optimize(self, *, keep_days: float = defaults.KEEP_DAYS) -> "list[TableReport]":
         """Merge small fragments, refresh indexes, drop versions of tables older than that.
 
         What killed jobs left in the folders of runs goes too; in a store on disk also the folders
         of runs that were killed before they were recorded, after a week.
         """
-        from taistore.adapter.run_files.run_removal import drop_leftovers
-        from taistore.adapter.run_files.unrecorded import drop_unrecorded
+        from taistore.jobs.upkeep import optimize_project
 
-        reports = optimize(self.store, keep_days=keep_days, progress=self.progress)
-        for path in drop_leftovers(self.store):
-            self.note(f"removed what a killed job has left: {path}")
-        for name in drop_unrecorded(self.store):
-            self.note(f"removed what a run that was killed before it began has left: {name}")
-        return reports
-
-    def _tidy(self) -> None:
-        """Compact what a large job left in many fragments; another writer may keep it from that."""
-        try:
-            optimize(self.store, only_due=True, progress=self.progress)
-        except StoreError as error:
-            self.note(f"note: not compacted ({error}); 'taistore optimize' does it later")
-
-
-_KNOWN = ("positives", "negatives")
-
-
-def _series(name: str, lists: list[list[str]]) -> "pl.Series":
-    import polars as pl
-
-    return pl.Series(name, lists, dtype=pl.List(pl.String))
+        return optimize_project(self, keep_days=keep_days)
 
 
 def _label_set(labels: Labels) -> LabelSet:

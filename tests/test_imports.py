@@ -31,8 +31,9 @@ LAYERS = (
 )
 """Top first: a module imports from its own package and from rows below, never from a sibling."""
 
-SAME = {"taistore.run": "taistore.project"}
-"""Modules that are one with another: a project makes runs, and a run belongs to its project."""
+SAME = {"taistore.run": "taistore.project", "taistore.jobs": "taistore.project"}
+"""Modules and packages that are one with another: a project makes runs, which belong to it, and
+what its methods do lies in jobs."""
 
 ONLY_IN = {
     "lancedb": ("taistore.store",),
@@ -52,7 +53,9 @@ ONLY_IN = {
 
 def _place(module: str) -> tuple[int, str] | None:
     """The row and the package of a module; None for what stands outside of the rows."""
-    module = SAME.get(module, module)
+    for part, whole in SAME.items():
+        if module == part or module.startswith(part + "."):
+            module = whole
     for row, packages in enumerate(LAYERS):
         for package in packages:
             if module == package or module.startswith(package + "."):

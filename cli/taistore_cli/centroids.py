@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     "--plots",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Draw image vectors with estimated and true centroids.",
+    help="Draw the images of the 8 most frequent label combinations, with estimated and true "
+    "centroids.",
 )
 @store_option
 @common_options

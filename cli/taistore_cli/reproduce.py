@@ -96,6 +96,13 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
 @_paper_option("--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.")
 @_paper_option("--dropout", type=click.FloatRange(min=0, max=1, max_open=True))
 @_paper_option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.")
+@_paper_option(
+    "--scores",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Scores of DualCoOp (table1) or CoOp (table3) to average with, as the paper does: "
+    "SET-COLUMN.parquet or .npy, such as voc2007-10%.parquet, or SET.parquet for all columns.",
+)
 @device_option
 @precision_option
 @common_options
@@ -114,6 +121,7 @@ def command(
     model: ModelOptions,
     methods: tuple[str, ...],
     regions: int,
+    scores: Path | None,
     device: str,
     precision: str,
     out: Output,
@@ -156,6 +164,7 @@ def command(
         texts=texts,
         methods=methods,
         settings={name: value for name, value in settings.items() if value is not None},
+        scores=scores,
         regions=regions,
         device=device,
         precision=precision,

@@ -1,17 +1,23 @@
 """The configuration of a training: validated once, written to the card as plain JSON."""
 
 import dataclasses
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from taistore.adapter.idle_settings import idle_settings
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
-from taistore.adapter.run_files.plain_json import read_plain
-from taistore.adapter.setting_checks import number, one_of, whole, writer_weights_of
+from taistore.adapter.settings.auto_settings import AUTO_BY_TASK
+from taistore.adapter.settings.idle_settings import idle_settings
+from taistore.adapter.settings.papers_settings import (
+    IMAGE_RADIUS_RN50,
+    PAPERS_NETWORKS,
+    RADIUS_RN50,
+    SHIFTED_RADIUS_RN50,
+    papers_settings,
+)
+from taistore.adapter.settings.recorded_settings import read_settings, upgraded
+from taistore.adapter.settings.setting_checks import number, one_of, whole, writer_weights_of
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.neighbours import KINDS, Kind
@@ -26,51 +32,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 LEARN_FROM: tuple[LearnFrom, ...] = get_args(LearnFrom)
 SHIFTS: tuple[ShiftKind, ...] = get_args(ShiftKind)
 
-ALL_IMAGES = "all"
-"""As a split: every image of the store."""
-
-_AUTO: Mapping[Task, Mapping[str, Any]] = {
-    "zsl": {
-        "learn_from": "texts",
-        "split": ALL_IMAGES,
-        "neighbour_rounds": 2,
-        "neighbour_share": 2 / 3,
-    },
-    "fsl": {
-        "learn_from": "both",
-        "shift": "neighbours",
-        "split": "train",
-        "neighbour_rounds": 1,
-        "neighbour_share": 1 / 2,
-    },
-    "pll": {
-        "learn_from": "both",
-        "shift": "neighbours",
-        "split": "train",
-        "neighbour_rounds": 1,
-        "neighbour_share": 1 / 2,
-    },
-}
-"""What ``auto`` means in each task. Without any label the neighbours count more, and are looked up
-once more from where the first ones led (docs/log.md)."""
-
-_PAPERS_HIDDEN = {"paper": 2048, "small": 512}
-
-_PAPER: Mapping[str, Mapping[str, Any]] = {
-    "zsl": {"shift": "none"},
-    "fsl": {"learn_from": "both", "shift": "none"},
-    "pll": {"learn_from": "texts", "shift": "plain"},
-}
-
 SHIFTED_RADIUS: Mapping[Task, float] = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
 """``auto`` after a shift, in multiples of the mean text norm: the paper's 10 at a norm of 10. By
 neighbours alone texts land less exactly, which more noise forgives."""
 
 IMAGE_RADIUS: Mapping[Network, float] = {"residual": 1.0, "paper": 0.1, "small": 0.1}
 """``auto`` around image vectors, in multiples of their mean norm."""
-
-RADIUS_RN50, SHIFTED_RADIUS_RN50, IMAGE_RADIUS_RN50 = 25.0, 10.0, 1.0
-"""What section 4.1 of arXiv:2312.04160 gives for CLIP RN50, in the unit of its vectors."""
 
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
@@ -147,7 +114,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
-        for name, value in _AUTO[self.task].items():
+        for name, value in AUTO_BY_TASK[self.task].items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, value)
         one_of("network", self.network, NETWORKS)
@@ -259,17 +226,8 @@ class TrainConfig:
         and images. The paper leaves dropout and weight decay open: 0.5 and 0.01 here. The network
         ``small`` has two hidden layers of 512, and trains in a tenth of the time.
         """
-        network = changes.get("network", "paper")
-        values: dict[str, Any] = {
-            "network": "paper",
-            "hidden": _PAPERS_HIDDEN.get(network, 0),
-            "dropout": 0.5,
-            "epochs": 60,
-            "batch": 64,
-            "lr": 1e-4,
-            **_PAPER.get(str(changes.get("task", "zsl")), {}),
-        }
-        return cls(**(values | changes))
+        task, network = changes.get("task", "zsl"), changes.get("network", "paper")
+        return cls(**(papers_settings(task=task, network=network) | changes))
 
     @classmethod
     def of(cls, **settings: Any) -> Self:
@@ -278,7 +236,7 @@ class TrainConfig:
         Raises :class:`TrainingError` on a field that does not exist.
         """
         _require_fields(cls, settings)
-        plain = settings.get("network") in _PAPERS_HIDDEN
+        plain = settings.get("network") in PAPERS_NETWORKS
         return cls.paper(**settings) if plain else cls(**settings)
 
     @classmethod
@@ -287,7 +245,7 @@ class TrainConfig:
 
         Fields that came later get the values that they had when they were constants.
         """
-        known = _upgraded(values)
+        known = upgraded(values)
         _require_fields(cls, known)
         config = cls(**_without_idle(known))
         return config if config.shift == "auto" else config.settled(config.shift)
@@ -300,19 +258,10 @@ class TrainConfig:
         :class:`TrainingError` naming the file, and the field where one is wrong.
         """
         path = Path(path)
+        values, recorded = read_settings(path)
         try:
-            text = read_plain(path)
-            read = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except OSError as error:
-            raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise TrainingError(f"{path}: neither TOML nor a run's card ({error})") from error
-        values = read.get("config", read) if isinstance(read, dict) else None
-        if not isinstance(values, dict):
-            raise TrainingError(f"{path}: holds no settings: give fields such as epochs = 20")
-        try:
-            recorded = _without_idle(_upgraded(values)) if values is not read else values
-            return cls.of(**{**recorded, **changes})
+            known = _without_idle(upgraded(values)) if recorded else values
+            return cls.of(**{**known, **changes})
         except TrainingError as error:
             raise TrainingError(f"{path}: {error}") from error
 
@@ -333,7 +282,7 @@ def _require_fields(kind: type[TrainConfig], values: Mapping[str, Any]) -> None:
 def _default(task: Task, name: str) -> Any:
     """What a field is where nothing is said of it."""
     fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    return _AUTO[task].get(name, fields[name]) if fields[name] == "auto" else fields[name]
+    return AUTO_BY_TASK[task].get(name, fields[name]) if fields[name] == "auto" else fields[name]
 
 
 def _without_idle(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,19 +293,3 @@ def _without_idle(values: Mapping[str, Any]) -> dict[str, Any]:
     names = (field.name for field in dataclasses.fields(TrainConfig))
     idle = idle_settings({name: _default(task, name) for name in names} | dict(values))
     return {name: value for name, value in values.items() if name not in idle}
-
-
-def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded settings of an earlier version in today's fields, where they can be said so."""
-    known = dict(values)
-    if known.get("image_weight") == 1:
-        del known["image_weight"]
-    if known.get("shift") == "shrunk":
-        # No round of neighbours leaves the gap alone, which is what it was.
-        known |= {"shift": "neighbours", "neighbour_rounds": 0}
-    if "image_where" not in known:
-        # Until this field came the paper's network was the small one, and one place held for all.
-        known["image_where"] = known.get("where", "surface")
-        if known.get("network") == "paper":
-            known["network"] = "small"
-    return known

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taistore.adapter.config import ALL_IMAGES, TrainConfig
-from taistore.adapter.freed_memory import give_back
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.freed_memory import give_back, keep_large_blocks_apart
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
 from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.encoders.precision import resolve_device
@@ -56,6 +57,7 @@ class Preparation:
     @classmethod
     def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
         """At the newest table versions. Raises :class:`TrainingError` where data are missing."""
+        keep_large_blocks_apart()
         spec = store.encoder(encoder_id).spec
         if not store.count("text_vectors", encoder_id):
             raise TrainingError(
@@ -77,6 +79,7 @@ class Preparation:
     @classmethod
     def again(cls, store: Store, start: RunStart, *, folder: Path) -> "Preparation":
         """As the run in ``folder`` began."""
+        keep_large_blocks_apart()
         return cls(
             store=store,
             encoder_id=start.encoder_id,
@@ -101,11 +104,16 @@ class Preparation:
                 self.encoder_id,
                 batch=self.config.batch,
                 seed=self.config.seed,
+                positives=self._index.positives,
                 positions=None if self._weights is None else self._weights.positions,
                 version=self._version("text_vectors"),
             )
         except VersionGoneError as error:
             raise self._gone("text_vectors") from error
+
+    @cached_property
+    def _index(self) -> CombinationIndex:
+        return self.store.combination_index()
 
     @cached_property
     def _weights(self) -> TextWeights | None:
@@ -134,7 +142,7 @@ class Preparation:
         """Offsets of every combination (Eq. 9), where the configuration moves the texts."""
         if self.known is None or self.config.shift == "none":
             return None
-        index = self.store.combination_index()
+        index = self._index
         texts = combination_centroids(
             self.store,
             self.encoder_id,
@@ -182,7 +190,7 @@ class Preparation:
         side = TextSide.build(texts, index, labels=images.labels)
         if config.shift == "plain":
             return ImageSide.build(images, side, pseudo_counts=0.0)
-        targets_ND = self._near_targets(images, texts, index, progress)
+        targets_ND = self._near_targets(images, side, texts, index, progress)
         return ImageSide.build(
             images, side, pseudo_counts=config.pseudo_counts, targets_ND=targets_ND
         )
@@ -190,6 +198,7 @@ class Preparation:
     def _near_targets(
         self,
         images: LabelCentroids,
+        side: TextSide,
         texts: CombinationCentroids,
         index: CombinationIndex,
         progress: Progress,
@@ -198,6 +207,7 @@ class Preparation:
         known = self.known
         assert known is not None
         rounds, share = self.config.neighbour_rule
+        give_back()
         neighbours = ImageNeighbours.build(
             self.store,
             self.encoder_id,
@@ -210,7 +220,9 @@ class Preparation:
         )
         self.searched = neighbours.index.name
         k = self.config.neighbours or auto_neighbours(len(known))
-        return expected_places(neighbours, images, texts, index, k=k, share=share, rounds=rounds)
+        return expected_places(
+            neighbours, images, texts, index, k=k, share=share, rounds=rounds, side=side
+        )
 
     def source(
         self,

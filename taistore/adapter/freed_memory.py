@@ -1,13 +1,31 @@
-"""Gives memory that is freed already back to the system, where the C library keeps it."""
+"""Gives memory that is freed back to the system, where the C library would keep it."""
 
 import contextlib
 import ctypes
 
+LARGE_BYTES = 4 * 2**20
+"""Vectors of a block that is read, weights, gradients: nothing smaller comes to hundreds of MiB."""
+
+_M_MMAP_THRESHOLD = -3
+_NOT_THERE = (OSError, AttributeError, TypeError)
+"""What another C library than glibc raises."""
+
+
+def keep_large_blocks_apart() -> None:
+    """From now on each block of :data:`LARGE_BYTES` is mapped alone, and goes when it is freed.
+
+    glibc begins so at 128 KiB, but goes up to 32 MiB as such blocks are freed; those that come
+    later lie in its heaps among small ones that stay, and of what is freed there 250 MiB stayed
+    with a training on a million images. Nothing happens with another C library.
+    """
+    with contextlib.suppress(*_NOT_THERE):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+
 
 def give_back() -> None:
-    """For the time between two phases that need much: glibc keeps half a gigabyte of the first.
+    """For the time between two phases that need much: many small blocks may have been freed.
 
     Nothing happens with another C library, which has no ``malloc_trim``.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
+    with contextlib.suppress(*_NOT_THERE):
         ctypes.CDLL(None).malloc_trim(0)

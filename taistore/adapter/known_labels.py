@@ -11,21 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.config import ALL_IMAGES, TrainConfig
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
-from taistore.store.partial_labels import (
-    IMAGE_ID,
-    PartialLabels,
-    Ragged,
-    hash_order,
-    ragged,
-    split_counts,
-)
+from taistore.store.partial_labels import IMAGE_ID, PartialLabels, hash_order, split_counts
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged, ragged
 
 KNOWN = "known-labels.parquet"
 """In a run's folder: the labels that it learnt from, a row per image."""
+
+_IDS = 65_536
+"""Ids that are Python strings at once."""
 
 
 def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
@@ -118,7 +116,7 @@ def save_known(folder: Path, images: PartialLabels) -> None:
     """Write what the run knows beside its checkpoint, so that it can be resumed and repeated."""
     table = pa.table(
         {
-            "image_id": pa.array([i.decode() for i in images.image_ids.tolist()], pa.string()),
+            "image_id": _texts(images.image_ids),
             "positives": _lists(images.positives),
             "negatives": _lists(images.negatives),
             "complete": pa.array(images.complete),
@@ -142,11 +140,25 @@ def read_known(folder: Path) -> PartialLabels:
     }
     return PartialLabels.build(
         labels,
-        np.asarray(table.column("image_id").to_pylist(), dtype=IMAGE_ID),
+        _ids(table),
         lists["positives"],
         lists["negatives"],
         np.asarray(_whole(table, "complete").to_numpy(zero_copy_only=False), dtype=np.bool_),
     )
+
+
+def _texts(image_ids: NDArray[np.bytes_]) -> "pa.ChunkedArray[Any]":
+    """As text, a part at a time: a million Python strings take 150 MB."""
+    parts = (image_ids[low : low + _IDS] for low in range(0, len(image_ids), _IDS))
+    return pa.chunked_array(
+        [pa.array([i.decode() for i in part.tolist()], pa.string()) for part in parts], pa.string()
+    )
+
+
+def _ids(table: pa.Table) -> NDArray[np.bytes_]:
+    parts = table.select(["image_id"]).to_batches(max_chunksize=_IDS)
+    ids = [np.asarray(part.column(0).to_pylist(), dtype=IMAGE_ID) for part in parts]
+    return np.concatenate([np.empty(0, IMAGE_ID), *ids])
 
 
 def _whole(table: pa.Table, name: str) -> Any:

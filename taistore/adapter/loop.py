@@ -22,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 import taistore
+from taistore.adapter.freed_memory import give_back
 from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Residual
-from taistore.adapter.one_cycle import one_cycle
+from taistore.adapter.optimizer import AdamW, one_cycle
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.run_files.run_folder import keep_folder, run_row
 from taistore.adapter.run_files.run_start import RunStart
@@ -63,12 +64,7 @@ class TrainingJob:
     def __post_init__(self) -> None:
         self.config = self.start.config
         self.total = self.config.epochs * self.source.batches_per_epoch
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.lr,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = AdamW(self.network, weight_decay=self.config.weight_decay)
         self.device = next(self.network.parameters()).device
         self.generator = torch.Generator(self.device)
         self.loss = math.nan
@@ -83,6 +79,7 @@ class TrainingJob:
             return self._run(first, progress)
 
     def _run(self, first: int, progress: Progress) -> dict[str, float]:
+        give_back()  # what preparing took
         began = time.monotonic()
         self.done = first
         try:
@@ -193,9 +190,7 @@ class TrainingJob:
     def _step(self, step: int, batches: Step) -> None:
         config = self.config
         self._seed(step)
-        for group in self.optimizer.param_groups:
-            group["lr"], momentum = one_cycle(step, self.total, config.lr)
-            group["betas"] = (momentum, group["betas"][1])
+        lr, momentum = one_cycle(step, self.total, config.lr)
         self.optimizer.zero_grad()
         # The value serves the reader alone: computing it in every step would cost a tenth of it.
         shown = (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total
@@ -208,7 +203,7 @@ class TrainingJob:
                     f"({config.lr:g}) or radius ({batches[0].radius:g}) and train again"
                 )
         with _interrupts_held():
-            self.optimizer.step()
+            self.optimizer.step(lr=lr, momentum=momentum)
             self.done = step + 1
 
     def _backward(self, batch: TrainingBatch, *, value: bool) -> float:

@@ -156,12 +156,13 @@ class Residual(nn.Module):
     ) -> None:
         """Begin as zero-shot with logits of a useful size.
 
-        ``prompts_ND`` are unit prompt vectors, ``shared_D`` the mean of the unit text vectors.
+        ``prompts_ND`` are unit prompt vectors, which the network keeps without a copy; ``shared_D``
+        is the mean of the unit text vectors.
         Cosines spread differently in every encoder, and less under perturbation: scale and bias
         give the logits of ``perturbed_BD`` this ``deviation`` around the log odds of
         ``positive_rate``, the share of labels that are positive.
         """
-        self.prompts.copy_(prompts_ND)
+        self.prompts = prompts_ND.to(self.prompts)
         self.shared.copy_(F.normalize(shared_D, dim=0))
         cosine_BN = F.normalize(perturbed_BD, dim=1) @ self.prompts.T
         # Without a correction, since a single label and text have no deviation but 0.

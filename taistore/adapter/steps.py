@@ -3,7 +3,7 @@
 B batch, D embedding dimension, I images, N labels, P positives and Q known negatives of a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,9 +14,10 @@ from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
 from taistore.geometry.perturbation import Where
-from taistore.store.partial_labels import PartialLabels, Ragged
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
-from taistore.store.stream import VectorBatch, VectorStream
+from taistore.store.stream import Positives, VectorBatch, VectorStream
+from taistore.store.tables.label_lists import Ragged
 
 _SCAN_ROWS = 65_536
 
@@ -209,12 +210,22 @@ def text_stream(
     *,
     batch: int,
     seed: int,
+    positives: Callable[[NDArray[Any]], Positives] | None = None,
     positions: NDArray[np.int64] | None = None,
     version: int | None = None,
 ) -> VectorStream:
-    """The text vectors of an encoder, or those at ``positions``, shuffled."""
+    """The text vectors of an encoder, or those at ``positions``, shuffled.
+
+    ``positives``: those of the store's combination index, where the caller has it.
+    """
     return VectorStream(
-        store, encoder_id, batch_rows=batch, seed=seed, positions=positions, version=version
+        store,
+        encoder_id,
+        batch_rows=batch,
+        seed=seed,
+        positives=positives,
+        positions=positions,
+        version=version,
     )
 
 

@@ -17,6 +17,7 @@ from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
 from taistore.adapter.run_files.run_folder import (
     beginning,
+    fetched_folder,
     folder_of,
     new_folder,
     require_free,
@@ -157,7 +158,7 @@ def resume(
         read_position(folder)
     with written_alone(folder, run_id):
         if store.run(run_id).status != "finished":
-            run_folder(store, run_id)
+            fetched_folder(store, row)
             on = device or config.device
             job, first = _job_again(store, row, on, checkpoint_seconds, progress)
             if on_start is not None:

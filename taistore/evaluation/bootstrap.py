@@ -121,13 +121,6 @@ class ResampledMean:
         return np.where(self._count_S > 0, mean_S, np.nan)
 
 
-def resampled_mean(precision_SN: NDArray[np.float32]) -> NDArray[np.float64]:
-    """mAP [S] of all labels at once, as :class:`ResampledMean`."""
-    mean = ResampledMean(len(precision_SN))
-    mean.add(precision_SN)
-    return mean.values()
-
-
 def interval(values_S: NDArray[Any], *, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of a figure's resampled values; NaN where there are none."""
     values_S = values_S[~np.isnan(values_S)]

@@ -23,8 +23,9 @@ from taistore.scoring.known_cells import KNOWN_COLUMNS, known_cells
 from taistore.scoring.ladder import Step, step_for
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import StoredBatch, some_have_regions, stored_batches
-from taistore.store.partial_labels import IMAGE_ID, ragged
+from taistore.store.partial_labels import IMAGE_ID
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import ragged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

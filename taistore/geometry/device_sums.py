@@ -37,7 +37,8 @@ class DeviceSums:
 
         Raises :class:`NonFiniteRowError` before anything of the batch is added.
         """
-        whole_BD = torch.from_numpy(np.ascontiguousarray(vectors_BD)).to(self._device)
+        # A copy: torch warns of memory that cannot be written, which is what a store reads.
+        whole_BD = torch.from_numpy(np.array(vectors_BD)).to(self._device)
         bad = torch.nonzero(~torch.isfinite(whole_BD).all(dim=1))
         if len(bad):
             raise NonFiniteRowError(int(bad[0]))

@@ -1,6 +1,6 @@
 """What a store's centroids look like, label by label, and whether offsets lead to right images.
 
-D embedding dimension, I images, N labels, P pictured images.
+D embedding dimension, I images, N labels.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from taistore.errors import StoreError
 from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
@@ -24,8 +23,6 @@ from taistore.geometry.offsets import Float32, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.partial_labels import PartialLabels, split_counts
 from taistore.store.store import Store
-
-_IMAGES_PER_CLUSTER = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,10 @@ class LabelLine:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All labels, what a picture of it needs, and what was drawn of it."""
+    """All labels, what a picture of it needs, and what was drawn of it.
+
+    ``estimates_ND`` are the estimated image centroids, NaN where a label has none.
+    """
 
     split: str
     images: int
@@ -59,7 +59,6 @@ class Survey:
     shift: dict[str, float | int]
     labels: tuple[LabelLine, ...]
     estimates_ND: Float32
-    true_ND: Float32
     known: PartialLabels
     pictures: tuple[Path, ...] = ()
 
@@ -128,45 +127,11 @@ def survey(
         without_vector=images.without_vector,
         shift=shift.report(),
         labels=_lines(store, images, side, shift, check=check, true=true),
-        estimates_ND=shift.images.estimates_ND,
-        true_ND=everything.means_ND,
+        estimates_ND=np.where(
+            shift.images.covered_N[:, None], shift.images.estimates_ND, np.float32(np.nan)
+        ),
         known=every,
     )
-
-
-def pictured(
-    store: Store, encoder_id: str, found: Survey, *, clusters: int
-) -> tuple[Float32, NDArray[np.int64], NDArray[np.int64]]:
-    """For a picture: image vectors [P, D], the cluster of each [P], the labels of the clusters.
-
-    Clusters are the ``clusters`` labels with most images; their points are random images that show
-    exactly one of them. Where none does, images that show several are drawn, of no cluster (-1).
-    Raises :class:`StoreError` where no image is known to show a label.
-    """
-    positives = found.known.positives
-    counts_N = np.array([line.images for line in found.labels])
-    if not counts_N.any():  # a mask that left nothing
-        counts_N = np.bincount(positives.label_ids, minlength=len(counts_N))
-    if not counts_N.any():
-        raise StoreError(
-            f"{store.uri}: no image of split {found.split!r} is known to show a label: there is "
-            "nothing to draw, leave plots= out"
-        )
-    chosen = np.argsort(-counts_N, kind="stable")[: min(clusters, int((counts_N > 0).sum()))]
-    cluster_N = np.full(len(counts_N), -1)
-    cluster_N[chosen] = np.arange(len(chosen))
-    shown_P = cluster_N[positives.label_ids]
-    rows_P = positives.rows[shown_P >= 0]
-    single, first, times = np.unique(rows_P, return_index=True, return_counts=True)
-    of_row = np.where(times == 1, shown_P[shown_P >= 0][first], -1)
-    order = np.random.default_rng(0).permutation(len(single))
-    drawn = range(len(chosen)) if (of_row >= 0).any() else (-1,)
-    keep = np.concatenate([order[of_row[order] == c][:_IMAGES_PER_CLUSTER] for c in drawn])
-    ids = [i.decode() for i in found.known.image_ids[single[keep]].tolist()]
-    lacking = set(store.missing("image_vectors", ids, encoder_id=encoder_id))
-    there = [n for n, image_id in enumerate(ids) if image_id not in lacking]
-    vectors_PD = store.vectors("image_vectors", [ids[n] for n in there], encoder_id=encoder_id)
-    return vectors_PD.astype(np.float32), of_row[keep[there]], chosen
 
 
 def _lines(

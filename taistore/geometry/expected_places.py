@@ -77,19 +77,23 @@ def neighbour_targets(
     *,
     k: int,
     queries_ND: Float32 | None = None,
+    side: TextSide | None = None,
 ) -> Float32:
     """What estimates may shrink towards [N, D]: the ``k`` images nearest to each label's query.
 
     ``queries_ND``: where a label's images are expected, by default its texts moved by the gap. A
     label without texts keeps its own image centroid, one without neighbours goes by the gap.
+    ``side``: that of ``texts``, where the caller has it; building it reads all their means.
     """
-    side = TextSide.build(texts, index, labels=images.labels)
+    side = side or TextSide.build(texts, index, labels=images.labels)
     if queries_ND is None:
         queries_ND = label_texts(texts, index, side, neighbours.store.labels)
         queries_ND += modality_gap(images, side)
-    targets_ND = gap_targets(images, side)
     asked = np.flatnonzero(side.counts_N)
-    found_LD, counts_L = neighbour_estimates(neighbours, queries_ND[asked], asked, k=k)
+    queries_LD = queries_ND if len(asked) == len(queries_ND) else queries_ND[asked]
+    found_LD, counts_L = neighbour_estimates(neighbours, queries_LD, asked, k=k)
+    # Only now, since memory is shortest while all images are searched.
+    targets_ND = gap_targets(images, side)
     targets_ND[asked[counts_L > 0]] = found_LD[counts_L > 0]
     return targets_ND
 
@@ -112,18 +116,25 @@ def expected_places(
     k: int,
     share: float = 1 / 2,
     rounds: int = 1,
+    side: TextSide | None = None,
 ) -> Float32:
     """Where each label's images are expected [N, D]: ``share`` of the way from gap to neighbours.
 
     Neighbours know where images are, the gap leads to no wrong image: both together are better
-    than either. Each of ``rounds`` looks the neighbours up from where the last one led.
+    than either. Each of ``rounds`` looks the neighbours up from where the last one led. ``side``:
+    see :func:`neighbour_targets`.
     """
-    by_gap_ND = gap_targets(images, TextSide.build(texts, index, labels=images.labels))
+    side = side or TextSide.build(texts, index, labels=images.labels)
     places_ND = None
     for _ in range(rounds):
-        near_ND = neighbour_targets(neighbours, images, texts, index, k=k, queries_ND=places_ND)
-        places_ND = by_gap_ND + np.float32(share) * (near_ND - by_gap_ND)
-    return by_gap_ND if places_ND is None else places_ND
+        places_ND = neighbour_targets(
+            neighbours, images, texts, index, k=k, queries_ND=places_ND, side=side
+        )
+        by_gap_ND = gap_targets(images, side)
+        places_ND -= by_gap_ND
+        places_ND *= np.float32(share)
+        places_ND += by_gap_ND
+    return gap_targets(images, side) if places_ND is None else places_ND
 
 
 @dataclass(frozen=True, slots=True)

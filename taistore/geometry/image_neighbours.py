@@ -3,7 +3,7 @@
 B batch, D embedding dimension, G groups, I images with a vector, P memberships.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,10 +74,12 @@ class ImageNeighbours:
                 "image_vectors", sampled, encoder_id=encoder_id, version=version
             )
 
+        def name(image: int) -> str:
+            return f"image {known.image_ids[rows_I[image]].decode()}"
+
         def read() -> Iterator[NDArray[np.float16]]:
-            ids_I = known.image_ids[rows_I]
             with progress("index images", total=len(rows_I), unit="vectors") as bar:
-                for vectors_BD in _vectors(store, encoder_id, version, positions_I, ids_I):
+                for vectors_BD in _vectors(store, encoder_id, version, positions_I, name):
                     yield vectors_BD
                     bar.advance(len(vectors_BD))
 
@@ -142,16 +144,18 @@ def _vectors(
     encoder_id: str,
     version: int,
     positions_I: NDArray[np.int64],
-    ids_I: NDArray[np.bytes_],
+    name: Callable[[int], str],
 ) -> Iterator[NDArray[np.float16]]:
-    """The vectors at ascending positions in blocks [B, D], all finite."""
+    """The vectors at ascending positions in blocks [B, D], all finite.
+
+    ``name`` says for an error which image is the n-th of them.
+    """
     seen = 0
     for _, vectors_BD in vector_blocks(store, "image_vectors", encoder_id, [], version or None):
         first, end = np.searchsorted(positions_I, (seen, seen + len(vectors_BD)))
         there_BD = vectors_BD[positions_I[first:end] - seen]
         bad = np.flatnonzero(~np.isfinite(there_BD).all(axis=1))
         if len(bad):
-            name = f"image {ids_I[first + int(bad[0])].decode()}"
-            raise not_finite(store, "image_vectors", encoder_id, name)
+            raise not_finite(store, "image_vectors", encoder_id, name(first + int(bad[0])))
         yield there_BD
         seen += len(vectors_BD)

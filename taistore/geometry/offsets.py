@@ -19,6 +19,8 @@ from taistore.store.combination_rows import CombinationIndex
 Float32 = NDArray[np.float32]
 
 _BLOCK_ROWS = 8192
+_REPORTED_ROWS = 1024
+"""Offsets that are measured at once: four arrays of as many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ def gap_targets(images: LabelCentroids, texts: TextSide) -> Float32:
 
     A label without texts keeps its own image centroid.
     """
-    moved_ND = texts.means_ND + modality_gap(images, texts)
-    targets_ND: Float32 = np.where(texts.counts_N[:, None] > 0, moved_ND, images.means_ND)
+    targets_ND: Float32 = texts.means_ND + modality_gap(images, texts)
+    without = texts.counts_N == 0
+    targets_ND[without] = images.means_ND[without]
     return targets_ND
 
 
@@ -188,8 +191,8 @@ class Shift:
         seen_N, covered_N = self.images.counts_N > 0, self.images.covered_N
         ids_C = self.texts.combination_ids
         lengths_C = np.zeros(len(ids_C), dtype=np.float32)
-        for low in range(0, len(ids_C), _BLOCK_ROWS):
-            block = slice(low, low + _BLOCK_ROWS)
+        for low in range(0, len(ids_C), _REPORTED_ROWS):
+            block = slice(low, low + _REPORTED_ROWS)
             lengths_C[block] = np.linalg.norm(self.offsets(ids_C[block]), axis=1)
         return {
             "labels": len(seen_N),

@@ -10,7 +10,8 @@ from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
 from taistore.images.paths import settle_paths
-from taistore.images.pipeline import ReadImage, Task, Work, encode_source, read_blocks
+from taistore.images.photo_files import ReadImage, read_blocks
+from taistore.images.pipeline import Task, Work, encode_source
 from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject

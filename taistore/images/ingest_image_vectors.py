@@ -24,14 +24,8 @@ from taistore.images.decoding import decode_image
 from taistore.images.image_rows import ImageWriter
 from taistore.images.ordered_map import ordered_map
 from taistore.images.paths import settle_paths
-from taistore.images.pipeline import (
-    EncodedBatch,
-    EncodedImage,
-    ReadImage,
-    read_blocks,
-    rejected,
-    took_too_long,
-)
+from taistore.images.photo_files import ReadImage, read_blocks, rejected, took_too_long
+from taistore.images.pipeline import EncodedBatch, EncodedImage
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.listing import is_text
 from taistore.images.sources.row_labels import AnnotationReader, RowError, require_known_columns

@@ -12,7 +12,7 @@ from taistore.images.sources.open_source import ImageSource
 from taistore.printable import may_be_escaped
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
-from taistore.store.writes.removal import remove_orphans, remove_vectors
+from taistore.store.writes.removal import remove_image_orphans, remove_vectors
 
 SETTLED = timedelta(minutes=10)
 """Vectors without an image that are younger may be those of a job that is about to add it."""
@@ -79,7 +79,7 @@ def prune(
         # Another job may have found one of them elsewhere since.
         removed = store.missing("images", give_up(store, lost)) if apply else gone
         vectors += remove_vectors(store, removed, apply=apply)
-    vectors += remove_orphans(store, older_than=settled, apply=apply)
+    vectors += remove_image_orphans(store, older_than=settled, apply=apply)
     return PruneSummary(
         source=store.uri if source is None else source.name,
         applied=apply,

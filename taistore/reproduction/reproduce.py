@@ -3,7 +3,9 @@
 Everything is kept in a work folder: stores and runs that are there are used again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,11 +27,13 @@ from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.report import Evaluation
 from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.data_sets import FoundSet, MissingSet, find_set
+from taistore.reproduction.integration import STEP, find_scores, integrated_run
 from taistore.reproduction.set_stores import ReadyStore, ready_store
 from taistore.reproduction.table_report import Reproduction, Row, SetResult
-from taistore.reproduction.table_settings import check_settings, setting_deviations
+from taistore.reproduction.table_settings import check_scores, check_settings, setting_deviations
 from taistore.reproduction.table_texts import TableTexts
-from taistore.reproduction.tables import PAPER, ZERO_SHOT, Column, Table
+from taistore.reproduction.tables import INTEGRATED, PAPER, ZERO_SHOT, Column, Table
+from taistore.scoring.matrices.score_file import ScoreFile
 
 
 def reproduce(
@@ -43,6 +47,7 @@ def reproduce(
     texts: TableTexts | None = None,
     methods: Sequence[str] = (),
     settings: Mapping[str, Any] = MappingProxyType({}),
+    scores: Path | None = None,
     regions: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -53,14 +58,17 @@ def reproduce(
 
     ``sets``, ``methods`` and ``encoder_spec`` are the table's unless named; ``seeds`` are trained
     one by one. ``settings`` are fields of :class:`TrainConfig` that take the place of the paper's,
-    in its method alone. What is missing is said in a line each, through ``note`` as it is found and
-    in the result; raises :class:`ScoringError` where nothing is left to run, or a method or setting
-    is not the table's. Stopped and called again it goes on: images and texts are not encoded again,
-    a run with the same settings is not trained again.
+    in its method alone. ``scores`` is a folder of another system's scores, with which the paper's
+    method is averaged as well (:mod:`taistore.reproduction.integration`). What is missing is said
+    in a line each, through ``note`` as it is found and in the result; raises :class:`ScoringError`
+    where nothing is left to run, or a method or setting is not the table's. Stopped and called
+    again it goes on: images and texts are not encoded again, a run with the same settings is not
+    trained again.
     """
     texts = texts or TableTexts()
     methods = tuple(dict.fromkeys(methods or table.methods))
     check_settings(table, methods, settings)
+    check_scores(table, methods, scores)
     missing: list[str] = []
 
     def lacks(line: str) -> None:
@@ -82,8 +90,16 @@ def reproduce(
         if not table.test_only and ready.train_split is None:
             lacks(f"{one.name}: no image of {one.folder} is of a split to train on: name one train")
             continue
+        others = find_scores(scores, one.name, table, ready.store.labels, lacks) if scores else {}
         cells = _Cells(
-            table, one, ready, settings=settings, device=device, progress=progress, note=note
+            table,
+            one,
+            ready,
+            others=others,
+            settings=settings,
+            device=device,
+            progress=progress,
+            note=note,
         )
         results.append(cells.run(methods, seeds))
     if not results:
@@ -100,6 +116,7 @@ def reproduce(
             *_encoder_deviations(table, spec),
             *texts.deviations(),
             *setting_deviations(table, methods, settings),
+            *_alone(table, scores),
             *table.deviations,
         ),
     )
@@ -137,6 +154,15 @@ def _encoder_deviations(table: Table, spec: str) -> list[str]:
     return [f"encoder {spec} here, {table.encoder} in the paper: no figure compares directly"]
 
 
+def _alone(table: Table, scores: Path | None) -> list[str]:
+    if not table.integrated or scores is not None:
+        return []
+    return [
+        f"*: the paper's figures are averaged with {table.integrated}'s scores; ours stand alone "
+        "unless scores= names some"
+    ]
+
+
 class _Cells:
     """The trainings and evaluations of one set."""
 
@@ -146,11 +172,13 @@ class _Cells:
         found: FoundSet,
         ready: ReadyStore,
         *,
+        others: Mapping[str, ScoreFile],
         settings: Mapping[str, Any],
         device: str,
         progress: Progress,
         note: Note,
     ) -> None:
+        self._others = others
         self._table = table
         self._found = found
         self._ready = ready
@@ -165,14 +193,19 @@ class _Cells:
     def run(self, methods: Sequence[str], seeds: Sequence[int]) -> SetResult:
         rows: dict[str, list[list[float]]] = {method: [] for method in methods}
         steps = {PAPER: "adapter_logits"}
+        integrated: list[list[float]] = []
         last: Evaluation | None = None
         for column in self._table.columns:
+            integrated.append([])
             for method in methods:
                 rows[method].append([])
                 for seed in seeds:
-                    last = self._evaluated(method, column, seed)
+                    run_id = self._trained_run(method, column, seed)
+                    last = self._evaluated(run_id)
                     step = steps.setdefault(method, last.top)
                     rows[method][-1].append(_percent(last, step))
+                    if method == PAPER:
+                        integrated[-1].append(self._integrated(run_id, column))
         if last is None:
             raise ScoringError("no method and seed to run: name at least one of each")
         zero_shot = Row(
@@ -180,10 +213,13 @@ class _Cells:
             step=ZERO_SHOT,
             values=((_percent(last, ZERO_SHOT),),) * len(self._table.columns),
         )
-        trained = (
+        trained: Iterable[Row] = (
             Row(method=method, step=steps[method], values=tuple(map(tuple, values)))
             for method, values in rows.items()
         )
+        if self._others:
+            row = Row(method=INTEGRATED, step=STEP, values=tuple(map(tuple, integrated)))
+            trained = chain(trained, [row])
         return SetResult(
             name=self._found.name,
             folder=str(self._found.folder),
@@ -199,7 +235,7 @@ class _Cells:
             deviations=self._deviations(last),
         )
 
-    def _evaluated(self, method: str, column: Column, seed: int) -> Evaluation:
+    def _trained_run(self, method: str, column: Column, seed: int) -> str:
         split = None if self._table.test_only else self._ready.train_split
         config = self._table.config(
             method, column, seed=seed, split=split, device=self._device, changes=self._settings
@@ -210,6 +246,24 @@ class _Cells:
         self._note(f"{self._found.name}: {method}, {column.heading}, seed {seed}")
         run_id = self._run_of(config)
         self._runs[run_id] = None
+        return run_id
+
+    def _integrated(self, run_id: str, column: Column) -> float:
+        """The run averaged with the other system's scores, NaN where there are none."""
+        other = self._others.get(column.heading)
+        if other is None:
+            return math.nan
+        ensemble = integrated_run(
+            self._ready.store,
+            run_id,
+            other,
+            split=self._ready.test_split,
+            device=self._device,
+            progress=self._progress,
+        )
+        return _percent(self._evaluated(ensemble), STEP)
+
+    def _evaluated(self, run_id: str) -> Evaluation:
         return evaluate(
             self._ready.store,
             run_id,

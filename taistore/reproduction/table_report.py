@@ -11,16 +11,16 @@ import polars as pl
 
 from taistore.reproduction.set_stores import SetCounts
 from taistore.reproduction.table_texts import TableTexts
-from taistore.reproduction.tables import METHODS, ZERO_SHOT, Table
+from taistore.reproduction.tables import INTEGRATED, METHODS, ZERO_SHOT, Table
 
-NAMES = {ZERO_SHOT: "zero-shot", **METHODS}
+NAMES = {ZERO_SHOT: "zero-shot", **METHODS, INTEGRATED: "the same, averaged with --scores"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One of our methods on one set: mAP in percent of every seed [S], a list for each column.
 
-    ``step`` of the ladder is what was read.
+    ``step`` of the ladder is what was read. NaN: nothing to read in that column.
     """
 
     method: str
@@ -137,6 +137,7 @@ class Reproduction:
             for seed, value in zip(
                 (None,) if row.method == ZERO_SHOT else self.seeds, values, strict=True
             )
+            if not math.isnan(value)
         ]
         schema = {
             "set": pl.String,
@@ -177,7 +178,7 @@ class Reproduction:
             lines.append(_line(f"paper: {name}", [f"{value:.1f}" for value in values], width))
         for row in result.rows:
             cells = [
-                f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ±{deviation:.1f}"
+                _cell(mean, deviation)
                 for mean, deviation in zip(row.means, row.deviations, strict=True)
             ]
             lines.append(_line(f"here:  {NAMES[row.method]}", cells, width))
@@ -191,6 +192,12 @@ class Reproduction:
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
     return f"  {name:44}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _cell(mean: float, deviation: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ±{deviation:.1f}"
 
 
 def _rounded(value: float) -> float | None:

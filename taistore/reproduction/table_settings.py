@@ -1,6 +1,7 @@
 """The methods and settings that a table is run with: refused early, and told where they differ."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from taistore.errors import ScoringError
@@ -30,6 +31,21 @@ def check_settings(table: Table, methods: Sequence[str], settings: Mapping[str, 
     for column in table.columns:
         for method in methods:
             table.config(method, column, seed=0, split=None, device="cpu", changes=settings)
+
+
+def check_scores(table: Table, methods: Sequence[str], scores: Path | None) -> None:
+    """Refuse scores of another system where the table has no place for them."""
+    if scores is None:
+        return
+    if not table.integrated:
+        raise ScoringError(f"{table.name} averages with no other system: leave scores= out")
+    if PAPER not in methods:
+        raise ScoringError(
+            f"scores= are averaged with method={PAPER}, which is not run: leave them out, or add "
+            f"method={PAPER}"
+        )
+    if not scores.is_dir():
+        raise ScoringError(f"{scores}: no such folder: name the one that holds the scores")
 
 
 def setting_deviations(

@@ -14,14 +14,8 @@ from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ScoringError, StoreError
-from taistore.images.pipeline import (
-    EncodedBatch,
-    ReadImage,
-    Task,
-    Work,
-    encode_source,
-    read_blocks,
-)
+from taistore.images.photo_files import ReadImage, read_blocks
+from taistore.images.pipeline import EncodedBatch, Task, Work, encode_source
 from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.labels import LabelSet
 from taistore.scoring.ensembles.ensemble import ladder_of

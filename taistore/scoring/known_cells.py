@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
-from taistore.store.partial_labels import ragged
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import ragged
 
 Known = Literal["override", "ignore"]
 """Tags follow what is known of an image where anything is (override), or scores alone (ignore)."""

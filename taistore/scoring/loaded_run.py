@@ -23,6 +23,7 @@ from taistore.scoring.ensembles.ensemble import (
 from taistore.scoring.ensembles.imported_scores import KeptScores
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
 from taistore.scoring.ladder import AdapterLogits, Ladder
+from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from taistore.texts.label_prompts import cached_prompt_vectors
@@ -134,6 +135,8 @@ class _Opening:
         for member in card.members:
             try:
                 opened = self.run(self.store.run(member.run_id), above=(*above, run_id))
+            except UnreachableError:
+                raise  # nothing is known to be wrong with it
             except (StoreError, TrainingError, ScoringError) as error:
                 raise ScoringError(
                     f"run {run_id} is an ensemble, and its member {member.run_id} cannot be used "

@@ -15,6 +15,7 @@ from taistore.scoring.loaded_run import open_run
 from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RUNS, RunRow
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_and_encoder
 from taistore.store.verification.finding import SETTLED, Code, Finding
 from taistore.store.verification.table_files import is_old, removed_all
 
@@ -56,7 +57,7 @@ def _finding(code: Code, run_id: str, what: str, remedy: str) -> Finding:
 
 
 def _encoderless(store: Store, run: RunRow) -> Finding:
-    tables = {name.partition("__")[2] for name in store.table_names()}
+    tables = {kind_and_encoder(name)[1] for name in store.table_names()}
     # One that was removed has left no table, and whoever removed it was told of the run.
     removed = run.encoder_id not in tables
     return Finding(
@@ -88,16 +89,16 @@ def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
 
 def _versions(store: Store, run: RunRow) -> Iterator[Finding]:
     for table, version in run.table_versions.items():
-        kind, _, encoder_id = table.partition("__")
+        kind, encoder_id = kind_and_encoder(table)
         if kind not in TABLES:
             continue
-        newest = store.versions([(kind, encoder_id or None)]).get(table, 0)
+        newest = store.versions([(kind, encoder_id)]).get(table, 0)
         if version > newest:
             what = f"has read version {version} of {table}, whose newest is {newest}"
             remedy = "the table has lost what came after: put it back from a backup"
             yield _finding("lost-version", run.run_id, what, remedy)
         elif run.status != "finished" and not store.has_version(
-            kind, version, encoder_id=encoder_id or None
+            kind, version, encoder_id=encoder_id
         ):
             what = f"is not finished, and version {version} of {table}, which it reads, is gone"
             yield _finding("gone-version", run.run_id, what, "train a new run")

@@ -22,7 +22,7 @@ from taistore.errors import ImageError, ScoringError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.encoding import encode_each
 from taistore.images.ordered_map import ordered_map
-from taistore.images.pipeline import rejected, took_too_long
+from taistore.images.photo_files import rejected, took_too_long
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import from_store, require_encoder

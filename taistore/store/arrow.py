@@ -1,6 +1,6 @@
 """Arrow pieces of the store: vectors as columns, filters from values, rows without repeats."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,32 @@ def vector_column(
     """Vectors [n, D] as the column of a vector table (float16), or of ``centroids`` (float32)."""
     flat = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def vectors_by_id(
+    batches: Iterable[pa.RecordBatch], ids: Sequence[str], *, dim: int
+) -> tuple[NDArray[np.float16], str | None]:
+    """Vectors [n, D] in the order of ``ids``, and the first id that has none (None: all have).
+
+    ``batches`` hold an id and its vector a row, each of ``ids`` once at most.
+    """
+    found = np.zeros((len(ids), dim), dtype=np.float16)
+    place = {i: n for n, i in enumerate(ids)}
+    for batch in batches:
+        rows = [place.pop(str(i)) for i in batch.column(0).to_pylist()]
+        found[rows] = vector_array(batch.column(1))
+    return found, next(iter(place), None)
+
+
+def table_of(rows: Rows, schema: pa.Schema) -> pa.Table:
+    """Rows as a table of this schema; columns that may be null may be absent."""
+    if isinstance(rows, pa.Table):
+        return rows.select(schema.names).cast(schema)
+    if isinstance(rows, Mapping):
+        count = len(rows[schema.names[0]])
+        absent = {f.name: [None] * count for f in schema if f.nullable and f.name not in rows}
+        return pa.Table.from_pydict({**rows, **absent}, schema=schema)
+    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def filter_expression(where: Mapping[str, Any]) -> pc.Expression:

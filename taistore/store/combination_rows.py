@@ -1,9 +1,13 @@
 """The label combinations of a store as compressed rows: about 24 bytes each, looked up in bulk."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+from taistore.store.tables.label_lists import gather_rows, ragged
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,19 @@ class CombinationIndex:
         flat = gather_rows(starts[order], counts[order], label_ids)
         offsets = np.concatenate([[0], np.cumsum(counts[order])]).astype(np.int64)
         return cls(combination_ids[order], offsets, flat)
+
+    @classmethod
+    def read(cls, batches: Iterable[pa.RecordBatch]) -> "CombinationIndex":
+        """From the rows of the table ``combinations``."""
+        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        counts: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        for batch in batches:
+            counts_B, flat = ragged(batch.column("label_ids"))
+            ids.append(batch.column("combination_id").to_numpy())
+            counts.append(counts_B)
+            labels.append(flat)
+        return cls.build(np.concatenate(ids), np.concatenate(counts), np.concatenate(labels))
 
     def __len__(self) -> int:
         return len(self.combination_ids)
@@ -62,23 +79,3 @@ def find_rows(
     if not len(sorted_ids) or np.any(sorted_ids[rows_B] != asked_B):
         raise KeyError(missing)
     return rows_B.astype(np.int64)
-
-
-_GATHERED = 2**18
-"""Rows gathered at once, so that what is needed on the way stays small beside the result."""
-
-
-def gather_rows(
-    starts: NDArray[np.int64], counts: NDArray[np.int64], flat: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """Concatenate ``flat[s:s + c]`` for every start and count, without a loop over rows."""
-    ends = np.cumsum(counts)
-    gathered = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.int32)
-    for low in range(0, len(counts), _GATHERED):
-        block = slice(low, low + _GATHERED)
-        first, last = int(ends[low] - counts[low]), int(ends[block][-1])
-        begins = ends[block] - counts[block] - first
-        place = np.repeat(starts[block] - begins, counts[block])
-        place += np.arange(last - first)
-        gathered[first:last] = flat[place]
-    return gathered

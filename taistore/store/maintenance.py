@@ -12,6 +12,7 @@ from taistore.defaults import KEEP_DAYS
 from taistore.progress import Progress, no_progress
 from taistore.store.lance_errors import writing
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_and_encoder
 from taistore.store.writes.commits import is_conflict
 
 MIN_INDEXED_ROWS = 10_000
@@ -67,20 +68,20 @@ def optimize(
         return reports
     with progress("optimize", total=len(names), unit="table") as bar:
         for name in names:
-            kind, _, encoder_id = name.partition("__")
+            kind, encoder_id = kind_and_encoder(name)
             if kind in TABLES:
                 with writing(store.uri, name):
                     keep = timedelta(days=keep_days)
-                    reports.append(_optimize_table(store, kind, encoder_id or None, keep))
+                    reports.append(_optimize_table(store, kind, encoder_id, keep))
             bar.advance()
     return reports
 
 
 def _due(store: Store, name: str) -> bool:
-    kind, _, encoder_id = name.partition("__")
+    kind, encoder_id = kind_and_encoder(name)
     if kind not in TABLES:
         return False
-    return len(store.dataset(kind, encoder_id or None).get_fragments()) > DUE_FRAGMENTS
+    return len(store.dataset(kind, encoder_id).get_fragments()) > DUE_FRAGMENTS
 
 
 def _pinned(store: Store, table: str) -> dict[int, list[str]]:

@@ -20,6 +20,7 @@ from taistore.progress import Progress, no_progress
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.lance_errors import writing
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_and_encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ def _set_version(store: Store, version: int) -> None:
 
 def _tables(store: Store) -> list[tuple[str, str | None]]:
     """Kind and encoder of every table of ours."""
-    parts = [name.partition("__") for name in store.table_names()]
-    return [(kind, encoder_id or None) for kind, _, encoder_id in parts if kind in TABLES]
+    parts = map(kind_and_encoder, store.table_names())
+    return [(kind, encoder_id) for kind, encoder_id in parts if kind in TABLES]
 
 
 # --- version 2 ---------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class ObjectFolder:
             path = folder / name
             if not path.is_file():
                 continue
-            digest = _digest(path)
+            digest = file_digest(path)
             if receipt.get(name, ("", ""))[1] == digest:
                 continue
             with reaching(self.uri, f"keep {name}"):
@@ -65,12 +65,12 @@ class ObjectFolder:
             folder.mkdir(parents=True, exist_ok=True)
             for name, tag in there.items():
                 path = folder / name
-                if path.is_file() and receipt.get(name) == (tag, _digest(path)):
+                if path.is_file() and receipt.get(name) == (tag, file_digest(path)):
                     continue
                 part = folder / f"{name}.{secrets.token_hex(4)}.part"
                 try:
                     got_tag = self._get(store, name, part)
-                    receipt[name] = (got_tag, _digest(part))
+                    receipt[name] = (got_tag, file_digest(part))
                     part.replace(path)
                 finally:
                     part.unlink(missing_ok=True)
@@ -160,7 +160,8 @@ def _write_receipt(folder: Path, receipt: dict[str, tuple[str, str]]) -> None:
         part.replace(folder / _RECEIPT)
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,54 +7,22 @@ an image that is neither positive nor negative is unknown, and unknown is never 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
-from taistore.store.combination_rows import gather_rows
 from taistore.store.seeded_hashes import image_keys, uniform
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged, joined, ragged
 
 IMAGE_ID = "S32"
 """An image id is 32 hexadecimal digits: as fixed-width bytes nine million take 288 MB."""
 
 _CELLS = 2**22
 """Cells drawn at once when a mask is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """Label ids of many rows: row ``i`` holds ``label_ids[offsets[i]:offsets[i + 1]]``."""
-
-    offsets: NDArray[np.int64]
-    label_ids: NDArray[np.int32]
-
-    @classmethod
-    def build(cls, counts_I: NDArray[Any], label_ids: NDArray[np.int32]) -> Self:
-        """From labels per row [I] and the labels of all rows, one row after another."""
-        offsets = np.zeros(len(counts_I) + 1, dtype=np.int64)
-        np.cumsum(counts_I, out=offsets[1:])
-        return cls(offsets, label_ids)
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Labels of each row [I]."""
-        return np.diff(self.offsets)
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """The row of each label id [P]."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
-
-    def take(self, rows_B: NDArray[np.int64]) -> "Ragged":
-        """These rows, in this order."""
-        starts_B = self.offsets[rows_B]
-        counts_B = self.offsets[rows_B + 1] - starts_B
-        return Ragged.build(counts_B, gather_rows(starts_B, counts_B, self.label_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +143,7 @@ class PartialLabels:
         listed, whole = np.flatnonzero(~self.complete), np.flatnonzero(self.complete)
         found = [self._listed_kept(listed, keys_I, known), self._whole_kept(whole, keys_I, known)]
         order = np.argsort(np.concatenate([listed, whole]))
-        positives, negatives = (_joined([part[n] for part in found], order) for n in range(2))
+        positives, negatives = (joined([part[n] for part in found], order) for n in range(2))
         none_I = np.zeros(len(self), dtype=np.bool_)
         return PartialLabels(self.labels, self.image_ids, positives, negatives, none_I)
 
@@ -209,7 +177,7 @@ class PartialLabels:
                 row_P, label_P = np.nonzero(truth_bN == value)
                 counts_b = np.bincount(row_P, minlength=len(rows_b))
                 part.append(Ragged.build(counts_b, label_P.astype(np.int32)))
-        return _joined(parts[0]), _joined(parts[1])
+        return joined(parts[0]), joined(parts[1])
 
     def cells(self, rows: NDArray[np.int64], label_ids: NDArray[np.int64]) -> NDArray[np.int8]:
         """What is known of single cells, image rows and labels of one shape: 1, 0 or -1."""
@@ -281,23 +249,6 @@ def split_counts(store: Store) -> Counter[str]:
     return counts
 
 
-def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """A list column as counts [B] and values [P], one list after another."""
-    counts_B = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    return counts_B, column.flatten().to_numpy(zero_copy_only=False)
-
-
 def hash_order(image_ids: NDArray[np.bytes_], *, seed: int) -> NDArray[np.int64]:
     """Rows [I] in an order drawn from the seed; it depends on the images, not on their order."""
     return np.lexsort((image_ids, image_keys(image_ids, seed)))
-
-
-def _joined(parts: Sequence[Ragged], order: NDArray[np.int64] | None = None) -> Ragged:
-    """The rows of all parts, one part after another, or in ``order`` of these."""
-    filled = [part for part in parts if len(part.offsets) > 1]
-    if len(filled) == 1:
-        return filled[0]
-    counts = np.concatenate([np.empty(0, np.int64), *(part.counts for part in filled)])
-    label_ids = np.concatenate([np.empty(0, np.int32), *(part.label_ids for part in filled)])
-    joined = Ragged.build(counts, label_ids)
-    return joined if order is None else joined.take(order)

@@ -46,13 +46,14 @@ def is_remote(uri: str) -> bool:
     return "://" in uri
 
 
-def checked_uri(uri: str) -> str:
-    """A store's URI, which must hold no secret and be of a known kind.
+def checked_uri(place: str | Path) -> str:
+    """A store's URI, which must hold no secret and be of a known kind; ``~`` is the user's home.
 
     Raises :class:`StoreError`, which never shows what the URI holds.
     """
+    uri = str(place)
     if not is_remote(uri):
-        return uri
+        return str(Path(uri).expanduser())
     try:
         parts = urlsplit(uri)
     except ValueError:

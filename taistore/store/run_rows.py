@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
+
+from taistore.errors import StoreError
 
 RunStatus = Literal["running", "finished", "failed", "stopped"]
 """What a row says. A training that was killed could not say so: its row goes on to say running."""
@@ -46,3 +48,17 @@ class RunRow:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         decoded = {name: json.dumps(dict(values[name]), sort_keys=True) for name in _JSON}
         return {**values, **decoded}
+
+
+def run_named(run_id: str, known: Sequence[RunRow], *, uri: str) -> RunRow:
+    """The run with this id among those of a store, oldest first; ``latest``: the last finished one.
+
+    Raises :class:`StoreError` naming the latest runs where there is no such run.
+    """
+    finished = [run.run_id for run in known if run.status == "finished"]
+    wanted = finished[-1] if run_id == "latest" and finished else run_id
+    for run in known:
+        if run.run_id == wanted:
+            return run
+    recent = ", ".join(run.run_id for run in known[-3:]) or "none yet: 'taistore train' makes one"
+    raise StoreError(f"{uri}: no run {run_id!r} (latest: {recent})")

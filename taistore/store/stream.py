@@ -5,7 +5,7 @@ B batch, D embedding dimension, P positives of a batch, one after another.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,15 +137,24 @@ class VectorStream:
 
     def _exact(self, epoch: int, start: int) -> Iterator[VectorBatch]:
         if self._whole is None:
-            parts = [self._read_block(b) for b in range(-(-self.rows // self._block_rows))]
-            self._whole = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else ()
+            self._whole = self._read_whole()
         if not self._whole:
             return
-        _, vectors_BD, keys_B = self._whole
+        vectors_BD, keys_B = self._whole
         order = self._random(epoch).permutation(self.rows)
         for low in range(start * self._batch_rows, self.rows, self._batch_rows):
             rows = order[low : low + self._batch_rows]
             yield self._batch(rows, vectors_BD[rows], keys_B[rows])
+
+    def _read_whole(self) -> tuple[NDArray[Any], ...]:
+        """Vectors and keys of all rows, filled block by block so that no vector lies here twice."""
+        whole: tuple[NDArray[Any], ...] = ()
+        for block in range(-(-self.rows // self._block_rows)):
+            numbers, *columns = self._read_block(block)
+            whole = whole or _empty(self.rows, columns)
+            for column, values in zip(whole, columns, strict=True):
+                column[numbers[0] : numbers[0] + len(numbers)] = values
+        return whole
 
     # --- a table that does not ---------------------------------------------------------------
 
@@ -161,7 +170,7 @@ class VectorStream:
             buffer.fill(blocks, self._row_numbers)
             buffer.draw(self._batch_rows, random)
         if start:
-            buffer.replace(self._read_rows(buffer.held()) if buffer.rows else ())
+            buffer.read_again(self._read_rows)
         while True:
             buffer.fill(blocks, self._read_block)
             if not buffer.rows:
@@ -192,14 +201,8 @@ class VectorStream:
         return numbers, *self._arrays(table)
 
     def _read_rows(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        order = np.argsort(numbers)
-        parts = []
-        for low in range(0, len(order), self._block_rows):
-            rows = numbers[order[low : low + self._block_rows]]
-            parts.append(self._arrays(self._taken(rows)))
-        vectors_BD, keys_B = map(np.concatenate, zip(*parts, strict=True))
-        back = np.argsort(order)
-        return numbers, vectors_BD[back], keys_B[back]
+        """The same of any rows, ascending."""
+        return numbers, *self._arrays(self._taken(numbers))
 
     def _taken(self, numbers: NDArray[np.int64]) -> pa.Table:
         """Rows by their numbers, ascending."""
@@ -245,24 +248,28 @@ class _ShuffleBuffer:
             self._append(read(block))
 
     def _append(self, values: tuple[NDArray[Any], ...]) -> None:
-        if not self._columns:
-            self._columns = tuple(
-                np.empty((self._capacity, *column.shape[1:]), column.dtype) for column in values
-            )
+        self._columns = self._columns or _empty(self._capacity, values)
         count = len(values[0])
         for column, value in zip(self._columns, values, strict=True):
             column[self.rows : self.rows + count] = value
         self.rows += count
 
-    def held(self) -> NDArray[np.int64]:
-        """Row numbers in the buffer, by position."""
-        return self._columns[0][: self.rows].copy()
+    def read_again(self, read: Callable[[NDArray[np.int64]], tuple[NDArray[Any], ...]]) -> None:
+        """Hold all columns of the row numbers that are held, at the same positions.
 
-    def replace(self, values: tuple[NDArray[Any], ...]) -> None:
-        """Hold these columns instead, at the same positions."""
-        self._columns, self.rows = (), 0
-        if values:
-            self._append(values)
+        ``read`` is asked for a block of ascending row numbers at a time, whose values go straight
+        to their positions: gathered and put in order first, they would lie here three times.
+        """
+        numbers = self._columns[0][: self.rows]
+        order = np.argsort(numbers)
+        columns: tuple[NDArray[Any], ...] = ()
+        for low in range(0, self.rows, self._block_rows):
+            places = order[low : low + self._block_rows]
+            values = read(numbers[places])
+            columns = columns or _empty(self._capacity, values)
+            for column, value in zip(columns, values, strict=True):
+                column[places] = value
+        self._columns = columns
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
         """Remove and return ``count`` random rows, or all that are left."""
@@ -275,6 +282,11 @@ class _ShuffleBuffer:
         for column in self._columns:
             column[gaps] = column[moved]
         return taken
+
+
+def _empty(rows: int, like: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Columns of ``rows`` rows, each otherwise as one of ``like``."""
+    return tuple(np.empty((rows, *column.shape[1:]), column.dtype) for column in like)
 
 
 _END = object()

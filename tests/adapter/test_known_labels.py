@@ -17,8 +17,9 @@ from taistore.adapter.known_labels import (
     save_known,
 )
 from taistore.errors import TrainingError
-from taistore.store.partial_labels import PartialLabels, Ragged
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged
 from tests.adapter.stores import add_images, text_store
 
 N = 6

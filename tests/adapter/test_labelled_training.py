@@ -15,6 +15,7 @@ from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.run_files.kept_shift import SHIFT
 from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.settings.auto_settings import AUTO_BY_TASK
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store
@@ -244,11 +245,7 @@ def test_a_newer_taistore_resumes_to_the_old_weights(
         run(store, config, progress=showing(Bar(20)), checkpoint_seconds=0)
     changed = {"neighbour_rounds": 3, "neighbour_share": 0.9}
     for task in ("zsl", "pll"):
-        monkeypatch.setitem(
-            config_module._AUTO,
-            task,
-            {**config_module._AUTO[task], **changed},
-        )
+        monkeypatch.setitem(AUTO_BY_TASK, task, {**AUTO_BY_TASK[task], **changed})
     monkeypatch.setitem(config_module.SHIFTED_RADIUS, config.task, 7.0)
     monkeypatch.setattr("taistore.geometry.expected_places.CANDIDATES", 1)
     monkeypatch.setattr("taistore.adapter.data.auto_neighbours", lambda images: 3)

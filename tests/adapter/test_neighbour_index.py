@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from taistore.adapter import data
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import Preparation
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import RunResult, resume, train
 from taistore.errors import TrainingError
-from taistore.geometry import combination_means, image_neighbours, neighbours
+from taistore.geometry import combination_means, device_sums, image_neighbours, neighbours
+from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.neighbours import Kind
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
@@ -74,6 +76,72 @@ def test_auto_takes_faiss_where_much_is_asked_and_searches_all_images(
     assert run(store, PLL).shift["neighbour_index"] == "torch on cpu", "half the queries"
 
 
+@pytest.mark.parametrize("kind", ["torch", "read by blocks", "faiss", "ivf"])
+def test_every_image_of_the_split_is_searched(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind in ("faiss", "ivf"):
+        pytest.importorskip("faiss")
+    if kind == "read by blocks":
+        monkeypatch.setattr(image_neighbours, "HELD_BYTES", 0)
+    build, built = ImageNeighbours.build, []
+
+    def watched(*args: Any, **options: Any) -> ImageNeighbours:
+        built.append(build(*args, **options))
+        return built[-1]
+
+    monkeypatch.setattr(ImageNeighbours, "build", watched)
+    told: Kind = "faiss" if kind == "faiss" else "ivf" if kind == "ivf" else "torch"
+    offsets(store, dataclasses.replace(PLL, neighbour_index=told))
+    (near,) = built
+    ids = [
+        str(row["image_id"])
+        for batch in store.scan("images", where={"split": "train"})
+        for row in batch.to_pylist()
+    ]
+    searched = [i.decode() for i in near.known.image_ids[near.rows_I].tolist()]
+    assert sorted(searched) == sorted(ids)
+    # Each is in the index at its own row: nothing is nearer to it than itself.
+    vectors = store.vectors("image_vectors", searched, encoder_id=ENCODER_ID)
+    _, rows = near.index.search(vectors, 1)
+    assert rows[:, 0].tolist() == list(range(60))
+
+
+def test_vectors_are_added_up_and_searched_where_the_training_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a second name of the processor, which is a device of its own to all that is asked."""
+    on_cpu, devices = offsets(store, PLL), []
+
+    class Watched(device_sums.DeviceSums):
+        def __init__(self, groups: int, dim: int, *, device: str) -> None:
+            devices.append(device)
+            super().__init__(groups, dim, device=device)
+
+    monkeypatch.setattr(device_sums, "DeviceSums", Watched)
+    monkeypatch.setattr(Preparation, "_device", "cpu:0")
+    fresh = Preparation.fresh(store, ENCODER_ID, PLL)
+    shift = fresh.shift()
+    assert shift is not None
+    assert fresh.searched == "torch on cpu:0"
+    assert devices == ["cpu:0"]
+    np.testing.assert_allclose(
+        shift.offsets(shift.texts.combination_ids), on_cpu, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "there"), [("cuda", "cuda"), ("cuda:1", "cuda:1"), ("mps", "cpu"), ("cpu", "cpu")]
+)
+def test_that_is_a_gpu_where_the_training_is_on_one(
+    store: Store, device: str, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine without a GPU would refuse it.
+    monkeypatch.setattr(data, "resolve_device", torch.device)
+    told = dataclasses.replace(PLL, device=device)
+    assert Preparation.fresh(store, ENCODER_ID, told)._device == there
+
+
 def test_the_sample_of_ivf_is_of_the_split(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("faiss")
     sampled: list[int] = []
@@ -84,9 +152,9 @@ def test_the_sample_of_ivf_is_of_the_split(store: Store, monkeypatch: pytest.Mon
         return learn(self, kind, rows, **options)
 
     monkeypatch.setattr(Store, "vectors_at", watched)
-    data = Preparation.fresh(store, ENCODER_ID, PLL)
-    assert data.known is not None
-    image_neighbours.ImageNeighbours.build(store, ENCODER_ID, data.known, kind="ivf")
+    known = Preparation.fresh(store, ENCODER_ID, PLL).known
+    assert known is not None
+    ImageNeighbours.build(store, ENCODER_ID, known, kind="ivf")
     # The first sixty vectors of the table are of another split.
     assert sampled
     assert min(sampled) >= 60

@@ -17,6 +17,7 @@ import torch
 from taistore.adapter import loop
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Network, Residual
+from taistore.adapter.optimizer import AdamW
 from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.train import RunResult, resume, train
@@ -176,17 +177,17 @@ def test_one_label_and_one_text_train(tmp_path: Path) -> None:
 
 def test_ctrl_c_within_a_step_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = run(store)
-    original = torch.optim.AdamW.step
+    original = AdamW.step
     steps = 0
 
-    def interrupted_once(self: torch.optim.AdamW) -> None:
+    def interrupted_once(self: AdamW, **options: float) -> None:
         nonlocal steps
         steps += 1
         if steps == 30:
             signal.raise_signal(signal.SIGINT)
-        original(self)
+        original(self, **options)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted_once)
+    monkeypatch.setattr(AdamW, "step", interrupted_once)
     # A shell starts background jobs with SIGINT ignored: the test says what Python does else.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -202,19 +203,19 @@ def test_ctrl_c_within_a_step_loses_nothing(store: Store, monkeypatch: pytest.Mo
 def test_after_sigterm_within_a_step_ctrl_c_ends_the_process_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = torch.optim.AdamW.step
+    original = AdamW.step
     saved = loop.TrainingJob.save
     found: list[object] = []
 
-    def terminated(self: torch.optim.AdamW) -> None:
+    def terminated(self: AdamW, **options: float) -> None:
         signal.raise_signal(signal.SIGTERM)
-        original(self)
+        original(self, **options)
 
     def saving(self: loop.TrainingJob) -> None:
         found.append(signal.getsignal(signal.SIGINT))
         saved(self)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", terminated)
+    monkeypatch.setattr(AdamW, "step", terminated)
     monkeypatch.setattr(loop.TrainingJob, "save", saving)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

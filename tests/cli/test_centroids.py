@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from taistore.contracts import STORE_VERSION, VERSION_KEY
-from taistore.geometry.diagnosis import pictured, survey
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.adapter.stores import label_set
-from tests.geometry.stores import ENCODER_ID, add_images, image_store
+from tests.geometry.stores import add_images, image_store
 
 N = 6
 
@@ -93,11 +92,6 @@ def test_pictures_where_every_image_shows_several_labels(tmp_path: Path) -> None
     for n, known in enumerate(((), ("--known", "1e-6"))):
         found = _run(store, *known, "--plots", str(tmp_path / f"plots{n}"))
         assert all(Path(path).stat().st_size > 1000 for path in found["plots"])
-    survey_ = survey(store, ENCODER_ID)
-    vectors_PD, clusters_P, labels = pictured(store, ENCODER_ID, survey_, clusters=5)
-    assert len(vectors_PD) == 60
-    assert set(clusters_P.tolist()) == {-1}
-    assert labels.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_no_picture_of_nothing_is_said_in_one_line(tmp_path: Path) -> None:

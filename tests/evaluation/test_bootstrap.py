@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from taistore.evaluation import bootstrap as module
 from taistore.evaluation.bootstrap import (
+    ResampledMean,
     Resamples,
     interval,
-    resampled_mean,
     resampled_precision,
     two_sided_p,
 )
@@ -20,6 +20,13 @@ from taistore.evaluation.label_columns import LabelCells
 from taistore.evaluation.metrics import average_precision, mean_average_precision
 
 Matrix = NDArray[Any]
+
+
+def resampled_mean(precision_SN: Matrix) -> Matrix:
+    """mAP [S] of all labels at once."""
+    mean = ResampledMean(len(precision_SN))
+    mean.add(precision_SN)
+    return mean.values()
 
 
 def data(images: int, labels: int, *, seed: int, rare: float = 0.3) -> tuple[Matrix, Matrix]:

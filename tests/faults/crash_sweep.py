@@ -23,7 +23,6 @@ HEAVY = (
     "matplotlib.pyplot",
     "polars",
     "torch",
-    "torch._dynamo",
     "taistore.adapter.train",
     "taistore.evaluation.drawing",
     "taistore.geometry.diagnosis",

@@ -9,7 +9,8 @@ from click.testing import Result
 
 import taistore
 from taistore.adapter.run_files.checkpoint import write_whole
-from taistore.errors import TrainingError
+from taistore.errors import ScoringError, TrainingError
+from taistore.scoring.page.write_page import write_page
 from tests.fakes import COLOURS, ColourEncoder
 from tests.faults.colour_store import (
     colour_photos,
@@ -22,6 +23,7 @@ from tests.faults.colour_store import (
     runs_without_a_row,
 )
 from tests.faults.small_disk import small_disk
+from tests.scoring.test_page import write_tags
 
 PAGE = 4096
 FREE = (0, 1, 2, 3, 5, 8, 12, 18, 26, 40, 64)
@@ -161,4 +163,13 @@ def test_a_file_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
         disk.leave(2 * PAGE)
         with pytest.raises(TrainingError, match=r"card.json: cannot be written \(No space left"):
             write_whole(disk.path / "card.json", lambda part: part.write_text("x" * 20 * PAGE))
+        assert list(disk.path.iterdir()) == []
+
+
+def test_a_page_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    tags = write_tags(tmp_path / "tags.csv", [])
+    with small_disk(tmp_path / "disk") as disk:
+        disk.leave(2 * PAGE)
+        with pytest.raises(ScoringError, match=r"page.html: cannot be written \(No space left"):
+            write_page(tags, disk.path / "page.html")
         assert list(disk.path.iterdir()) == []

@@ -12,6 +12,9 @@ from taistore.images.ingest import ingest_images
 from taistore.images.prune import prune
 from taistore.images.sources.open_source import open_source
 from taistore.project import Project
+from taistore.scoring.ensembles.make_ensemble import make_ensemble
+from taistore.scoring.loaded_run import open_run
+from taistore.store.lance_errors import UnreachableError
 from taistore.store.migrations import upgrade
 from taistore.store.places import object_store, storage_options
 from taistore.store.store import Store
@@ -130,6 +133,24 @@ def test_a_server_that_is_ill_is_not_taken_for_damage(
     assert found.exit_code == 1
     assert not found.stdout
     assert_one_line(found, "does not answer", "AWS_ENDPOINT_URL")
+
+
+def test_a_member_that_cannot_be_reached_is_not_taken_for_a_damaged_one(
+    here: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fill(uri)
+    ingest_images(store, ENCODER, open_source(known_photos(tmp_path / "photos"), store.labels))
+    members = [started(store).run_id, started(store).run_id]
+    made = make_ensemble(store, members).run_id
+
+    def ill(method: str, path: str) -> Any:
+        return "500" if f"/runs/{members[1]}/" in path else None
+
+    monkeypatch.setenv("TAISTORE_RUNS", str(tmp_path / "other"))
+    with FaultProxy(here, ill) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        with pytest.raises(UnreachableError, match="does not answer"):
+            open_run(store, made)
 
 
 # --- upkeep -----------------------------------------------------------------------------------

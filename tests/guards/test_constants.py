@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +81,14 @@ def test_a_phrase_of_up_to_eight_words_said_three_times_is_a_loop(words: int, fo
     assert loops(f"{before} {phrase} {phrase} {phrase}") is found
 
 
-def _store(path: Path, images: int) -> Store:
+def _store(path: Path, images: int, *, noise: float = 0.5) -> Store:
     """Images near their one label; the last two labels have none that are known."""
     store = image_store(path, labels=N, texts=200)
     places_ND = 10 * np.eye(N, D) + 4 * np.eye(D)[N]
     label_I = np.arange(images) % N
     noise_ID = np.random.default_rng(0).standard_normal((images, D))
     positives = [[int(n)] if n < N - 2 and i < 60 else [] for i, n in enumerate(label_I)]
-    add_images(store, range(images), positives, vectors_ID=places_ND[label_I] + 0.5 * noise_ID)
+    add_images(store, range(images), positives, vectors_ID=places_ND[label_I] + noise * noise_ID)
     return store
 
 
@@ -133,6 +134,27 @@ def test_a_label_is_expected_half_way_and_that_is_worth_four_images(
     assert counts_N1[0] >= 3
     wanted_ND = (counts_N1 * images.means_ND + 4 * expected_ND) / (counts_N1 + 4)
     np.testing.assert_allclose(found_ND, wanted_ND, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "rounds"),
+    [
+        (TrainConfig(task="zsl", neighbours=5), 2),
+        (TrainConfig(task="fsl", shots=3, neighbours=5), 1),
+        (TrainConfig(task="pll", neighbours=5), 1),
+    ],
+    ids=["zsl", "fsl", "pll"],
+)
+def test_neighbours_are_looked_up_once_where_labels_are_known_else_twice(
+    tmp_path: Path, config: TrainConfig, rounds: int
+) -> None:
+    # So much noise that others are near where the first ones lead.
+    store = _store(tmp_path / "s", 120, noise=6)
+    _, usual_ND = _places(store, config)
+    _, said_ND = _places(store, replace(config, neighbour_rounds=rounds))
+    _, other_ND = _places(store, replace(config, neighbour_rounds=3 - rounds))
+    np.testing.assert_array_equal(usual_ND, said_ND)
+    assert not np.allclose(usual_ND, other_ND, rtol=1e-2)
 
 
 @pytest.mark.parametrize(("images", "neighbours"), [(120, 20), (800, 32), (3000, 100)])

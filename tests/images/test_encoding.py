@@ -14,7 +14,8 @@ from PIL import Image
 from taistore.encoders.protocol import ImageVectors
 from taistore.images import encoding, ingest
 from taistore.images.encoding import FailedContents, encode_each
-from taistore.images.pipeline import encode_source, read_blocks
+from taistore.images.photo_files import read_blocks
+from taistore.images.pipeline import encode_source
 from taistore.images.sources.folder import FolderSource
 from taistore.store.rejects import Reject
 from taistore.store.store import Store

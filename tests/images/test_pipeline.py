@@ -15,17 +15,11 @@ from PIL import Image
 from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError
 from taistore.images import ordered_map as reading
-from taistore.images import pipeline
+from taistore.images import photo_files
 from taistore.images.decoding import MAX_SIDE, image_id
 from taistore.images.ordered_map import ordered_map
-from taistore.images.pipeline import (
-    EncodedBatch,
-    ReadImage,
-    Task,
-    Work,
-    encode_source,
-    read_blocks,
-)
+from taistore.images.photo_files import ReadImage, read_blocks
+from taistore.images.pipeline import EncodedBatch, Task, Work, encode_source
 from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.source import SourceImage
 from taistore.store.rejects import Reject
@@ -146,7 +140,7 @@ def test_blocks_keep_order_and_rejects(tmp_path: Path) -> None:
 def test_blocks_hold_a_bounded_number_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (pipeline, reading):
+    for module in (photo_files, reading):
         monkeypatch.setattr(module, "READ_BYTES", 1000)
     images = [SourceImage(uri=str(tmp_path / f"{i:02}.jpg")) for i in range(20)]
     for image in images:

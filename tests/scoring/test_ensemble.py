@@ -262,8 +262,7 @@ def test_another_weight_is_another_digest(store: Store, encoder: ColourEncoder) 
             {"whole": {key: [2, 1] for key in MEMBER_STEPS}},
             "the range of adapter_global is 2.0 to 1",
         ),
-        ({"weight": -0.5}, "members: their weights are not from 0 on, with the sum 1"),
-        ({"weight": 7.0}, "members: their weights are not from 0 on, with the sum 1"),
+        ({"weight": 7.0}, "members: the sum of their weights is 7.5, not 1"),
         ({"whole": {key: [-1e308, 1e308] for key in MEMBER_STEPS}}, "the range of adapter_global"),
         ({"colour": 1}, "colour: unexpected keyword argument"),
     ],
@@ -279,3 +278,19 @@ def test_a_tampered_card_is_refused_with_its_field(
     with pytest.raises(ScoringError, match=r"card\.json: not a card of an ensemble") as caught:
         load_ensemble(made.checkpoint)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("weights", [(-0.5, 1.5), (1.5, -0.5)])
+def test_a_weight_below_zero_is_refused_though_the_sum_is_one(
+    store: Store, encoder: ColourEncoder, weights: tuple[float, float]
+) -> None:
+    made = ensemble(store, encoder, "first", "second")
+    card = json.loads((made.checkpoint / CARD).read_text())
+    for member, weight in zip(card["members"], weights, strict=True):
+        member["weight"] = weight
+    (made.checkpoint / CARD).write_text(json.dumps(card))
+    with pytest.raises(ScoringError) as caught:
+        open_run(store, made.run_id)
+    said = f"members.{weights.index(-0.5)}.weight: -0.5 is below 0"
+    assert f"{made.checkpoint / CARD}: not a card of an ensemble ({said})" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lance.fragment import write_fragments
 
 from taistore.encoders.imported.vector_reader import imported_info
 from taistore.encoders.protocol import EncoderInfo
@@ -13,6 +14,7 @@ from taistore.project import Project
 from taistore.store.maintenance import optimize
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
+from taistore.store.tables.lance_tables import LanceTables
 from taistore.store.writes.encoder_removal import KINDS
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, new_store, prompts
@@ -90,7 +92,7 @@ def test_of_two_jobs_that_bring_one_name_at_once_one_is_refused(project: Project
                 project.store.register_encoder(imported_info("v0", dim=4))
             return found
 
-    late = Slow(project.uri, project.store._database)
+    late = Slow(LanceTables(project.uri))
     with pytest.raises(StoreError, match="vectors:v0 has vectors of 4 dimensions, these have 6"):
         late.register_encoder(imported_info("v0", dim=6))
     assert [i.dim for i in project.store.encoders() if i.spec == "vectors:v0"] == [4]
@@ -179,6 +181,53 @@ def test_killed_half_way_it_is_no_encoder_and_the_rest_goes_the_next_time(
     assert project.remove_encoder("v0", apply=True).applied
     assert len(project.encoders()) == 1
     assert not list(Path(project.uri).glob(f"*{encoder_id}*"))
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["making the table", "adding to it"])
+def test_a_commit_at_the_very_moment_leaves_nothing_behind(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    info = imported_info("v0", dim=4)
+    project.store.register_encoder(info)
+    if there:
+        ingest(project, "image", vectors(tmp_path, 4))
+
+    def removed_meanwhile(*given: Any, **options: Any) -> Any:
+        """Files are written, and no manifest names them yet."""
+        monkeypatch.undo()
+        written = write_fragments(*given, **options)
+        other = Project(Store.open(project.uri))
+        assert other.remove_encoder("v0", apply=True).applied
+        return written
+
+    monkeypatch.setattr("taistore.store.writes.commits.write_fragments", removed_meanwhile)
+    rows = {"image_id": [f"{7:032x}"], "vector": [[1.0] * 4]}
+    with pytest.raises(StoreError, match="holds no vectors of encoder 'vectors_v0_4_"):
+        project.store.append("image_vectors", rows, encoder_id=info.encoder_id)
+    assert not list(Path(project.uri).glob(f"*{info.encoder_id}*"))
+    assert Project.verify(project.uri).sound
+    # The name is free, and what comes next is whole.
+    ingest(project, "image", vectors(tmp_path, 4))
+    assert project.store.count("image_vectors", info.encoder_id) == 3
+    assert Project.verify(project.uri).sound
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_looks_while_files_go_finds_no_rows(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    encoder_id = _both(project, tmp_path)
+    other, found = Store.open(project.uri), dict[str, int]()
+    drop = LanceTables.drop
+
+    def looked_at(self: LanceTables, name: str) -> None:
+        if name == f"{kind}__{encoder_id}" and name not in found:
+            found[name] = other.count(kind, encoder_id)
+        drop(self, name)
+
+    monkeypatch.setattr(LanceTables, "drop", looked_at)
+    project.remove_encoder("v0", apply=True)
+    assert found == {f"{kind}__{encoder_id}": 0}
 
 
 def test_two_of_one_name_from_before_are_told_apart_by_their_ids(project: Project) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taistore.labels import Label, LabelSet
-from taistore.store.partial_labels import ImageLookup, PartialLabels, Ragged, hash_order
+from taistore.store.partial_labels import ImageLookup, PartialLabels, hash_order
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged
 
 N = 5
 

@@ -84,10 +84,10 @@ def test_open_of_nothing_names_the_command_and_creates_nothing(tmp_path: Path) -
 def test_a_store_of_another_version_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taistore.store.store.STORE_VERSION", 99)
+    monkeypatch.setattr("taistore.store.tables.labels_table.STORE_VERSION", 99)
     with pytest.raises(StoreError, match=r"reads 99: .*'taistore upgrade --store "):
         Store.open(store.uri)
-    monkeypatch.setattr("taistore.store.store.STORE_VERSION", 1)
+    monkeypatch.setattr("taistore.store.tables.labels_table.STORE_VERSION", 1)
     with pytest.raises(StoreError, match="this taistore reads 1: install a newer taistore"):
         Store.open(store.uri)
 

@@ -15,10 +15,11 @@ import pytest
 from taistore.errors import StoreError
 from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
 from taistore.store.store import Store
-from taistore.store.verification import dangling_ids, doubled_keys
+from taistore.store.verification import doubled_keys
 from taistore.store.verification.dangling_ids import dangling_findings
 from taistore.store.verification.finding import Finding, Verification
 from taistore.store.verification.verify_store import verify_store
+from taistore.store.writes import removal
 from tests.images.odd_files import without_rights
 from tests.store.damage import (
     COMMITS,
@@ -78,7 +79,8 @@ def test_a_sound_store_is_sound_and_stays_as_it_is(store: Store) -> None:
 def test_a_store_with_doubled_rows_is_found_and_mended(
     store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(doubled_keys, "_KEYS_AT_ONCE", at_once)
+    monkeypatch.setattr(removal, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(doubled_keys, "ROWS_AT_ONCE", at_once)
     tables = ["combinations", "images", IMAGES, TEXTS, "texts"]
     before = {table: _rows(store, table) for table in tables}
     for table in tables:
@@ -111,7 +113,7 @@ def test_of_rows_that_differ_the_last_stays(store: Store) -> None:
 def test_vectors_of_nothing_are_removed_once_no_job_can_own_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dangling_ids, "_AT_ONCE", 2)
+    monkeypatch.setattr(removal, "_BLOCK", 2)
     store.remove("images", {"image_id": image_ids(1)})
     before = len(_rows(store, IMAGES))
     young = verify_store(store.uri, repair=True)
@@ -137,7 +139,7 @@ def test_beside_old_vectors_of_nothing_the_young_stay(store: Store) -> None:
     rows = {"image_id": image_ids(COMMITS), "vector": vectors(ROWS)}
     store.append("image_vectors", rows, encoder_id=INFO.encoder_id)
     tables = {name: lance.dataset(str(folder(store, name))) for name in (IMAGES, "images")}
-    found = list(dangling_findings(tables, repair=True, before=then))
+    found = list(dangling_findings(store, tables, repair=True, before=then))
     assert [(one.severity, one.repaired) for one in found if one.table == IMAGES] == [
         ("warning", False),
         ("warning", True),

@@ -1,4 +1,4 @@
-"""What is committed: whose text stays where two are one, and what two equal jobs make of it."""
+"""What is committed: whose text stays where two are one, and what equal jobs make of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -97,30 +97,36 @@ def _nothing() -> None:
     """Nobody else is there."""
 
 
+JOBS = ("this", "another", "a third")
+
+
 @pytest.mark.parametrize(("place", "least"), [("first", 0), ("later", 20), ("encoding", 20)])
-def test_two_equal_jobs_at_once_write_one_text_for_each_request(
-    tmp_path: Path, place: str, least: int
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_equal_jobs_at_once_write_one_text_for_each_request(
+    tmp_path: Path, jobs: int, place: str, least: int
 ) -> None:
     store = Store.create(tmp_path / "s", LABELS, default_encoder="colour@32")
-    other: list[GenerateSummary] = []
+    done: dict[str, GenerateSummary] = {}
+    call = {"first": 1, "later": 9, "encoding": 0}[place]
 
-    def other_job() -> None:
-        writer = _Scribe("the other", _nothing, 0)
-        other.append(generate_texts(store, ColourEncoder(), CONFIG, writer=writer))
+    def write(number: int) -> None:
+        """One of the jobs; at its place the next one does all that is left."""
+        name = JOBS[number]
+        following = (lambda: write(number + 1)) if number + 1 < jobs else _nothing
+        encoder = _BusyEncoder(following if place == "encoding" else _nothing)
+        scribe = _Scribe(name, following, call)
+        done[name] = generate_texts(store, encoder, CONFIG, writer=scribe)
 
-    encoder = _BusyEncoder(other_job if place == "encoding" else _nothing)
-    calls = {"first": 1, "later": 9, "encoding": 0}
-    summary = generate_texts(
-        store, encoder, CONFIG, writer=_Scribe("this", other_job, calls[place])
-    )
+    write(0)
+    assert len(done) == jobs
     rows: list[dict[str, Any]] = [row for b in store.scan("texts") for row in b.to_pylist()]
     keys = [key_of(row["request_id"]) for row in rows]
     assert len(set(keys)) == len(keys) == 120
-    assert least <= summary.written < 120
-    assert summary.written == sum(row["text"].startswith("this") for row in rows)
-    assert (summary.present, summary.rejected) == (120 - summary.written, 0)
-    assert other[0].written == 120 - summary.written
-    assert store.count("text_vectors", encoder.info.encoder_id) == 120
+    assert least <= done["this"].written < 120
+    for name, summary in done.items():
+        assert summary.written == sum(row["text"].startswith(f"{name} writes") for row in rows)
+        assert (summary.present, summary.rejected) == (120 - summary.written, 0)
+    assert store.count("text_vectors", ColourEncoder().info.encoder_id) == 120
 
 
 def test_a_job_alone_looks_for_no_answers_of_others(

@@ -5,7 +5,6 @@ Nothing that unpickles. B batch, D embedding dimension, N labels.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_objec
 from taistore.adapter.run_files.run_start import todays_shape
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
+from taistore.store.object_folder import file_digest
 from taistore.store.store import Store
 
 WEIGHTS = "adapter.safetensors"
@@ -163,8 +163,8 @@ def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> Ad
     has_prompts = (folder / PROMPTS).is_file()
     card = dataclasses.replace(
         card,
-        weights_digest=_digest(folder / WEIGHTS),
-        prompts_digest=_digest(folder / PROMPTS) if has_prompts else "",
+        weights_digest=file_digest(folder / WEIGHTS),
+        prompts_digest=file_digest(folder / PROMPTS) if has_prompts else "",
     )
     text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
@@ -207,16 +207,11 @@ def load_adapter(path: str | Path) -> Adapter:
 def _checked_tensors(path: Path, digest: str, again: str) -> dict[str, torch.Tensor]:
     """The tensors of a file, which must be the one that the card names."""
     try:
-        if _digest(path) != digest:
+        if file_digest(path) != digest:
             raise TrainingError(f"{path}: damaged, or of another run than {CARD}: {again}")
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path}: cannot be read: {again}") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

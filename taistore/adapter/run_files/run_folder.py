@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.lock_state import is_held
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
@@ -37,10 +38,21 @@ class NewRun(NamedTuple):
 def run_folder(store: Store, run_id: str) -> Path:
     """Folder of a recorded run; of one in an object store, its copy on this machine.
 
-    Raises :class:`StoreError` that names the latest runs if it is unknown, and where its files
-    cannot be fetched.
+    Nothing is fetched where a training on this machine is at work in that folder. Raises
+    :class:`StoreError` that names the latest runs if it is unknown, and where its files cannot be
+    fetched.
     """
     row = store.run(run_id)
+    folder = folder_of(store, row)
+    # What is kept of it may be older, and a copy of that would take the place of what is newer.
+    unfinished = row.status != "finished" and _is_kept_away(store, row.checkpoint)
+    if unfinished and is_held(folder) and (folder / STATE).is_file():
+        return folder
+    return fetched_folder(store, row)
+
+
+def fetched_folder(store: Store, row: RunRow) -> Path:
+    """The folder with what is kept of the run, for whoever holds its lock; raises as above."""
     folder = folder_of(store, row)
     if _is_kept_away(store, row.checkpoint):
         return ObjectFolder(run_place(store, row.checkpoint)).fetch(folder)

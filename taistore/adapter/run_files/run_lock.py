@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from taistore.adapter.run_files.lock_state import LOCK, is_held
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.places import is_remote
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
-
-LOCK = "training.lock"
 
 PATIENCE_SECONDS = 1.0
 """So long a training waits for the lock: whoever looks whether it is held holds it for a moment."""
@@ -108,36 +106,6 @@ def written_alone(folder: Path, run_id: str) -> Iterator[None]:
             (folder / LOCK).unlink()
             folder.rmdir()  # only where nothing came into it
         lock.release()
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process on this machine writes the run in ``folder``; nothing is written."""
-    if sys.platform == "win32":
-        if not (folder / LOCK).is_file():
-            return False
-        lock = FileLock(folder / LOCK, fallback_to_soft=False)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return True
-        lock.release()
-        return False
-    import fcntl
-
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # Shared, so that two who look do not see each other, and a store may be read-only.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _busy(owner: dict[str, str], run_id: str) -> TrainingError:

@@ -10,12 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from taistore.adapter.optimizer import AdamW, Moments
 from taistore.adapter.run_files.checkpoint import write_tensors
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.errors import TrainingError
 
 STATE = "training-state.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_FIRST, _SECOND = "exp_avg", "exp_avg_sq"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,15 +29,11 @@ class Position:
     loss: float = math.nan
 
 
-def save_state(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Position
-) -> None:
+def save_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Position) -> None:
     """Write weights, both moments of every weight and the position into ``folder``."""
     values = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for name, weight in network.named_parameters():
-        for moment in _MOMENTS:
-            if weight in optimizer.state:
-                values[f"{moment}.{name}"] = optimizer.state[weight][moment]
+    for name, known in optimizer.moments.items():
+        values |= {f"{_FIRST}.{name}": known.first, f"{_SECOND}.{name}": known.second}
     metadata = {
         "step": str(position.step),
         "run": json.dumps(position.start.to_json(), sort_keys=True),
@@ -61,9 +58,7 @@ def read_position(folder: Path) -> Position:
             ) from None
 
 
-def load_state(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Position
-) -> None:
+def load_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Position) -> None:
     """Put weights and moments back as they were at ``position``, on the network's device."""
     with _opened(folder) as file:
         names = set(file.keys())
@@ -78,11 +73,14 @@ def load_state(
             raise TrainingError(
                 f"{folder / STATE}: of another network than the run's: train again"
             ) from error
-        for name, weight in network.named_parameters():
-            if f"{_MOMENTS[0]}.{name}" in names:
-                moments = {m: file.get_tensor(f"{m}.{name}").to(weight.device) for m in _MOMENTS}
-                step = torch.tensor(float(position.step), device=weight.device)
-                optimizer.state[weight] = {"step": step, **moments}
+        for name, weight in optimizer.weights.items():
+            if f"{_FIRST}.{name}" in names:
+                first, second = (
+                    file.get_tensor(f"{moment}.{name}").to(weight.device)
+                    for moment in (_FIRST, _SECOND)
+                )
+                steps = torch.tensor(float(position.step), device=weight.device)
+                optimizer.moments[name] = Moments(first, second, steps)
 
 
 def _opened(folder: Path) -> Any:

@@ -9,6 +9,7 @@ import ijson
 from taistore.errors import ImageError
 from taistore.images.sources.folder import has_image_suffix
 from taistore.images.sources.manifest import MANIFEST_SUFFIXES
+from taistore.images.sources.shallow_json import ShallowJson
 from taistore.printable import printable
 
 FORMATS = ("auto", "folder", "manifest", "coco", "voc", "nuswide", "openimages")
@@ -89,7 +90,7 @@ def _is_voc(path: Path) -> bool:
 def _json(path: Path) -> str:
     with path.open("rb") as file:
         try:
-            for prefix, event, value in ijson.parse(file, use_float=True):
+            for prefix, event, value in ijson.parse(ShallowJson(file, str(path)), use_float=True):
                 if prefix == "" and event == "map_key" and value in _COCO_KEYS:
                     return "coco"
                 if prefix == "" and event not in ("start_map", "map_key", "end_map"):

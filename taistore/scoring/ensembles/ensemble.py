@@ -105,12 +105,15 @@ class EnsembleCard:
         found = from_plain(cls, values)
         if not found.members:
             raise ValueError("members: there are none")
-        weights = [member.weight for member in found.members]
+        weights = {f"members.{n}.weight": one.weight for n, one in enumerate(found.members)}
         if found.imported is not None:
-            weights.append(found.imported.weight)
+            weights["imported.weight"] = found.imported.weight
             _check_range("imported: the range", found.imported.low, found.imported.high)
-        if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
-            raise ValueError("members: their weights are not from 0 on, with the sum 1")
+        for place, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"{place}: {weight} is below 0")
+        if abs(sum(weights.values()) - 1) > 1e-6:
+            raise ValueError(f"members: the sum of their weights is {sum(weights.values())}, not 1")
         for number, member in enumerate(found.members):
             _check_ranges(f"members.{number}.whole", member.whole)
             if member.regions is not None:

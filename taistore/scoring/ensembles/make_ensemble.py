@@ -145,8 +145,23 @@ def make_ensemble(
         rule_name=rule,
         imported=imported,
     )
+    _record(store, new, card)
+    return EnsembleSummary(
+        run_id=new.run_id,
+        checkpoint=new.folder,
+        rule=rule,
+        members=members,
+        imported=imported,
+        split=split,
+        images=found.images,
+        regions_used=found.regions,
+    )
+
+
+def _record(store: Store, new: NewRun, card: EnsembleCard) -> None:
+    """Write the card and the row, which belong together: a signal waits for both, and finds the
+    run made."""
     made = False
-    # The card and the row belong together: a signal waits for both, and finds the run made.
     try:
         with held():
             _write(store, new, card)
@@ -158,16 +173,6 @@ def make_ensemble(
         stop.kept = f"run {new.run_id} is made"
         stop.go_on = ("evaluate", new.run_id, "--store", store.uri)
         raise
-    return EnsembleSummary(
-        run_id=new.run_id,
-        checkpoint=new.folder,
-        rule=rule,
-        members=members,
-        imported=imported,
-        split=split,
-        images=found.images,
-        regions_used=found.regions,
-    )
 
 
 def _imported(

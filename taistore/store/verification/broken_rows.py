@@ -9,6 +9,7 @@ import pyarrow as pa
 from taistore.contracts import STORE_VERSION, TABLES, VERSION_KEY
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_and_encoder
 from taistore.store.verification.finding import Code, Finding
 
 _LABEL_COLUMNS = {"combinations": ("label_ids",), "images": ("positives", "negatives")}
@@ -16,7 +17,7 @@ _LABEL_COLUMNS = {"combinations": ("label_ids",), "images": ("positives", "negat
 
 def contract_findings(store: Store, dataset: Any, table: str) -> list[Finding]:
     """What a table's schema has otherwise than its contract; nothing further fits such a table."""
-    kind, _, encoder_id = table.partition("__")
+    kind, encoder_id = kind_and_encoder(table)
     if kind not in TABLES:
         what = "taistore knows no table of this name"
         remedy = "move it out of the store's folder"
@@ -32,7 +33,7 @@ def contract_findings(store: Store, dataset: Any, table: str) -> list[Finding]:
         what = f"is of encoder {encoder_id}, which the store does not list"
         remedy = "run the job that made it again, which lists its encoder, or delete the folder"
         return [_finding("unknown-encoder", table, what, remedy)]
-    wanted, there = store.schema(kind, encoder_id or None), dataset.schema
+    wanted, there = store.schema(kind, encoder_id), dataset.schema
     wrong = [
         f"column {name!r} is {_told(there, name)}, not {_told(wanted, name)}"
         for name in dict.fromkeys([*wanted.names, *there.names])

@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES
-from taistore.store.verification.doubled_keys import column_hashes, is_among, remove_rows
+from taistore.store.store import Store
+from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
-from taistore.store.writes.commits import Addresses
-from taistore.store.writes.known_keys import key_hashes
-
-_FRAGMENT_BITS = 32
-
-_AT_ONCE = 2**14
-"""Rows that are removed in one commit."""
+from taistore.store.writes.commits import Addresses, fragments_of
+from taistore.store.writes.known_keys import column_hashes, is_among, key_hashes
+from taistore.store.writes.removal import owner_hashes, remove_orphans
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ _LINKS = (
 
 
 def dangling_findings(
-    tables: Mapping[str, Any], *, repair: bool, before: datetime
+    store: Store, tables: Mapping[str, Any], *, repair: bool, before: datetime
 ) -> Iterator[Finding]:
     """Of the whole ``tables`` by name, rows that name what is not there.
 
@@ -58,21 +55,27 @@ def dangling_findings(
     that time.
     """
     for link in _LINKS:
-        for name, dataset in tables.items():
-            if name.partition("__")[0] == link.kind:
-                target = tables.get(link.target)
-                yield from _of_link(link, name, dataset, target, repair=repair, before=before)
+        for name in tables:
+            if kind_of(name) == link.kind:
+                yield from _of_link(store, link, name, tables, repair=repair, before=before)
 
 
 def _of_link(
-    link: _Link, name: str, dataset: Any, target: Any, *, repair: bool, before: datetime
+    store: Store,
+    link: _Link,
+    name: str,
+    tables: Mapping[str, Any],
+    *,
+    repair: bool,
+    before: datetime,
 ) -> Iterator[Finding]:
-    dangling, example = _dangling(link, dataset, target)
+    dataset = tables[name]
+    dangling, example = _dangling(link, dataset, tables.get(link.target))
     if not len(dangling):
         return
     settled = _settled(dataset, before)
-    young = dangling[~np.isin(dangling >> _FRAGMENT_BITS, settled)]
-    old = len(dangling) - len(young)
+    old = int(np.isin(fragments_of(dangling), settled).sum())
+    young = len(dangling) - old
     found = Finding(
         code="dangling-id",
         table=name,
@@ -80,22 +83,19 @@ def _of_link(
         remedy=link.remedy + (", or let repair= remove them" if link.spare else ""),
     )
     told = f"name a {link.column} that table {link.target!r} does not have"
-    if len(young):
+    if young:
         yield replace(
             found,
-            what=f"{len(young):,} young rows {told}: a job may be at work (such as {example})",
+            what=f"{young:,} young rows {told}: a job may be at work (such as {example})",
             remedy="look again when no job runs",
             severity="warning",
         )
     if old:
         removed = 0
         if repair and link.spare:
-
-            def gone(now: Any) -> Addresses:
-                rows, _ = _dangling(link, now, target)
-                return rows[np.isin(rows >> _FRAGMENT_BITS, settled)][:_AT_ONCE]
-
-            removed = remove_rows(dataset, name, gone)
+            known = owner_hashes(store, link.target)
+            removed = remove_orphans(store, name, link.target, known=known, before=before)
+            dataset.checkout_latest()
         yield replace(
             found,
             what=f"{old:,} rows {told} (such as {example})",
@@ -147,7 +147,7 @@ VECTORS = {"images": "image_vectors", "texts": "text_vectors"}
 def vectorless_findings(tables: Mapping[str, Any]) -> Iterator[Finding]:
     """Images and texts that have no vector of any encoder, where there are vectors at all."""
     for target, kind in VECTORS.items():
-        vectors = [data for name, data in tables.items() if name.partition("__")[0] == kind]
+        vectors = [data for name, data in tables.items() if kind_of(name) == kind]
         if target not in tables or not vectors:
             continue
         column = TABLES[target].key[0]

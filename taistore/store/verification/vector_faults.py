@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
-from taistore.store.verification.doubled_keys import remove_rows
+from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
-from taistore.store.writes.commits import Addresses
+from taistore.store.writes.commits import Addresses, fragments_of
+from taistore.store.writes.removal import remove_rows
 
 _FAR = 4.0
 """Norms of one encoder's vectors lie within a factor of 2 of each other; this is far outside."""
 
 _BATCH_ROWS = 1024
-_AT_ONCE = 2**14
-_FRAGMENT_BITS = 32
 
 
 def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iterator[Finding]:
@@ -26,16 +25,16 @@ def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iter
 
     The rows of centroids may be zero, of labels without images.
     """
-    kind = table.partition("__")[0]
+    kind = kind_of(table)
     names, norms, places = _norms(dataset, kind, dim)
     bad = _bad(norms, kind)
     if bad.any():
-        file = _file(dataset, int(places[bad][0]))
+        file = _file(dataset, places[bad])
         again = "run the job that wrote them again"
 
         def gone(now: Any) -> Addresses:
             _, norms_now, places_now = _norms(now, kind, dim)
-            return places_now[_bad(norms_now, kind)][:_AT_ONCE]
+            return places_now[_bad(norms_now, kind)]
 
         yield Finding(
             code="bad-vector",
@@ -115,6 +114,6 @@ def _bad(norms: NDArray[np.float32], kind: str) -> NDArray[np.bool_]:
     return bad if kind == "centroids" else bad | (norms == 0)
 
 
-def _file(dataset: Any, place: int) -> str:
-    fragment = dataset.get_fragment(place >> _FRAGMENT_BITS)
+def _file(dataset: Any, place: Addresses) -> str:
+    fragment = dataset.get_fragment(int(fragments_of(place)[0]))
     return f"{dataset.uri}/data/{fragment.metadata.files[0].path}"

@@ -10,14 +10,17 @@ from taistore.errors import StoreError
 from taistore.progress import Progress, no_progress
 from taistore.store.lance_errors import answering
 from taistore.store.places import checked_uri, is_remote, storage_options
-from taistore.store.store import Store, remote_table_names
+from taistore.store.store import Store
+from taistore.store.tables.lance_tables import LanceTables
+from taistore.store.tables.table_names import kind_and_encoder, kind_of
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
-from taistore.store.verification.doubled_keys import doubled_rows, remove_rows
+from taistore.store.verification.doubled_keys import doubled_rows
 from taistore.store.verification.finding import SETTLED, Finding, Verification
 from taistore.store.verification.table_files import look_at_files
 from taistore.store.verification.table_folder import TableFolder
 from taistore.store.verification.vector_faults import vector_findings
+from taistore.store.writes.removal import remove_rows
 
 _NEEDED = ("labels", "encoders")
 """Without these the rows of no other table say anything."""
@@ -42,8 +45,7 @@ def verify_store(
     On an object store the files that no version names are not looked for: 'taistore optimize'
     removes them there.
     """
-    uri = checked_uri(str(path))
-    uri = uri if is_remote(uri) else str(Path(uri).expanduser())
+    uri = checked_uri(path)
     with answering(uri):
         return _verified(uri, repair, restore, older_than, progress)
 
@@ -86,8 +88,8 @@ def _verified(
             bar.advance()
         broken = {folder.name for folder in folders} - whole.keys()
         linked = {name: table for name, table in whole.items() if not _unsure(name, broken)}
-        findings += dangling_findings(linked, repair=repair, before=before)
-        if not any(name.partition("__")[0] in VECTORS.values() for name in broken):
+        findings += dangling_findings(store, linked, repair=repair, before=before)
+        if not any(kind_of(name) in VECTORS.values() for name in broken):
             findings += vectorless_findings(whole)
     return _verification(uri, tables, findings)
 
@@ -96,7 +98,7 @@ def _folders(uri: str) -> list[TableFolder]:
     """Every table, whatever state it is in; StoreError where none is."""
     names: list[str] = []
     if is_remote(uri):
-        names = remote_table_names(uri)
+        names = LanceTables(uri).listed()
     elif Path(uri).is_dir():
         try:
             entries = list(Path(uri).iterdir())
@@ -132,7 +134,7 @@ def _unusable(uri: str, folders: list[TableFolder], tables: dict[str, Any]) -> F
 
 
 def _row_findings(store: Store, dataset: Any, name: str, *, repair: bool) -> Iterator[Finding]:
-    kind, _, encoder_id = name.partition("__")
+    kind, encoder_id = kind_and_encoder(name)
     key = TABLES[kind].key
     count, _, example = doubled_rows(dataset, key)
     if count:
@@ -148,7 +150,7 @@ def _row_findings(store: Store, dataset: Any, name: str, *, repair: bool) -> Ite
             repaired=removed > 0,
         )
     yield from label_findings(store, dataset, name)
-    if TABLES[kind].vector_fields or kind == "region_vectors":
+    if encoder_id and (TABLES[kind].vector_fields or kind == "region_vectors"):
         dim = store.encoder(encoder_id).dim
         yield from vector_findings(dataset, name, dim, repair=repair)
         dataset.checkout_latest()
@@ -163,7 +165,7 @@ def _unsure(name: str, broken: set[str]) -> bool:
         "texts": {"combinations"},
         "images": {"combinations"},
     }
-    return bool(targets.get(name.partition("__")[0], set()) & broken)
+    return bool(targets.get(kind_of(name), set()) & broken)
 
 
 def _verification(uri: str, tables: dict[str, Any], findings: list[Finding]) -> Verification:

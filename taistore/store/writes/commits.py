@@ -40,6 +40,11 @@ Addresses = NDArray[np.int64]
 NOWHERE: Addresses = np.empty(0, np.int64)
 
 
+def fragments_of(addresses: Addresses) -> Addresses:
+    """The id of the fragment that each address lies in."""
+    return addresses >> _FRAGMENT_BITS
+
+
 def tries() -> Iterator[int]:
     """Numbers of tries, with a growing random wait before each but the first."""
     for number in range(MOST_TRIES):
@@ -186,8 +191,9 @@ def _operation(
         return LanceOperation.Overwrite(dataset.schema, new)
     by_id = {fragment.fragment_id: fragment for fragment in fragments}
     changed, removed = [], []
-    for fragment_id in np.unique(gone >> _FRAGMENT_BITS).tolist():
-        there = gone[gone >> _FRAGMENT_BITS == fragment_id]
+    fragment_ids = fragments_of(gone)
+    for fragment_id in np.unique(fragment_ids).tolist():
+        there = gone[fragment_ids == fragment_id]
         # Whole numbers of our own making: no text of a user comes into this filter.
         rest = by_id[fragment_id].delete(f"_rowaddr IN ({', '.join(map(str, there.tolist()))})")
         if rest is None:

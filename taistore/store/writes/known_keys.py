@@ -1,4 +1,4 @@
-"""Which keys a table may hold, kept up to date at the cost of what is new in it."""
+"""Hashes of keys: which ones a table may hold, kept up to date at the cost of what is new in it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -53,8 +53,7 @@ class KnownKeys:
         hashes = key_hashes(rows.select(self._key))
         found = np.zeros(len(hashes), dtype=bool)
         for run in self._runs:
-            places = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
-            found |= run[places] == hashes
+            found |= is_among(hashes, run)
         return found
 
     def _add(self, hashes: NDArray[np.uint64]) -> None:
@@ -78,3 +77,22 @@ def key_hashes(keys: pa.Table) -> NDArray[np.uint64]:
     frame = pl.from_arrow(keys)
     assert isinstance(frame, pl.DataFrame)
     return frame.hash_rows(seed=_SEED).to_numpy()
+
+
+def column_hashes(dataset: Any, columns: tuple[str, ...]) -> NDArray[np.uint64]:
+    """Sorted hashes of these columns, 8 bytes a row."""
+    parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    scanner = dataset.scanner(columns=list(columns), io_buffer_size=READ_AHEAD_BYTES)
+    parts += [key_hashes(pa.Table.from_batches([batch])) for batch in scanner.to_batches()]
+    hashes = np.concatenate(parts)
+    hashes.sort()
+    return hashes
+
+
+def is_among(hashes: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """For each hash whether it is one of the ``known``, which are sorted."""
+    if not len(known):
+        return np.zeros(len(hashes), dtype=bool)
+    places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    found: NDArray[np.bool_] = known[places] == hashes
+    return found

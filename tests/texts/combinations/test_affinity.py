@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from taistore.errors import TextError
 from taistore.labels import Label, LabelSet
-from taistore.store.partial_labels import PartialLabels, Ragged
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import Ragged
 from taistore.texts.combinations.affinity import Affinity, store_affinity
 from taistore.texts.combinations.dealing import COMBINATIONS, Combinations
 from taistore.texts.combinations.sampling import CombinationSample, sample_combinations

@@ -18,11 +18,12 @@ from taistore.errors import ManifestError
 from taistore.images.sources.listing import photo_folder, reading
 from taistore.images.sources.published.annotated_source import AnnotatedSource, ClassLabels
 from taistore.images.sources.row_labels import RowError
+from taistore.images.sources.shallow_json import ShallowJson
 from taistore.images.sources.source import SourceImage
 from taistore.labels import LabelSet
 from taistore.printable import printable
-from taistore.store.partial_labels import Ragged
 from taistore.store.rejects import Reject
+from taistore.store.tables.label_lists import Ragged
 
 Crowd = Literal["positive", "ignore"]
 
@@ -217,7 +218,8 @@ def _entries(path: Path, section: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Numbered entries of a list at the top of the file, which is read to its very end."""
     with path.open("rb") as file:
         try:
-            found = ijson.items(file, f"{section}.item", use_float=True, buf_size=_BUFFER)
+            shallow = ShallowJson(file, str(path))
+            found = ijson.items(shallow, f"{section}.item", use_float=True, buf_size=_BUFFER)
             for number, entry in enumerate(found, start=1):
                 if not isinstance(entry, dict):
                     raise ManifestError(

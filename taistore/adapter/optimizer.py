@@ -1,0 +1,99 @@
+"""AdamW, and the 1-cycle policy (Smith 2018) as a function of the step: resuming needs no state."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim.adamw import adamw
+
+SECOND_BETA, EPSILON = 0.999, 1e-8
+"""What AdamW is known with; the first beta is the momentum of the 1-cycle."""
+
+WARM_SHARE = 0.3
+START_DIVISOR = 25.0
+END_DIVISOR = 1e4
+MOMENTUM = (0.85, 0.95)
+
+
+def one_cycle(step: int, total: int, max_lr: float) -> tuple[float, float]:
+    """Learning rate and momentum (Adam's first beta) of step 0 … ``total`` - 1.
+
+    Cosine up to ``max_lr`` over the first 30 %, then down to nearly nothing; the momentum runs
+    the other way. The same values as ``torch.optim.lr_scheduler.OneCycleLR``.
+    """
+    top = WARM_SHARE * total - 1
+    low, high = MOMENTUM
+    start = max_lr / START_DIVISOR
+    if step <= top:
+        share = step / top
+        return _cosine(start, max_lr, share), _cosine(high, low, share)
+    share = (step - top) / max(total - 1 - top, 1e-12)
+    return _cosine(max_lr, start / END_DIVISOR, share), _cosine(low, high, share)
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) / 2 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(slots=True)
+class Moments:
+    """What AdamW knows of one weight: running means of its gradient and of the square, and steps.
+
+    ``steps`` is a number in a tensor.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    steps: torch.Tensor
+
+
+class AdamW:
+    """The weights of a network and their moments, by name; those of a weight come with its step.
+
+    Steps are those of ``torch.optim.AdamW(fused=True)``, bit by bit. That class loads torch's
+    compiler, which nothing here uses: 150 MiB and two seconds.
+    """
+
+    def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
+        self.weights = dict(network.named_parameters())
+        self.moments: dict[str, Moments] = {}
+        self._weight_decay = weight_decay
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weight in self.weights.values():
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self, *, lr: float, momentum: float) -> None:
+        """Move every weight that has a gradient."""
+        named = {name: weight.grad for name, weight in self.weights.items()}
+        gradients = {name: grad for name, grad in named.items() if grad is not None}
+        moments = [self._moments(name) for name in gradients]
+        adamw(
+            [self.weights[name] for name in gradients],
+            list(gradients.values()),
+            [known.first for known in moments],
+            [known.second for known in moments],
+            [],
+            [known.steps for known in moments],
+            fused=True,
+            amsgrad=False,
+            beta1=momentum,
+            beta2=SECOND_BETA,
+            lr=lr,
+            weight_decay=self._weight_decay,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+    def _moments(self, name: str) -> Moments:
+        if name not in self.moments:
+            weight = self.weights[name]
+            self.moments[name] = Moments(
+                torch.zeros_like(weight),
+                torch.zeros_like(weight),
+                torch.zeros((), dtype=torch.float32, device=weight.device),
+            )
+        return self.moments[name]

@@ -1,0 +1,1 @@
+"""What stands behind the methods of a project that do more than call one function."""

@@ -1,0 +1,64 @@
+"""The paper's method averaged with another system's scores: supplementary 8 of arXiv:2312.04160.
+
+Scores lie in a folder as ``SET-COLUMN.parquet`` or ``.npy``, such as ``voc2007-10%.parquet``;
+``SET.parquet`` serves every column that has no file of its own. Their layout is that of
+:mod:`taistore.scoring.matrices.score_file`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from taistore.labels import LabelSet
+from taistore.progress import Progress, no_progress
+from taistore.reproduction.tables import Table
+from taistore.scoring.ensembles.ensemble import TASK
+from taistore.scoring.ensembles.make_ensemble import make_ensemble
+from taistore.scoring.ladder import Step
+from taistore.scoring.matrices.score_file import ScoreFile, open_scores
+from taistore.store.store import Store
+
+STEP: Step = "adapter_global"
+"""Where the average of probabilities and scaled scores of whole images stands."""
+
+_SUFFIXES = (".parquet", ".npy")
+
+
+def find_scores(
+    folder: Path, set_name: str, table: Table, labels: LabelSet, lacks: Callable[[str], None]
+) -> dict[str, ScoreFile]:
+    """The other system's scores of a set by column heading; ``lacks`` is told what is not there.
+
+    Raises :class:`ScoringError` naming a file that does not fit.
+    """
+    found: dict[str, ScoreFile] = {}
+    for column in table.columns:
+        names = (f"{set_name}-{column.heading}", set_name)
+        paths = (folder / f"{name}{suffix}" for name in names for suffix in _SUFFIXES)
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            lacks(f"scores of {table.integrated}: no {names[0]}.parquet (or .npy) in {folder}")
+        else:
+            found[column.heading] = open_scores(path, labels)
+    return found
+
+
+def integrated_run(
+    store: Store,
+    run_id: str,
+    scores: ScoreFile,
+    *,
+    split: str,
+    device: str,
+    progress: Progress = no_progress,
+) -> str:
+    """The ensemble of a run and these scores: one made since the file was written, or a new one."""
+    written = datetime.fromtimestamp(scores.path.stat().st_mtime, UTC)
+    wanted = {"members": [run_id], "rule": "paper", "split": split, "scores": scores.path.name}
+    for row in store.runs():
+        same = row.task == TASK and all(row.config.get(k) == v for k, v in wanted.items())
+        if same and row.created > written:
+            return row.run_id
+    return make_ensemble(
+        store, [run_id], rule="paper", scores=scores, split=split, device=device, progress=progress
+    ).run_id
