@@ -15,6 +15,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import polars as pl
 import torch
 
 import taistore
@@ -23,7 +24,6 @@ from taistore.images.sources.folder import FolderSource
 from taistore.images.sources.source import SourceImage
 from taistore.progress import no_progress
 from taistore.project import Project
-from taistore.scoring.tags.read_tags import read_tag_frame
 
 LABELS = ("person", "dog", "cat", "car", "bicycle", "bird", "boat", "chair", "bottle", "train")
 
@@ -100,7 +100,7 @@ def _measure(
         tuple(statistics.median(figures) for figures in zip(*found, strict=True)) for found in costs
     )
     order = ["uri", "label_key"]
-    first, second = (read_tag_frame(out).sort(order)["score"] for out in outs)
+    first, second = (pl.read_parquet(out).sort(order)["score"] for out in outs)
     largest = float((first - second).abs().max() or 0.0)  # type: ignore[arg-type]
     return cpu_1, cpu_2, cpu_1 / cpu_2, wall_1, wall_2, wall_1 / wall_2, largest
 

@@ -5,6 +5,7 @@ P pictured images.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,28 +54,28 @@ def combination_clusters(
     """
     of_image_I = _combinations(known)
     shown, counts = np.unique(of_image_I[of_image_I != 0], return_counts=True)
-    found: list[tuple[tuple[int, ...], Float32]] = []
+    random = np.random.default_rng(0)
+    found: list[tuple[list[int], _Images]] = []
     for key in shown[np.argsort(-counts, kind="stable")]:
         if len(found) == clusters:
             break
         rows = np.flatnonzero(of_image_I == key)
-        vectors_JD = _vectors(store, encoder_id, known, rows)
-        if len(vectors_JD):
+        images = _images(store, encoder_id, known, random.permutation(rows))
+        if images is not None:
             labels = known.positives.take(rows[:1]).label_ids
-            found.append((tuple(sorted(set(labels.tolist()))), vectors_JD))
+            found.append((sorted(set(labels.tolist())), images))
     if not found:
         raise StoreError(
             f"{store.uri}: no image with a vector is known to show a label: there is nothing to "
             "draw, leave plots= out"
         )
-    random = np.random.default_rng(0)
-    drawn = [random.permutation(vectors_JD)[:IMAGES_DRAWN] for _, vectors_JD in found]
+    drawn = [images.drawn_JD for _, images in found]
     return CombinationClusters(
-        label_ids=tuple(labels for labels, _ in found),
+        label_ids=tuple(tuple(labels) for labels, _ in found),
         vectors_PD=np.concatenate(drawn),
         clusters_P=np.repeat(np.arange(len(drawn)), [len(part) for part in drawn]),
-        estimates_KD=np.stack([estimates_ND[list(labels)].mean(axis=0) for labels, _ in found]),
-        true_KD=np.stack([vectors_JD.mean(axis=0) for _, vectors_JD in found]),
+        estimates_KD=np.stack([estimates_ND[labels].mean(axis=0) for labels, _ in found]),
+        true_KD=np.stack([images.mean_D for _, images in found]),
     )
 
 
@@ -91,17 +92,30 @@ def _combinations(known: PartialLabels) -> NDArray[np.uint64]:
     return keys_I
 
 
-def _vectors(
+class _Images(NamedTuple):
+    """Some vectors [J, D] of a combination, and the mean [D] of all."""
+
+    drawn_JD: Float32
+    mean_D: Float32
+
+
+def _images(
     store: Store, encoder_id: str, known: PartialLabels, rows: NDArray[np.int64]
-) -> Float32:
-    """The vectors [J, D] of those of these images that have one."""
+) -> _Images | None:
+    """Of those of these images that have a vector, block by block; the first ones are drawn."""
     ids = [image_id.decode() for image_id in known.image_ids[rows].tolist()]
-    parts = []
+    drawn: list[Float32] = []
+    total_D, count = np.zeros(store.encoder(encoder_id).dim), 0
     for low in range(0, len(ids), _IMAGES_AT_ONCE):
         block = ids[low : low + _IMAGES_AT_ONCE]
         lacking = set(store.missing("image_vectors", block, encoder_id=encoder_id))
         there = [image_id for image_id in block if image_id not in lacking]
-        if there:
-            vectors = store.vectors("image_vectors", there, encoder_id=encoder_id)
-            parts.append(vectors.astype(np.float32))
-    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+        if not there:
+            continue
+        vectors_BD = store.vectors("image_vectors", there, encoder_id=encoder_id).astype(np.float32)
+        drawn.append(vectors_BD[: max(IMAGES_DRAWN - count, 0)])
+        total_D += vectors_BD.sum(axis=0, dtype=np.float64)
+        count += len(there)
+    if not count:
+        return None
+    return _Images(np.concatenate(drawn), (total_D / count).astype(np.float32))

@@ -6,7 +6,6 @@ Scores lie in a folder as ``SET-COLUMN.parquet`` or ``.npy``, such as ``voc2007-
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from taistore.labels import LabelSet
@@ -52,12 +51,15 @@ def integrated_run(
     device: str,
     progress: Progress = no_progress,
 ) -> str:
-    """The ensemble of a run and these scores: one made since the file was written, or a new one."""
-    written = datetime.fromtimestamp(scores.path.stat().st_mtime, UTC)
-    wanted = {"members": [run_id], "rule": "paper", "split": split, "scores": scores.path.name}
+    """The ensemble of a run and these scores: one that is there, or a new one."""
+    wanted = {
+        "members": [run_id],
+        "rule": "paper",
+        "split": split,
+        "scores_digest": scores.digest(),
+    }
     for row in store.runs():
-        same = row.task == TASK and all(row.config.get(k) == v for k, v in wanted.items())
-        if same and row.created > written:
+        if row.task == TASK and all(row.config.get(k) == v for k, v in wanted.items()):
             return row.run_id
     return make_ensemble(
         store, [run_id], rule="paper", scores=scores, split=split, device=device, progress=progress

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 import taistore
 from taistore.project import Project
-from taistore.scoring.tags.read_tags import read_tag_frame
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
+from tests.scoring.tag_frames import read_tag_frame
 
 PHOTOS = 240
 """Enough unlabelled photos for zsl to go by them."""

@@ -79,7 +79,7 @@ def test_the_average_is_the_papers_and_a_column_without_scores_has_none(
     assert line.split()[-1] == "-"
 
 
-def test_an_ensemble_is_made_once_and_again_when_the_file_is_newer(
+def test_an_ensemble_is_made_once_and_again_for_other_scores(
     tmp_path: Path, encoder: ColourEncoder
 ) -> None:
     own_form(tmp_path / "data")
@@ -92,10 +92,11 @@ def test_an_ensemble_is_made_once_and_again_when_the_file_is_newer(
     again = run(small("table3", 1), tmp_path, scores=scores, **QUICK)
     assert [row.run_id for row in store.runs()] == runs
     assert again.sets[0].rows == first.sets[0].rows
-    frame = _scores(store, path, seed=1)
-    newest = store.runs()[-1].created.timestamp()
-    os.utime(path, (newest + 1, newest + 1))
-    (changed,) = run(small("table3", 1), tmp_path, scores=scores, **QUICK).sets
+    # As old and of the same name, but other scores.
+    other = tmp_path / "other"
+    frame = _scores(store, other / "colours.parquet", seed=1)
+    os.utime(other / "colours.parquet", (0, 0))
+    (changed,) = run(small("table3", 1), tmp_path, scores=other, **QUICK).sets
     assert len(store.runs()) == len(runs) + 1
     expected = _transcribed(store, changed.runs[0], frame)
     assert changed.rows[2].values[0][0] == pytest.approx(expected, abs=1e-4)

@@ -16,7 +16,7 @@ from taistore.scoring.loaded_run import open_run
 from taistore.scoring.score import ScoreSummary, score
 from taistore.scoring.tagging import tag_store
 from taistore.scoring.tags import tag_parts
-from taistore.scoring.tags.read_tags import read_tag_frame, read_tags
+from taistore.scoring.tags.read_tags import read_tags
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
@@ -28,6 +28,7 @@ from tests.scoring.colours import (
     image_row,
     new_store,
 )
+from tests.scoring.tag_frames import read_tag_frame
 
 RED, GREEN, BLUE = 0, 1, 2
 

@@ -21,7 +21,7 @@ from taistore.scoring.photos import Photo
 from taistore.scoring.score import score
 from taistore.scoring.tagging import tag_images, tag_store
 from taistore.scoring.tags.image_tags import ImageTags
-from taistore.scoring.tags.read_tags import read_tag_frame, read_tags
+from taistore.scoring.tags.read_tags import read_tags
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
@@ -34,6 +34,7 @@ from tests.scoring.colours import (
     labels,
     new_store,
 )
+from tests.scoring.tag_frames import read_tag_frame
 
 
 @pytest.fixture

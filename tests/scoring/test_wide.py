@@ -18,13 +18,14 @@ from taistore.scoring.page.write_page import write_page
 from taistore.scoring.score import score
 from taistore.scoring.tagging import tag_store
 from taistore.scoring.tags import wide as module
-from taistore.scoring.tags.read_tags import count_images, read_tag_frame, read_tags
+from taistore.scoring.tags.read_tags import count_images, read_tags
 from taistore.scoring.tags.tag_file import SUFFIXES, tag_writer
 from taistore.scoring.tags.tag_frame import TagFrame
 from taistore.scoring.tags.wide import headings, narrow, wide_schema, widen
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import NAMES, PICTURES, add_pictures, add_run, new_store
+from tests.scoring.tag_frames import read_tag_frame
 
 LABELS = LabelSet(
     [Label("k0", "dog"), Label("k1", "crane"), Label("k2", "crane"), Label("k3", "=1+1")]
@@ -150,7 +151,7 @@ def test_score_writes_one_row_an_image(store: Store, tmp_path: Path, suffix: str
     assert count_images(wide) == count_images(long) == len(PICTURES) - first.without_tags
     frame = read_tag_frame(wide, labels=store.labels)
     assert frame.equals(read_tag_frame(long))
-    assert frame.wide().height == len(PICTURES)
+    assert frame.wide().height == count_images(wide)
     assert [row["label_key"] for row in read_tags(wide)] == [
         row["label_name"] for row in frame.iter_rows(named=True)
     ]

@@ -4,12 +4,11 @@ Shapes: I images of a split, B images that are asked for, N labels of the store.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.matrices.npy_rows import HEADER_BYTES, NpyRows, read_npy
 from taistore.scoring.matrices.score_file import ScoreFile, some_of
+from taistore.store.object_folder import file_digest
 from taistore.store.partial_labels import IMAGE_ID
 from taistore.store.store import Store
 
@@ -59,7 +59,7 @@ class KeptScores:
         for name, digest in ((SCORES, part.scores_digest), (IDS, part.ids_digest)):
             path = folder / name
             try:
-                found = _digest(path)
+                found = file_digest(path)
             except OSError as error:
                 raise ScoringError(f"{path}: cannot be read ({error.strerror}): {again}") from error
             if found != digest:
@@ -117,7 +117,7 @@ def keep_scores(
                 bar.advance(len(scores_BN))
         np.save(folder / IDS, ids_I[kept_I], allow_pickle=False)
         _on_disk(folder / SCORES, folder / IDS)
-        digests = [_digest(folder / name) for name in (SCORES, IDS)]
+        digests = [file_digest(folder / name) for name in (SCORES, IDS)]
     except BaseException as error:
         discard_scores(folder)
         if isinstance(error, OSError):
@@ -220,9 +220,3 @@ def _on_disk(*paths: Path) -> None:
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        found: Any = hashlib.file_digest(file, "sha256")
-    return str(found.hexdigest())

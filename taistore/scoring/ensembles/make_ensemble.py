@@ -145,7 +145,7 @@ def make_ensemble(
         rule_name=rule,
         imported=imported,
     )
-    _record(store, new, card)
+    _record(store, new, card, scores)
     return EnsembleSummary(
         run_id=new.run_id,
         checkpoint=new.folder,
@@ -158,13 +158,13 @@ def make_ensemble(
     )
 
 
-def _record(store: Store, new: NewRun, card: EnsembleCard) -> None:
+def _record(store: Store, new: NewRun, card: EnsembleCard, scores: ScoreFile | None) -> None:
     """Write the card and the row, which belong together: a signal waits for both, and finds the
     run made."""
     made = False
     try:
         with held():
-            _write(store, new, card)
+            _write(store, new, card, scores)
             made = True
     except StopRequested as stop:
         if not made:
@@ -199,7 +199,7 @@ def _discard(new: NewRun) -> None:
         new.folder.rmdir()
 
 
-def _write(store: Store, new: NewRun, card: EnsembleCard) -> None:
+def _write(store: Store, new: NewRun, card: EnsembleCard, scores: ScoreFile | None) -> None:
     """Write the card, then the row."""
     read: list[tuple[str, str | None]] = [("labels", None), ("images", None)]
     read += [(kind, card.encoder_id) for kind in ("image_vectors", "region_vectors")]
@@ -213,6 +213,8 @@ def _write(store: Store, new: NewRun, card: EnsembleCard) -> None:
     }
     if card.imported is not None:
         config |= {"scores": card.imported.source, "scores_weight": card.imported.weight}
+    if scores is not None:
+        config["scores_digest"] = scores.digest()
     row = RunRow(
         run_id=new.run_id,
         task=TASK,

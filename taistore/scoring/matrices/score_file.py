@@ -24,6 +24,7 @@ from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.record_files import BadRecord, read_lines
 from taistore.scoring.matrices.npy_rows import read_npy
+from taistore.store.object_folder import file_digest
 
 IDS_SUFFIX, LABELS_SUFFIX = ".ids.txt", ".labels.txt"
 """Of the files that belong to a ``.npy`` file, in place of its own suffix."""
@@ -43,13 +44,18 @@ class ScoreFile:
     """A matrix in a file: who its rows are, how many columns it has, and its scores by blocks.
 
     ``blocks`` gives float32 [B, N] in the order of ``ids``, with the columns in the order of the
-    label set that it was opened for.
+    label set that it was opened for. ``files`` are all that it was read from.
     """
 
     path: Path
     ids: list[str]
     labels: int
     blocks: Callable[[], Iterator[NDArray[np.float32]]]
+    files: tuple[Path, ...]
+
+    def digest(self) -> str:
+        """Tells these scores, images and labels from any others."""
+        return "-".join(file_digest(file) for file in self.files)
 
 
 def open_scores(
@@ -118,7 +124,7 @@ def _open_parquet(path: Path, labels: LabelSet) -> ScoreFile:
                     columns = [batch.column(key).to_numpy(zero_copy_only=False) for key in wanted]
                     yield np.stack(columns, axis=1)
 
-    return ScoreFile(path, ids, len(labels), lambda: _checked(path, ids, blocks()))
+    return ScoreFile(path, ids, len(labels), lambda: _checked(path, ids, blocks()), (path,))
 
 
 def _open_npy(path: Path, labels: LabelSet, *, ids: Path, label_keys: Path) -> ScoreFile:
@@ -146,7 +152,8 @@ def _open_npy(path: Path, labels: LabelSet, *, ids: Path, label_keys: Path) -> S
             # Mapped anew for each block, so that what was read does not stay in memory.
             yield np.asarray(read_npy(path)[start : start + step])[:, order]
 
-    return ScoreFile(path, lines, len(labels), lambda: _checked(path, lines, blocks()))
+    files = (path, ids, label_keys)
+    return ScoreFile(path, lines, len(labels), lambda: _checked(path, lines, blocks()), files)
 
 
 def _lines(path: Path) -> list[str]:

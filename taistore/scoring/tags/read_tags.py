@@ -14,7 +14,6 @@ from taistore.contracts import SCORES
 from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.scoring.tags.tag_file import TEXT_COLUMNS, require_suffix
-from taistore.scoring.tags.tag_frame import TagFrame
 from taistore.scoring.tags.wide import BLOCK_CELLS, is_wide, narrow
 
 _READ_ROWS = 8192
@@ -32,12 +31,6 @@ def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[st
     """
     for batch in _batches(path, labels):
         yield from (row for row in batch.to_pylist() if row["rank"] > 0)
-
-
-def read_tag_frame(path: Path, *, labels: LabelSet | None = None) -> TagFrame:
-    """All tags of a finished file as a frame; ``labels`` and errors as in :func:`read_tags`."""
-    batches = [SCORES.empty_table(), *_batches(path, labels)]
-    return TagFrame.of(pa.concat_tables(batches), labels=labels)
 
 
 def count_images(path: Path) -> int:
