@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, settle, summary
-from taistore.adapter.loop import TrainingJob
+from taistore.adapter.adapter_job import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
 from taistore.adapter.run_files.run_folder import (
@@ -111,7 +111,7 @@ def train(
                     folder=folder,
                     checkpoint=name,
                     start=start,
-                    network=network,
+                    adapter=network,
                     source=source,
                     checkpoint_seconds=checkpoint_seconds,
                 )
@@ -186,7 +186,7 @@ def _job_again(
         folder=folder,
         checkpoint=row.checkpoint,
         start=start,
-        network=network.to(resolve_device(device)),
+        adapter=network.to(resolve_device(device)),
         source=_source_again(store, start, folder, progress),
         checkpoint_seconds=checkpoint_seconds,
     )

@@ -204,19 +204,19 @@ def test_after_sigterm_within_a_step_ctrl_c_ends_the_process_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = AdamW.step
-    saved = loop.TrainingJob.save
+    saved = loop.TrainingLoop.save
     found: list[object] = []
 
     def terminated(self: AdamW, **options: float) -> None:
         signal.raise_signal(signal.SIGTERM)
         original(self, **options)
 
-    def saving(self: loop.TrainingJob) -> None:
+    def saving(self: loop.TrainingLoop[Any, Any]) -> None:
         found.append(signal.getsignal(signal.SIGINT))
         saved(self)
 
     monkeypatch.setattr(AdamW, "step", terminated)
-    monkeypatch.setattr(loop.TrainingJob, "save", saving)
+    monkeypatch.setattr(loop.TrainingLoop, "save", saving)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(StopRequested), stop_on_signals():
@@ -238,12 +238,12 @@ from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, prompt_vectors
 from tests.adapter.test_train import CONFIG
 
-step = loop.TrainingJob._step
+step = loop.TrainingLoop._step
 def dying(self, number, batch):
     if number == 30:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, number, batch)
-loop.TrainingJob._step = dying
+loop.TrainingLoop._step = dying
 train(Store.open({store.uri!r}), ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6),
       checkpoint_seconds=0)
 """

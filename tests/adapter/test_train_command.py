@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.loop import TrainingJob
+from taistore.adapter.adapter_job import TrainingJob
 from taistore.adapter.steps import Step
 from taistore.adapter.train import RunResult, train
 from taistore.store.store import Store

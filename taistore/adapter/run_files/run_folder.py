@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.lock_state import is_held
-from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.run_start import Started
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.object_folder import ObjectFolder, remove_copy
@@ -165,7 +165,7 @@ def time_of_new_run(store: Store) -> datetime:
 
 def run_row(
     run_id: str,
-    start: RunStart,
+    start: Started,
     *,
     checkpoint: str,
     status: RunStatus,

@@ -1,0 +1,194 @@
+"""The configuration of a prompt learner: validated once, written to the card as plain JSON."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from taistore.adapter.config import Task
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
+from taistore.adapter.settings.setting_checks import number, one_of, whole
+from taistore.errors import TrainingError
+
+Method = Literal["coop", "dualcoop", "tai-dpt"]
+Variant = Literal["auto", "official", "in-tai-dpt", "plus"]
+Auto = Literal["auto"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
+    "coop": ("fsl", "pll"),
+    "dualcoop": ("pll", "fsl"),
+    "tai-dpt": ("zsl",),
+}
+"""What each method can learn from; its own task first."""
+
+_PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
+    ("coop", "auto"): {
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": 50.0,
+        "epochs": 50,
+        "batch": 32,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "official"): {
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": 20.0,
+        "epochs": 50,
+        "batch": 32,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "in-tai-dpt"): {
+        "class_specific": True,
+        "temperature": math.exp(3.91),
+        "spatial": math.exp(3.0),
+        "epochs": 50,
+        "batch": 64,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "plus"): {
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": math.exp(3.0),
+        "epochs": 50,
+        "batch": 32,
+        "lr": 5e-3,
+    },
+    ("tai-dpt", "auto"): {
+        "class_specific": False,
+        "temperature": 4.0,
+        "spatial": 50.0,
+        "epochs": 20,
+        "batch": 512,
+        "lr": 1e-4,
+    },
+}
+"""What the methods' authors trained with, by method and variant. CoOp's temperature is CLIP's own;
+its spatial one, which no publication gives, is TaI-DPT's. DualCoOp's official temperature is its 20
+times the 5 that its scores are multiplied with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptConfig:
+    """How a prompt learner is trained; what is ``auto`` is what its authors published.
+
+    ``context`` tokens are learnt before the name of each label, for all labels the same or
+    ``class_specific``. Cosines are multiplied by ``temperature``; those of regions (or of a text's
+    tokens) are weighed by a softmax over them of ``spatial`` times the cosine. ``variant`` is a
+    form of DualCoOp: ``official``, ``in-tai-dpt`` (the one that TaI-DPT's and TaI-Adapter's tables
+    integrate, and the default) or ``plus`` (DualCoOp++). ``lr`` falls by a cosine over ``epochs``,
+    the first of which has ``warm_lr``.
+
+    Split, shots and masks are those of :class:`taistore.adapter.config.TrainConfig`. Raises
+    :class:`TrainingError` naming a field, its value and what is allowed, also where a value would
+    change nothing.
+    """
+
+    method: Method
+    task: Task | Auto = "auto"
+    variant: Variant = "auto"
+    context: int = 16
+    class_specific: bool | Auto = "auto"
+    temperature: float | Auto = "auto"
+    spatial: float | Auto = "auto"
+    epochs: int | Auto = "auto"
+    batch: int | Auto = "auto"
+    lr: float | Auto = "auto"
+    warm_lr: float = 1e-5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    device: str = "auto"
+    split: str | Auto = "auto"
+    shots: int = 0
+    shot_seed: int = 0
+    known: float = 1.0
+    mask_seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, METHODS)
+        one_of("variant", self.variant, VARIANTS)
+        if self.method == "dualcoop":
+            self._settle("variant", "in-tai-dpt")
+        elif self.variant != "auto":
+            raise TrainingError(f"variant {self.variant!r} is for method dualcoop: leave it out")
+        tasks = TASKS_OF[self.method]
+        self._settle("task", tasks[0])
+        if self.task not in tasks:
+            raise TrainingError(
+                f"method {self.method} learns from {_LEARNS[self.method]}: give task="
+                f"{' or '.join(tasks)}, or train an adapter for task {self.task!r:.80}"
+            )
+        self._settle("split", ALL_IMAGES if self.task == "zsl" else "train")
+        for name, value in _PUBLISHED[self.method, self.variant].items():
+            self._settle(name, value)
+        self._check_numbers()
+        self._check_task()
+
+    def _settle(self, name: str, value: object) -> None:
+        if getattr(self, name) == "auto":
+            object.__setattr__(self, name, value)
+
+    def _check_numbers(self) -> None:
+        for name in ("context", "epochs", "batch"):
+            whole(name, getattr(self, name), low=1)
+        for name in ("seed", "shot_seed", "mask_seed", "shots"):
+            whole(name, getattr(self, name), low=0)
+        if not isinstance(self.class_specific, bool):
+            raise TrainingError(f"class_specific {self.class_specific!r:.80} is neither yes nor no")
+        for name in ("temperature", "spatial", "lr", "warm_lr"):
+            number(name, getattr(self, name), "above 0", lambda v: v > 0)
+        number("momentum", self.momentum, "from 0 below 1", lambda v: 0 <= v < 1)
+        number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+        number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
+
+    def _check_task(self) -> None:
+        """Refuse settings that the task would silently ignore."""
+        if self.task == "fsl" and not self.shots:
+            raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
+        idle: dict[str, str] = {}
+        if self.task != "fsl":
+            idle |= dict.fromkeys(("shots", "shot_seed"), "task fsl")
+        if self.task != "pll":
+            idle |= dict.fromkeys(("known", "mask_seed"), "task pll")
+        if self.task == "zsl":
+            idle["split"] = "task fsl or pll"
+        plain = {field.name: field.default for field in dataclasses.fields(self)}
+        plain["split"] = ALL_IMAGES
+        for name, purpose in idle.items():
+            if getattr(self, name) != plain[name]:
+                raise TrainingError(
+                    f"{name} {getattr(self, name)!r:.80} is for {purpose} and changes nothing "
+                    "here: leave it out"
+                )
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether it learns from labelled images; else from texts."""
+        return self.task != "zsl"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From :meth:`to_json`; raises :class:`TrainingError` on a field that does not exist."""
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise TrainingError(
+                f"{min(unknown)!r} is no setting of method {values.get('method')!r:.80}: leave it "
+                "out"
+            )
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return dataclasses.asdict(self)
+
+
+_LEARNS: Mapping[Method, str] = {
+    "coop": "labelled images",
+    "dualcoop": "labelled images",
+    "tai-dpt": "texts",
+}
