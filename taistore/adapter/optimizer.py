@@ -39,14 +39,14 @@ def one_cycle(step: int, total: int, max_lr: float) -> tuple[float, float]:
 
 
 def warm_cosine(epoch: int, *, epochs: int, lr: float, warm: int, warm_lr: float) -> float:
-    """Learning rate of an epoch: ``warm_lr`` in the first ``warm``, then down from ``lr`` to 0.
+    """Learning rate of an epoch: ``warm_lr`` in the first ``warm``, then down from ``lr``.
 
-    As CoOp and its successors train: the cosine falls over all ``epochs``, by whole epochs, and the
-    warm ones are cut out of its beginning.
+    As CoOp and its successors train: the cosine is one over all ``epochs``, begins behind the warm
+    ones, and so does not quite reach 0.
     """
     if epoch < warm:
         return warm_lr
-    return _cosine(lr, 0.0, epoch / epochs)
+    return _cosine(lr, 0.0, (epoch - warm) / epochs)
 
 
 def _cosine(first: float, last: float, share: float) -> float:

@@ -93,11 +93,16 @@ class PromptableEncoder(Protocol):
 def prompt_tower(encoder: Encoder) -> PromptTower:
     """The encoder's tower; raises :class:`EncoderError` where it has none."""
     if not isinstance(encoder, PromptableEncoder):
-        raise EncoderError(
-            f"encoder {encoder.info.spec} has no text tower that takes embeddings, which a prompt "
-            "is learnt through: take an open_clip or packaged encoder, or train an adapter"
-        )
+        raise no_tower(encoder.info.spec)
     return encoder.prompt_tower()
+
+
+def no_tower(spec: str) -> EncoderError:
+    """What to say of an encoder without such a tower."""
+    return EncoderError(
+        f"encoder {spec} has no text tower that takes embeddings, which a prompt is learnt "
+        "through: take an open_clip or packaged encoder, or train an adapter"
+    )
 
 
 def room_for(text: str, *, tokens: int, context: int, longest: int) -> None:

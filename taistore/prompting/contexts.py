@@ -33,9 +33,8 @@ class Contexts(nn.Module):
     ) -> None:
         super().__init__()
         self._config = config
-        size = (config.context, width)
-        if config.class_specific:
-            size = (labels, *size)
+        shared = (config.context, width)
+        size = (labels, *shared) if config.class_specific else shared
         self.tokens = nn.ParameterDict(
             {
                 role: nn.Parameter(torch.randn(size, generator=generator) * DEVIATION)
@@ -49,9 +48,8 @@ class Contexts(nn.Module):
 
     def temperature(self, name: str) -> float | Tensor:
         """``temperature`` or ``spatial``, as it is now."""
-        if name in self.temperatures:
-            return self.temperatures[name].exp()
-        return float(getattr(self._config, name))
+        learnt: Tensor | None = dict(self.temperatures).get(name)
+        return float(getattr(self._config, name)) if learnt is None else learnt.exp()
 
     def logits(self, vectors: dict[str, Tensor]) -> Logits:
         """Scores against label vectors made of these contexts."""
@@ -64,8 +62,8 @@ class Contexts(nn.Module):
         )
 
 
-def _logarithm(value: object) -> nn.Parameter:
-    return nn.Parameter(torch.tensor(math.log(float(str(value)))))
+def _logarithm(value: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(math.log(value)))
 
 
 class LabelPrompts:

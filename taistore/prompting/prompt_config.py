@@ -12,8 +12,7 @@ from taistore.adapter.settings.setting_checks import number, one_of, whole
 from taistore.errors import TrainingError
 
 Method = Literal["coop", "dualcoop", "tai-dpt"]
-Variant = Literal["auto", "official", "in-tai-dpt", "plus"]
-Auto = Literal["auto"]
+Variant = Literal["plain", "official", "in-tai-dpt", "plus"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -26,7 +25,7 @@ TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
 """What each method can learn from; its own task first."""
 
 _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
-    ("coop", "auto"): {
+    ("coop", "plain"): {
         "class_specific": False,
         "temperature": 100.0,
         "spatial": 50.0,
@@ -58,10 +57,11 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "batch": 32,
         "lr": 5e-3,
     },
-    ("tai-dpt", "auto"): {
+    ("tai-dpt", "plain"): {
         "class_specific": False,
         "temperature": 4.0,
         "spatial": 50.0,
+        "spatial_test": 40.0,
         "epochs": 20,
         "batch": 512,
         "lr": 1e-4,
@@ -74,14 +74,15 @@ times the 5 that its scores are multiplied with."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """How a prompt learner is trained; what is ``auto`` is what its authors published.
+    """How a prompt learner is trained; :meth:`of` fills in what its authors published.
 
     ``context`` tokens are learnt before the name of each label, for all labels the same or
     ``class_specific``. Cosines are multiplied by ``temperature``; those of regions (or of a text's
-    tokens) are weighed by a softmax over them of ``spatial`` times the cosine. ``variant`` is a
-    form of DualCoOp: ``official``, ``in-tai-dpt`` (the one that TaI-DPT's and TaI-Adapter's tables
-    integrate, and the default) or ``plus`` (DualCoOp++). ``lr`` falls by a cosine over ``epochs``,
-    the first of which has ``warm_lr``.
+    tokens) are weighed by a softmax over them of ``spatial`` times the cosine, in a finished
+    learner of ``spatial_test`` times. ``variant`` is a form of DualCoOp: ``official``,
+    ``in-tai-dpt`` (the one that TaI-DPT's and TaI-Adapter's tables integrate, and the default) or
+    ``plus`` (DualCoOp++), else ``plain``. ``lr`` falls by a cosine over ``epochs``, the first of
+    which has ``warm_lr``.
 
     Split, shots and masks are those of :class:`taistore.adapter.config.TrainConfig`. Raises
     :class:`TrainingError` naming a field, its value and what is allowed, also where a value would
@@ -89,21 +90,21 @@ class PromptConfig:
     """
 
     method: Method
-    task: Task | Auto = "auto"
-    variant: Variant = "auto"
+    task: Task
+    variant: Variant
+    class_specific: bool
+    temperature: float
+    spatial: float
+    spatial_test: float
+    epochs: int
+    batch: int
+    lr: float
+    split: str
     context: int = 16
-    class_specific: bool | Auto = "auto"
-    temperature: float | Auto = "auto"
-    spatial: float | Auto = "auto"
-    epochs: int | Auto = "auto"
-    batch: int | Auto = "auto"
-    lr: float | Auto = "auto"
     warm_lr: float = 1e-5
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
-    device: str = "auto"
-    split: str | Auto = "auto"
     shots: int = 0
     shot_seed: int = 0
     known: float = 1.0
@@ -112,26 +113,18 @@ class PromptConfig:
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
         one_of("variant", self.variant, VARIANTS)
-        if self.method == "dualcoop":
-            self._settle("variant", "in-tai-dpt")
-        elif self.variant != "auto":
-            raise TrainingError(f"variant {self.variant!r} is for method dualcoop: leave it out")
+        if (self.variant != "plain") != (self.method == "dualcoop"):
+            raise TrainingError(
+                f"variant {self.variant!r} is none of method {self.method}: leave it out"
+            )
         tasks = TASKS_OF[self.method]
-        self._settle("task", tasks[0])
         if self.task not in tasks:
             raise TrainingError(
                 f"method {self.method} learns from {_LEARNS[self.method]}: give task="
                 f"{' or '.join(tasks)}, or train an adapter for task {self.task!r:.80}"
             )
-        self._settle("split", ALL_IMAGES if self.task == "zsl" else "train")
-        for name, value in _PUBLISHED[self.method, self.variant].items():
-            self._settle(name, value)
         self._check_numbers()
         self._check_task()
-
-    def _settle(self, name: str, value: object) -> None:
-        if getattr(self, name) == "auto":
-            object.__setattr__(self, name, value)
 
     def _check_numbers(self) -> None:
         for name in ("context", "epochs", "batch"):
@@ -140,7 +133,7 @@ class PromptConfig:
             whole(name, getattr(self, name), low=0)
         if not isinstance(self.class_specific, bool):
             raise TrainingError(f"class_specific {self.class_specific!r:.80} is neither yes nor no")
-        for name in ("temperature", "spatial", "lr", "warm_lr"):
+        for name in ("temperature", "spatial", "spatial_test", "lr", "warm_lr"):
             number(name, getattr(self, name), "above 0", lambda v: v > 0)
         number("momentum", self.momentum, "from 0 below 1", lambda v: 0 <= v < 1)
         number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
@@ -158,7 +151,7 @@ class PromptConfig:
         if self.task == "zsl":
             idle["split"] = "task fsl or pll"
         plain = {field.name: field.default for field in dataclasses.fields(self)}
-        plain["split"] = ALL_IMAGES
+        plain["split"] = _split(self.task)
         for name, purpose in idle.items():
             if getattr(self, name) != plain[name]:
                 raise TrainingError(
@@ -170,6 +163,19 @@ class PromptConfig:
     def uses_images(self) -> bool:
         """Whether it learns from labelled images; else from texts."""
         return self.task != "zsl"
+
+    @classmethod
+    def of(cls, method: Method, **settings: Any) -> Self:
+        """Some fields, and for all others what was published."""
+        one_of("method", method, METHODS)
+        settings.setdefault("task", TASKS_OF[method][0])
+        settings.setdefault("variant", "in-tai-dpt" if method == "dualcoop" else "plain")
+        published = dict(_PUBLISHED.get((method, settings["variant"]), {}))
+        if "spatial" in settings or "spatial_test" not in published:
+            published["spatial_test"] = settings.get("spatial", published.get("spatial", 1.0))
+        return cls.from_json(
+            {"method": method, "split": _split(settings["task"]), **published, **settings}
+        )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -185,6 +191,11 @@ class PromptConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
         return dataclasses.asdict(self)
+
+
+def _split(task: object) -> str:
+    """The images that a task goes by where nothing is said."""
+    return ALL_IMAGES if task == "zsl" else "train"
 
 
 _LEARNS: Mapping[Method, str] = {

@@ -5,22 +5,15 @@ text). All vectors are unit vectors.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from pydantic import ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
-from taistore.adapter.run_files.plain_json import STRICT
 from taistore.prompting.prompt_config import Method, Variant
 
 Vectors = Mapping[str, Tensor]
 """Label vectors [N, D] of a learner, by what they stand for: see :func:`roles`."""
-
-TEST_SPATIAL_TAI_DPT = 40.0
-"""TaI-DPT weighs an image's regions with this, and a text's tokens with another in training."""
 
 WINNER_SHARPNESS = 200.0
 """Winner-take-all of DualCoOp++."""
@@ -29,20 +22,10 @@ WINNER_SHARPNESS = 200.0
 def roles(method: Method, variant: Variant) -> tuple[str, ...]:
     """What a learner has label vectors for."""
     if method == "dualcoop":
-        return ("positive", "negative", "evidence") if variant == "plus" else ("positive", "negative")
+        return (
+            ("positive", "negative", "evidence") if variant == "plus" else ("positive", "negative")
+        )
     return ("whole",) if method == "coop" else ("whole", "local")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scoring:
-    """What scores go by beside the label vectors: the method and its temperatures."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    method: Method
-    variant: Variant
-    temperature: float
-    spatial: float
 
 
 class Logits:
@@ -84,9 +67,8 @@ class Logits:
         weights_BLN = self._weights(cosines_BLN, there_BL)
         return (self._temperature * cosines_BLN * weights_BLN).sum(dim=1)
 
-    def both(self, whole_BD: Tensor, local_BLD: Tensor, there_BL: Tensor) -> Tensor:
+    def both(self, whole_BD: Tensor, local_BN: Tensor) -> Tensor:
         """The learner's own score [B, N]: half whole, half local; of DualCoOp local alone."""
-        local_BN = self.local(local_BLD, there_BL)
         return (self.whole(whole_BD) + local_BN) / 2 if self.has_whole else local_BN
 
     def _dual(self, local_BLD: Tensor, there_BL: Tensor) -> Tensor:

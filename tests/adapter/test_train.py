@@ -20,7 +20,8 @@ from taistore.adapter.network import Network, Residual
 from taistore.adapter.optimizer import AdamW
 from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
-from taistore.adapter.train import RunResult, resume, train
+from taistore.adapter.run_lifecycle import RunResult
+from taistore.adapter.train import resume, train
 from taistore.errors import EncoderError, StoreError, TrainingError
 from taistore.progress import no_progress
 from taistore.stopping import StopRequested, stop_on_signals
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Store:
     return text_store(tmp_path / "store", rows=203)
 
 
-def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult:
+def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult[TrainConfig]:
     progress = changes.pop("progress", no_progress)
     return train(
         store, ENCODER_ID, config, prompts_ND=prompt_vectors(6), progress=progress, **changes

@@ -49,6 +49,16 @@ class Started(Protocol):
         ...
 
     @property
+    def known(self) -> Mapping[str, int]:
+        """Counts of the labelled images that it uses; empty where it uses none."""
+        ...
+
+    @property
+    def shift(self) -> Mapping[str, float | str]:
+        """What its offsets rest on; empty where nothing is moved."""
+        ...
+
+    @property
     def table_versions(self) -> Mapping[str, int]:
         """The versions of the tables that it reads."""
         ...

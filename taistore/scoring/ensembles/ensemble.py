@@ -205,9 +205,15 @@ class EnsembleLadder(Ladder):
 
     def confidence(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """As a run's; averages with probabilities or with another system's scores as they are."""
-        if step not in ZERO_SHOT_STEPS and not mixes_runs_alone(self._card):
+        if step not in ZERO_SHOT_STEPS and not self.has_own_scale:
             return scores_BN.clamp(0.0, 1.0)
         return super().confidence(step, scores_BN, regions=regions)
+
+    @property
+    def has_own_scale(self) -> bool:
+        """Whether only adapters' scores of this scale are averaged, as runs have them."""
+        alone = mixes_runs_alone(self._card)
+        return alone and all(ladder.has_own_scale for _, ladder in self._parts)
 
     def plain_scores(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """Averages back in the members' own scale: the average of their lows and spans."""
@@ -229,7 +235,7 @@ class EnsembleLadder(Ladder):
         if not averaged:
             return made
         for member, ladder in self._parts:
-            scores = ladder.scores(whole_BD, regions_BRD, steps=averaged)
+            scores = ladder.member_scores(whole_BD, regions_BRD, steps=averaged)
             for step, scores_BN in scores.items():
                 low, high = member.range(step, regions=regions_BRD is not None)
                 part_BN = member.weight * scaled(scores_BN, low, high)

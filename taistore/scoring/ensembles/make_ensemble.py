@@ -285,10 +285,12 @@ def _measure(
             for ladder, extremes in zip(ladders, found, strict=True) if count else ():
                 if isinstance(ladder, ProbabilityLadder):
                     continue
-                whole = ladder.scores(batch.whole_BD, steps=MEMBER_STEPS)
+                whole = ladder.member_scores(batch.whole_BD, steps=MEMBER_STEPS)
                 extremes.see(whole, regions=False)
                 if batch.regions_BRD is not None:
-                    fused = ladder.scores(batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS)
+                    fused = ladder.member_scores(
+                        batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS
+                    )
                     extremes.see(fused, regions=True)
             bar.advance(count)
     if not images:
