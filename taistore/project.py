@@ -54,7 +54,7 @@ Labels = str | Path | LabelSet | Sequence[str]
 """A label file (.txt, .csv), a label set, or names."""
 
 _TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
-_VECTORS = ("text_vectors", "image_vectors", "region_vectors")
+_VECTORS = ("text_vectors", "token_vectors", "image_vectors", "region_vectors")
 
 _log = logging.getLogger("taistore")
 
@@ -282,9 +282,12 @@ class Project:
         retry_rejects: bool = False,
         max_rejects: int | None = None,
         encoder: str | None = None,
+        tokens: bool = False,
         **options: Any,
     ) -> "GenerateSummary":
         """Captions for combinations of labels, and their vectors; run again, it does what is left.
+
+        With ``tokens`` also a vector of each token, which ``tai-dpt`` learns from.
 
         ``writer`` is a writer or the name of one, whose ``options`` are those that
         :func:`taistore.texts.writers.open_writer` hands on, such as ``base_url`` of ``openai``.
@@ -305,7 +308,9 @@ class Project:
             retry_rejects=retry_rejects,
             max_rejects=max_rejects,
         )
-        return generate(self, config, writer=writer, options=options, encoder=encoder)
+        return generate(
+            self, config, writer=writer, options=options, encoder=encoder, tokens=tokens
+        )
 
     def audit_texts(
         self,

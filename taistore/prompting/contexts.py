@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from taistore.encoders.prompt_tower import Prompts, PromptTower
+from taistore.errors import TrainingError
 from taistore.prompting.prompt_config import PromptConfig
 from taistore.prompting.prompt_scores import Logits, roles
 
@@ -29,15 +30,13 @@ class Contexts(nn.Module):
     """
 
     def __init__(
-        self, config: PromptConfig, *, labels: int, width: int, generator: torch.Generator
+        self, config: PromptConfig, tower: PromptTower, *, labels: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         self._config = config
-        shared = (config.context, width)
-        size = (labels, *shared) if config.class_specific else shared
         self.tokens = nn.ParameterDict(
             {
-                role: nn.Parameter(torch.randn(size, generator=generator) * DEVIATION)
+                role: nn.Parameter(first_tokens(config, tower, labels, generator))
                 for role in roles(config.method, config.variant)
             }
         )
@@ -60,6 +59,28 @@ class Contexts(nn.Module):
             temperature=self.temperature("temperature"),
             spatial=self.temperature("spatial"),
         )
+
+
+def first_tokens(
+    config: PromptConfig, tower: PromptTower, labels: int, generator: torch.Generator
+) -> Tensor:
+    """What a role's context begins as; TrainingError where ``context_init`` has other tokens."""
+    shared_MW = torch.randn((config.context, tower.width), generator=generator) * DEVIATION
+    if config.context_init:
+        words = tower.prompts([config.context_init])
+        bare = tower.prompts([""])
+        count = int(words.counts_N[0] - bare.counts_N[0])
+        if count != config.context:
+            raise TrainingError(
+                f"context_init {config.context_init!r:.80} has {count} tokens, and the context "
+                f"{config.context}: give context={count}"
+            )
+        begin = words.room.start
+        shared_MW = words.embeddings_NLW[0, begin : begin + count].float().cpu()
+    elif config.class_specific:
+        size = (labels, *shared_MW.shape)
+        return torch.randn(size, generator=generator) * DEVIATION
+    return shared_MW.expand(labels, -1, -1).clone() if config.class_specific else shared_MW
 
 
 def _logarithm(value: float) -> nn.Parameter:

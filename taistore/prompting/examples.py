@@ -3,7 +3,7 @@
 Shapes: B batch, D embedding dimension, N labels, L regions or tokens of the longest, padded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from taistore.errors import TrainingError
 from taistore.labels import ABSENT, PRESENT
 from taistore.store.partial_labels import PartialLabels
-from taistore.store.ragged_vectors import stored_regions, stored_tokens
+from taistore.store.ragged_vectors import in_order, stored_regions, stored_tokens
 from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
 
@@ -78,7 +78,7 @@ class ImageExamples:
             ids = [str(image_id) for image_id in batch.keys.tolist()]
             found = stored_regions(self._store, self._encoder_id, ids, version=self._version)
             targets_BN = self._known.truth(self._known.find(ids))
-            yield _examples(batch, _in_order(found, ids), targets_BN)
+            yield _examples(batch, in_order(found, ids, what="region"), targets_BN)
 
 
 class TextExamples:
@@ -111,7 +111,7 @@ class TextExamples:
             found = stored_tokens(self._store, self._encoder_id, ids, version=self._version)
             targets_BN = np.full((len(ids), self._labels), ABSENT, np.int8)
             targets_BN[np.repeat(np.arange(len(ids)), batch.counts), batch.label_ids] = PRESENT
-            yield _examples(batch, _in_order(found, ids), targets_BN)
+            yield _examples(batch, in_order(found, ids, what="token"), targets_BN)
 
 
 def require_regions(store: Store, encoder_id: str, known: PartialLabels) -> None:
@@ -145,9 +145,3 @@ def _examples(
 ) -> Examples:
     whole_BD = F.normalize(torch.from_numpy(batch.vectors).float(), dim=-1)
     return Examples(whole_BD, *padded(parts), torch.from_numpy(targets_BN))
-
-
-def _in_order(
-    found: Mapping[str, NDArray[np.float16]], ids: Sequence[str]
-) -> list[NDArray[np.float16]]:
-    return [found[one] for one in ids]

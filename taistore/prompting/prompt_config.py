@@ -12,9 +12,11 @@ from taistore.adapter.settings.setting_checks import number, one_of, whole
 from taistore.errors import TrainingError
 
 Method = Literal["coop", "dualcoop", "tai-dpt"]
+Loss = Literal["bce", "asymmetric", "ranking"]
 Variant = Literal["plain", "official", "in-tai-dpt", "plus"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
@@ -26,6 +28,7 @@ TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
 
 _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
     ("coop", "plain"): {
+        "loss": "bce",
         "class_specific": False,
         "temperature": 100.0,
         "spatial": 50.0,
@@ -34,6 +37,7 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "lr": 2e-3,
     },
     ("dualcoop", "official"): {
+        "loss": "asymmetric",
         "class_specific": False,
         "temperature": 100.0,
         "spatial": 20.0,
@@ -42,6 +46,7 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "lr": 2e-3,
     },
     ("dualcoop", "in-tai-dpt"): {
+        "loss": "asymmetric",
         "class_specific": True,
         "temperature": math.exp(3.91),
         "spatial": math.exp(3.0),
@@ -50,6 +55,7 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "lr": 2e-3,
     },
     ("dualcoop", "plus"): {
+        "loss": "asymmetric",
         "class_specific": False,
         "temperature": 100.0,
         "spatial": math.exp(3.0),
@@ -58,6 +64,7 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "lr": 5e-3,
     },
     ("tai-dpt", "plain"): {
+        "loss": "ranking",
         "class_specific": False,
         "temperature": 4.0,
         "spatial": 50.0,
@@ -77,7 +84,8 @@ class PromptConfig:
     """How a prompt learner is trained; :meth:`of` fills in what its authors published.
 
     ``context`` tokens are learnt before the name of each label, for all labels the same or
-    ``class_specific``. Cosines are multiplied by ``temperature``; those of regions (or of a text's
+    ``class_specific``; they begin as those of ``context_init``, such as "a photo of a", or, where
+    that is empty, at random. Cosines are multiplied by ``temperature``; those of regions (or of a text's
     tokens) are weighed by a softmax over them of ``spatial`` times the cosine, in a finished
     learner of ``spatial_test`` times. ``variant`` is a form of DualCoOp: ``official``,
     ``in-tai-dpt`` (the one that TaI-DPT's and TaI-Adapter's tables integrate, and the default) or
@@ -92,6 +100,7 @@ class PromptConfig:
     method: Method
     task: Task
     variant: Variant
+    loss: Loss
     class_specific: bool
     temperature: float
     spatial: float
@@ -101,6 +110,7 @@ class PromptConfig:
     lr: float
     split: str
     context: int = 16
+    context_init: str = ""
     warm_lr: float = 1e-5
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -112,6 +122,7 @@ class PromptConfig:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
+        one_of("loss", self.loss, LOSSES)
         one_of("variant", self.variant, VARIANTS)
         if (self.variant != "plain") != (self.method == "dualcoop"):
             raise TrainingError(

@@ -26,7 +26,12 @@ from taistore.prompting.prompt_scores import Logits
 
 WARM_EPOCHS = 1
 
-_EPSILON: Mapping[Variant, float] = {"official": 1e-6, "in-tai-dpt": 1e-8, "plus": 1e-8}
+_EPSILON: Mapping[Variant, float] = {
+    "plain": 1e-8,
+    "official": 1e-6,
+    "in-tai-dpt": 1e-8,
+    "plus": 1e-8,
+}
 _SUM_SCALE: Mapping[Variant, float] = {"official": 0.03, "plus": 0.02}
 """Of DualCoOp's loss, which is a sum; TaI-DPT's form divides it by the batch."""
 
@@ -150,11 +155,18 @@ class LearnerJob(TrainingLoop[LearnerStart, Examples]):
 
 
 def learner_loss(logits: Logits, batch: Examples, config: PromptConfig) -> Tensor:
-    """The loss of a method on a batch, as its authors or its tables' authors have it."""
-    local_BN = logits.local(batch.local_BLD, batch.there_BL)
-    targets_BN = batch.targets_BN
-    if config.method == "dualcoop":
-        total = asymmetric(local_BN, targets_BN, epsilon=_EPSILON[config.variant])
-        return total * _SUM_SCALE.get(config.variant, 1 / len(targets_BN))
-    loss = known_bce if config.method == "coop" else ranking
-    return loss(logits.whole(batch.whole_BD), targets_BN) + loss(local_BN, targets_BN)
+    """The loss of local scores, and the same of whole images or texts where they are scored."""
+    parts_BN = [logits.local(batch.local_BLD, batch.there_BL)]
+    if logits.has_whole:
+        parts_BN.append(logits.whole(batch.whole_BD))
+    return torch.stack([_loss(part_BN, batch.targets_BN, config) for part_BN in parts_BN]).sum()
+
+
+def _loss(logits_BN: Tensor, targets_BN: Tensor, config: PromptConfig) -> Tensor:
+    """As the method's authors, or those of its tables, have it."""
+    if config.loss == "bce":
+        return known_bce(logits_BN, targets_BN)
+    if config.loss == "ranking":
+        return ranking(logits_BN, targets_BN)
+    total = asymmetric(logits_BN, targets_BN, epsilon=_EPSILON[config.variant])
+    return total * _SUM_SCALE.get(config.variant, 1 / len(targets_BN))

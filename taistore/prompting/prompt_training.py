@@ -160,8 +160,8 @@ def _label_prompts(store: Store, tower: PromptTower, config: PromptConfig) -> La
 
 def _contexts(store: Store, tower: PromptTower, config: PromptConfig) -> Contexts:
     generator = torch.Generator().manual_seed(config.seed)
-    labels, width = len(store.labels), tower.width
-    return Contexts(config, labels=labels, width=width, generator=generator).to(tower.device)
+    labels = len(store.labels)
+    return Contexts(config, tower, labels=labels, generator=generator).to(tower.device)
 
 
 def _vector_tables(config: PromptConfig, encoder_id: str) -> list[tuple[str, str | None]]:

@@ -23,8 +23,9 @@ from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, known_cells, stor
 from taistore.scoring.ladder import Ladder, step_for
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.selection import Choice, tag_table
-from taistore.scoring.stored_images import stored_batches, stored_regions, stored_vectors
+from taistore.scoring.stored_images import stored_batches, stored_vectors
 from taistore.scoring.string_set import Seen
+from taistore.store.ragged_vectors import stored_regions
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 

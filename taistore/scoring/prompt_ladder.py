@@ -93,8 +93,8 @@ class PromptLadder(Ladder):
         images, regions, _ = regions_BRD.shape
         block = max(1, REGION_CELLS // (regions * self.labels))
         there_R = torch.ones(regions, dtype=torch.bool, device=self._device)
-        parts = [
-            self._logits.local(part_bRD, there_R.expand(len(part_bRD), -1))
-            for part_bRD in regions_BRD.split(block)
-        ]
+        parts = []
+        for low in range(0, images, block):
+            part_bRD = regions_BRD[low : low + block]
+            parts.append(self._logits.local(part_bRD, there_R.expand(len(part_bRD), -1)))
         return torch.cat(parts) if images else regions_BRD.new_zeros((0, self.labels))
