@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taistore.evaluation.report import Evaluation
     from taistore.project import Project
     from taistore.scoring.known_cells import Known
-    from taistore.scoring.ladder import Step
+    from taistore.scoring.ladders.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
     from taistore.scoring.matrices.export_scores import ExportSummary
     from taistore.scoring.photos import Photo

@@ -26,7 +26,7 @@ STEPS = (
     *("prompts_global", "prompts_local", "prompts"),
     *("adapter_logits", "adapter_global", "adapter", "ensemble"),
 )
-"""Those of ``taistore.scoring.ladder``, whose import would load torch only to show help."""
+"""Those of ``taistore.scoring.ladders.ladder``, whose import would load torch only to show help."""
 
 
 @click.command()

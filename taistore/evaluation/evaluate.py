@@ -21,7 +21,7 @@ from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import Evaluation, Intervals, LabelResult
 from taistore.evaluation.split_figures import SplitFigures, Tally, filled_block, split_figures
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.store.store import Store
 

@@ -9,7 +9,7 @@ from taistore.jobs.upkeep import tidy
 from taistore.texts.generate import generate_texts
 from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.label_prompts import prompt_vectors
-from taistore.texts.token_vectors import write_token_vectors
+from taistore.texts.rows.token_vectors import write_token_vectors
 from taistore.texts.writer import TextWriter
 from taistore.texts.writers import open_writer
 

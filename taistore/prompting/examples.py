@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from taistore.errors import TrainingError
 from taistore.labels import ABSENT, PRESENT
 from taistore.store.partial_labels import PartialLabels
-from taistore.store.ragged_vectors import in_order, stored_regions, stored_tokens
 from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
+from taistore.store.tables.ragged_vectors import in_order, stored_regions, stored_tokens
 
 _IDS = 10_000
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any, Literal, Self, get_args
 
 from taistore.adapter.config import Task
@@ -85,12 +85,12 @@ class PromptConfig:
 
     ``context`` tokens are learnt before the name of each label, for all labels the same or
     ``class_specific``; they begin as those of ``context_init``, such as "a photo of a", or, where
-    that is empty, at random. Cosines are multiplied by ``temperature``; those of regions (or of a text's
-    tokens) are weighed by a softmax over them of ``spatial`` times the cosine, in a finished
-    learner of ``spatial_test`` times. ``variant`` is a form of DualCoOp: ``official``,
-    ``in-tai-dpt`` (the one that TaI-DPT's and TaI-Adapter's tables integrate, and the default) or
-    ``plus`` (DualCoOp++), else ``plain``. ``lr`` falls by a cosine over ``epochs``, the first of
-    which has ``warm_lr``.
+    that is empty, at random. Cosines are multiplied by ``temperature``; those of regions (or of a
+    text's tokens) are weighed by a softmax over them of ``spatial`` times the cosine, in a finished
+    learner of ``spatial_test`` times. ``loss`` is ``bce``, ``asymmetric`` or ``ranking``.
+    ``variant`` is a form of DualCoOp: ``official``, ``in-tai-dpt`` (the one that TaI-DPT's and
+    TaI-Adapter's tables integrate, and the default) or ``plus`` (DualCoOp++), else ``plain``.
+    ``lr`` falls by a cosine over ``epochs``, the first of which has ``warm_lr``.
 
     Split, shots and masks are those of :class:`taistore.adapter.config.TrainConfig`. Raises
     :class:`TrainingError` naming a field, its value and what is allowed, also where a value would
@@ -122,12 +122,8 @@ class PromptConfig:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
+        _check_variant(self.method, self.variant)
         one_of("loss", self.loss, LOSSES)
-        one_of("variant", self.variant, VARIANTS)
-        if (self.variant != "plain") != (self.method == "dualcoop"):
-            raise TrainingError(
-                f"variant {self.variant!r} is none of method {self.method}: leave it out"
-            )
         tasks = TASKS_OF[self.method]
         if self.task not in tasks:
             raise TrainingError(
@@ -181,9 +177,10 @@ class PromptConfig:
         one_of("method", method, METHODS)
         settings.setdefault("task", TASKS_OF[method][0])
         settings.setdefault("variant", "in-tai-dpt" if method == "dualcoop" else "plain")
-        published = dict(_PUBLISHED.get((method, settings["variant"]), {}))
+        _check_variant(method, settings["variant"])
+        published = dict(_PUBLISHED[method, settings["variant"]])
         if "spatial" in settings or "spatial_test" not in published:
-            published["spatial_test"] = settings.get("spatial", published.get("spatial", 1.0))
+            published["spatial_test"] = settings.get("spatial", published["spatial"])
         return cls.from_json(
             {"method": method, "split": _split(settings["task"]), **published, **settings}
         )
@@ -191,7 +188,11 @@ class PromptConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """From :meth:`to_json`; raises :class:`TrainingError` on a field that does not exist."""
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        fields = {field.name: field.default for field in dataclasses.fields(cls)}
+        lacking = [n for n, default in fields.items() if n not in values and default is MISSING]
+        if lacking:
+            raise TrainingError(f"the configuration has no {lacking[0]!r}: train a new run")
+        unknown = set(values) - set(fields)
         if unknown:
             raise TrainingError(
                 f"{min(unknown)!r} is no setting of method {values.get('method')!r:.80}: leave it "
@@ -202,6 +203,12 @@ class PromptConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
         return dataclasses.asdict(self)
+
+
+def _check_variant(method: Method, variant: Variant) -> None:
+    one_of("variant", variant, VARIANTS)
+    if (method, variant) not in _PUBLISHED:
+        raise TrainingError(f"variant {variant!r} is none of method {method}: leave it out")
 
 
 def _split(task: object) -> str:

@@ -40,7 +40,7 @@ from taistore.store.partial_labels import PartialLabels
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream
-from taistore.texts.token_vectors import write_token_vectors
+from taistore.texts.rows.token_vectors import write_token_vectors
 
 
 def train_prompts(

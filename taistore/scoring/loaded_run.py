@@ -15,7 +15,6 @@ from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.prompting.learner_files import load_learner
 from taistore.prompting.prompt_config import METHODS
-from taistore.scoring.competition import Competition
 from taistore.scoring.ensembles.ensemble import (
     TASK,
     EnsembleLadder,
@@ -24,8 +23,9 @@ from taistore.scoring.ensembles.ensemble import (
 )
 from taistore.scoring.ensembles.imported_scores import KeptScores
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
-from taistore.scoring.ladder import AdapterLogits, Ladder
-from taistore.scoring.prompt_ladder import PromptLadder
+from taistore.scoring.ladders.competition import Competition
+from taistore.scoring.ladders.ladder import AdapterLogits, Ladder
+from taistore.scoring.ladders.prompt_ladder import PromptLadder
 from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.store.arrow import vector_array
-from taistore.store.ragged_vectors import stored_regions
 from taistore.store.store import Store
+from taistore.store.tables.ragged_vectors import stored_regions
 
 BATCH_ROWS = 1024
 """Images read at once; a look-up by id costs about the same for a thousand as for one."""

@@ -23,7 +23,7 @@ from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_objec
 from taistore.errors import ScoringError
 from taistore.scoring.ensembles.imported_scores import ImportedPart, KeptScores
 from taistore.scoring.ensembles.probabilities import PROBABILITY_STEPS
-from taistore.scoring.ladder import ZERO_SHOT_STEPS, Ladder, Step
+from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS, Ladder, Step
 
 TASK = "ensemble"
 """What ``runs.task`` says of an ensemble."""

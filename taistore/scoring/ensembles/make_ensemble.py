@@ -50,7 +50,7 @@ from taistore.scoring.ensembles.membership import (
     shares_of,
 )
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
-from taistore.scoring.ladder import Ladder
+from taistore.scoring.ladders.ladder import Ladder
 from taistore.scoring.loaded_run import open_run, probability_ladder
 from taistore.scoring.matrices.score_file import ScoreFile
 from taistore.scoring.stored_images import some_have_regions, stored_batches

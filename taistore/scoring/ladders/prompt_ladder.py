@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.prompting.learner_files import Learner
-from taistore.scoring.ladder import (
+from taistore.scoring.ladders.ladder import (
     PROMPT_STEPS,
     REGION_CELLS,
     ZERO_SHOT_STEPS,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from taistore.encoders.prompt_tower import PromptTower, prompt_tower
 from taistore.encoders.protocol import Encoder
 from taistore.progress import Progress, no_progress
-from taistore.store.ragged_vectors import ragged_column
 from taistore.store.store import Store
-from taistore.texts.text_rows import hash_column, id_hashes
+from taistore.store.tables.ragged_vectors import ragged_column
+from taistore.texts.rows.text_rows import hash_column, id_hashes
 
 _COMMIT_ROWS = 1024
 """Texts in a commit: 25 tokens of 1,024 dimensions each take 50 MB."""

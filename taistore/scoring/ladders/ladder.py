@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.scoring.competition import Competition, ensemble_scores, standardise
+from taistore.scoring.ladders.competition import Competition, ensemble_scores, standardise
 
 Step = Literal[
     "zero_shot",
@@ -39,6 +39,9 @@ ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 
 
 PROMPT_STEPS: tuple[Step, ...] = ("prompts_global", "prompts_local", "prompts")
+
+ADAPTER_LADDER: tuple[Step, ...] = tuple(step for step in STEPS if step not in PROMPT_STEPS)
+"""The steps of an adapter's ladder, zero-shot's among them."""
 
 
 def step_for(step: Step, *, regions: bool) -> Step:
@@ -132,10 +135,8 @@ class Ladder:
         """
         return tuple(
             step
-            for step in STEPS
-            if (regions or step != "regions")
-            and (self.has_adapter or step in ZERO_SHOT_STEPS)
-            and step not in PROMPT_STEPS
+            for step in ADAPTER_LADDER
+            if (regions or step != "regions") and (self.has_adapter or step in ZERO_SHOT_STEPS)
         )
 
     @torch.inference_mode()
