@@ -42,7 +42,7 @@ from taistore.texts.ingest.ingest_texts import ingest_texts
 from taistore.texts.label_prompts import prompt_vectors
 from taistore.texts.language.token_lengths import length_check
 from taistore.texts.request_ids import combination_of
-from taistore.texts.text_rows import TextRow, write_texts
+from taistore.texts.rows.text_rows import TextRow, write_texts
 
 TEMPLATES = 10_000
 STEPS = ("adapter_global", "adapter", "ensemble")

@@ -32,7 +32,7 @@ from taistore.adapter.run_files.checkpoint import (
 )
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
-from taistore.scoring.ladder import Ladder
+from taistore.scoring.ladders.ladder import Ladder
 from taistore.scoring.score import score
 from taistore.scoring.selection import Choice, choose, tag_table
 from taistore.store.arrow import vector_column

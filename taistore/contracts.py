@@ -166,6 +166,17 @@ TABLES = {
             per_encoder=True,
         ),
         TableContract(
+            kind="token_vectors",
+            key=("text_id",),
+            indexed=("text_id",),
+            fields=(
+                _field("text_id", pa.string()),
+                _field("combination_id", pa.int64()),
+                _field("vectors", pa.list_(pa.field("item", pa.float16(), nullable=False))),
+            ),
+            per_encoder=True,
+        ),
+        TableContract(
             kind="centroids",
             key=("kind", "id"),
             indexed=(),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
     from taistore.images.prune import PruneSummary
+    from taistore.prompting.prompt_config import PromptConfig
     from taistore.run import Run
     from taistore.scoring.ensembles.ensemble import Rule
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
@@ -53,7 +54,7 @@ Labels = str | Path | LabelSet | Sequence[str]
 """A label file (.txt, .csv), a label set, or names."""
 
 _TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
-_VECTORS = ("text_vectors", "image_vectors", "region_vectors")
+_VECTORS = ("text_vectors", "token_vectors", "image_vectors", "region_vectors")
 
 _log = logging.getLogger("taistore")
 
@@ -206,6 +207,18 @@ class Project:
         self.store.register_encoder(encoder.info)
         return encoder
 
+    def tower_encoder(self, spec: str | None = None) -> "Encoder":
+        """The encoder of a spec, loaded, whose text tower takes embeddings.
+
+        Raises :class:`EncoderError` for imported vectors, which have none.
+        """
+        from taistore.encoders.prompt_tower import no_tower
+
+        info = self.encoder_info(spec)
+        if info.context_length is None:
+            raise no_tower(info.spec)
+        return self.encoder(spec)
+
     def _loaded(self, spec: str | None) -> "Encoder":
         wanted = registry.canonical_spec(spec or self.store.default_encoder)
         if wanted not in self._encoders:
@@ -269,9 +282,12 @@ class Project:
         retry_rejects: bool = False,
         max_rejects: int | None = None,
         encoder: str | None = None,
+        tokens: bool = False,
         **options: Any,
     ) -> "GenerateSummary":
         """Captions for combinations of labels, and their vectors; run again, it does what is left.
+
+        With ``tokens`` also a vector of each token, which ``tai-dpt`` learns from.
 
         ``writer`` is a writer or the name of one, whose ``options`` are those that
         :func:`taistore.texts.writers.open_writer` hands on, such as ``base_url`` of ``openai``.
@@ -292,7 +308,9 @@ class Project:
             retry_rejects=retry_rejects,
             max_rejects=max_rejects,
         )
-        return generate(self, config, writer=writer, options=options, encoder=encoder)
+        return generate(
+            self, config, writer=writer, options=options, encoder=encoder, tokens=tokens
+        )
 
     def audit_texts(
         self,
@@ -508,24 +526,28 @@ class Project:
         self,
         task: "Task | None" = None,
         *,
-        config: "TrainConfig | str | Path | None" = None,
+        method: str | None = None,
+        config: "TrainConfig | PromptConfig | str | Path | None" = None,
         encoder: str | None = None,
         out: str | Path | None = None,
         on_start: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> "Run":
-        """An adapter from the texts of the store, and from its labelled images.
+        """An adapter from the texts of the store, and from its labelled images; or prompts.
 
         ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
-        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. ``config`` is
-        a configuration or a file of one (TOML, or a run's ``card.json``), whose fields task and
-        settings override. The rest is that of :func:`taistore.adapter.train.train`.
+        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. With ``method``
+        ``coop``, ``dualcoop`` or ``tai-dpt`` they are those of
+        :class:`taistore.prompting.prompt_config.PromptConfig`. ``config`` is a configuration or a
+        file of one (TOML, or a run's ``card.json``), whose fields task and settings override. The
+        rest is that of :func:`taistore.adapter.train.train` and
+        :func:`taistore.prompting.prompt_training.train_prompts`.
         """
         from taistore.jobs.training_job import train_config, trained_run
 
         if task is not None:
             settings["task"] = task
-        given = train_config(config, settings, device=self.device)
+        given = train_config(config, settings, method=method, device=self.device)
         return trained_run(self, given, encoder=encoder, out=out, on_start=on_start)
 
     def resume(

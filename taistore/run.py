@@ -18,12 +18,12 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
-    from taistore.adapter.train import RunResult
+    from taistore.adapter.run_lifecycle import RunResult
     from taistore.evaluation.comparison import Comparison
     from taistore.evaluation.report import Evaluation
     from taistore.project import Project
     from taistore.scoring.known_cells import Known
-    from taistore.scoring.ladder import Step
+    from taistore.scoring.ladders.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
     from taistore.scoring.matrices.export_scores import ExportSummary
     from taistore.scoring.photos import Photo
@@ -47,7 +47,7 @@ class Run:
         project: "Project",
         row: RunRow,
         *,
-        training: "RunResult | None" = None,
+        training: "RunResult[Any] | None" = None,
         encoder_gone: bool | None = None,
     ) -> None:
         self.project = project

@@ -15,6 +15,7 @@ LAYERS = (
     ("taistore.reproduction",),
     ("taistore.evaluation",),
     ("taistore.scoring",),
+    ("taistore.prompting",),
     ("taistore.adapter",),
     ("taistore.texts", "taistore.images"),
     ("taistore.geometry",),

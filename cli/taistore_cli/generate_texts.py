@@ -80,6 +80,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Ask again for captions that an earlier run rejected.",
 )
+@click.option(
+    "--tokens",
+    is_flag=True,
+    help="Also keep a vector of each token, which train --method tai-dpt learns from.",
+)
 @model_options
 @encoder_option
 @store_option
@@ -98,6 +103,7 @@ def command(
     seed: int,
     lost_labels: "Lost | None",
     retry_rejects: bool,
+    tokens: bool,
     model: ModelOptions,
     encoder_spec: str | None,
     store_uri: str,
@@ -132,6 +138,7 @@ def command(
         retry_rejects=retry_rejects,
         max_rejects=max_rejects,
         encoder=encoder_spec,
+        tokens=tokens,
         **options,
     )
     balance = summary.balance
@@ -141,10 +148,17 @@ def command(
         f"{summary.written:,} written, {summary.present:,} were there, "
         f"{summary.repeated:,} repeated, {summary.rejected:,} rejected"
         f"{_rejects(summary)}\n"
+        f"{_tokens(summary)}"
         f"texts per label: {balance.minimum:,} to {balance.maximum:,}, mean {balance.mean:,.1f}, "
         f"deviation {balance.deviation:.1f}\n{_short(summary, min_per_label)}"
         "next: taistore train --task zsl",
     )
+
+
+def _tokens(summary: "GenerateSummary") -> str:
+    if not summary.token_vectors:
+        return ""
+    return f"token vectors of {summary.token_vectors:,} texts written\n"
 
 
 def _short(summary: "GenerateSummary", min_per_label: int) -> str:

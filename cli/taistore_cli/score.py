@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 STEPS = (
     *("zero_shot", "standardised", "regions"),
+    *("prompts_global", "prompts_local", "prompts"),
     *("adapter_logits", "adapter_global", "adapter", "ensemble"),
 )
-"""Those of ``taistore.scoring.ladder``, whose import would load torch only to show help."""
+"""Those of ``taistore.scoring.ladders.ladder``, whose import would load torch only to show help."""
 
 
 @click.command()

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 FOR_EXPERIMENTS = "For experiments"
+FOR_PROMPTS = "For coop, dualcoop and tai-dpt"
 
 
 class SectionOption(click.Option):

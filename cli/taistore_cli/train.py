@@ -1,4 +1,4 @@
-"""``taistore train``: an adapter from the texts of a store, and from its labelled images."""
+"""``taistore train``: an adapter, or prompts, from the texts and labelled images of a store."""
 
 import functools
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from taistore_cli.options import (
     store_option,
 )
 from taistore_cli.output import Output
-from taistore_cli.sections import FOR_EXPERIMENTS, SectionCommand, SectionOption
+from taistore_cli.sections import FOR_EXPERIMENTS, FOR_PROMPTS, SectionCommand, SectionOption
 
 WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"}
 """Options that do not change what a run computes."""
@@ -26,12 +26,21 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 experiment_option = functools.partial(click.option, cls=SectionOption, section=FOR_EXPERIMENTS)
 
 
+prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_PROMPTS)
+
+
 @click.command(cls=SectionCommand)
+@click.option(
+    "--method",
+    type=click.Choice(["adapter", "coop", "dualcoop", "tai-dpt"]),
+    help="adapter learns from vectors alone; the others learn prompts through the text tower: coop "
+    "(fsl, pll) and dualcoop (pll, fsl) from images, tai-dpt (zsl) from texts.  [default: adapter]",
+)
 @click.option(
     "--task",
     type=click.Choice(["zsl", "fsl", "pll"]),
     help="zsl: no labelled image; fsl: a few of them; pll: images of which some labels are known."
-    "  [default: zsl]",
+    "  [default: zsl, coop fsl, dualcoop pll]",
 )
 @click.option(
     "--shots", type=click.IntRange(min=1), help="fsl: labelled images per label, such as 1 to 16."
@@ -78,6 +87,31 @@ experiment_option = functools.partial(click.option, cls=SectionOption, section=F
     "folder",
     type=click.Path(path_type=Path),
     help="Folder for the checkpoint; default: inside the store.",
+)
+@prompt_option(
+    "--context", type=click.IntRange(min=1), metavar="M", help="Learnt tokens.  [default: 16]"
+)
+@prompt_option(
+    "--class-specific/--class-shared",
+    default=None,
+    help="A context for each label, or one for all.  [default: shared, dualcoop specific]",
+)
+@prompt_option(
+    "--variant",
+    type=click.Choice(["official", "in-tai-dpt", "plus"]),
+    help="dualcoop: its authors' form, the one in TaI-DPT's tables, or DualCoOp++.  [default: "
+    "in-tai-dpt]",
+)
+@prompt_option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What cosines are multiplied by.  [default: coop 100, dualcoop 50, tai-dpt 4]",
+)
+@prompt_option(
+    "--spatial",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Sharpness of the softmax over regions or tokens.  [default: coop 50, dualcoop 20, "
+    "tai-dpt 50 and 40 on images]",
 )
 @experiment_option(
     "--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]"
@@ -162,7 +196,7 @@ def command(
     out: Output,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train an adapter on perturbed text vectors; prints the run's id.
+    """Train an adapter on perturbed text vectors, or prompts; prints the run's id.
 
     zsl learns from texts alone, moved towards where the store's images lie (their labels are not
     read); fsl and pll also learn from the labelled images of a split. Labels that are unknown
@@ -175,6 +209,7 @@ def command(
       taistore train --task zsl --shift none
       taistore train --task fsl --shots 4
       taistore train --task pll
+      taistore train --method dualcoop --task pll
       taistore train --config settings.toml --seed 3
     """
     given = _given()

@@ -4,14 +4,13 @@ I images, N labels.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import write_whole
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
@@ -26,7 +25,41 @@ _IDS = 65_536
 """Ids that are Python strings at once."""
 
 
-def known_labels(store: Store, config: TrainConfig) -> PartialLabels:
+class KnownSettings(Protocol):
+    """Which labelled images a training is to use."""
+
+    @property
+    def task(self) -> str:
+        """zsl, fsl or pll."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """The images, or all."""
+        ...
+
+    @property
+    def shots(self) -> int:
+        """fsl: images a label."""
+        ...
+
+    @property
+    def shot_seed(self) -> int:
+        """fsl: which images."""
+        ...
+
+    @property
+    def known(self) -> float:
+        """pll: share of the known cells."""
+        ...
+
+    @property
+    def mask_seed(self) -> int:
+        """pll: which cells."""
+        ...
+
+
+def known_labels(store: Store, config: KnownSettings) -> PartialLabels:
     """The images of the split with what the run may know of them.
 
     ``zsl``: nothing, even where the store knows their labels. ``fsl``: the chosen images alone.
@@ -94,7 +127,7 @@ def choose_shots(images: PartialLabels, shots: int, *, seed: int) -> NDArray[np.
     return np.flatnonzero(chosen_I)
 
 
-def describe_known(images: PartialLabels, config: TrainConfig) -> dict[str, int]:
+def describe_known(images: PartialLabels, config: KnownSettings) -> dict[str, int]:
     """Counts for the run's metrics: images and known cells, labels that lack images."""
     positives_N = images.positives_per_label
     complete = int(images.complete.sum())

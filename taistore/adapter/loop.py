@@ -1,8 +1,7 @@
-"""One training from a step to its end: the loop, its checkpoints and its final card.
+"""A training from a step to its end, whatever is trained: checkpoints, signals, the run's row.
 
-B batch, D embedding dimension, N labels, P positives of a batch. Every random draw of a step comes
-from a generator seeded by the run's seed and the step's number, so that a step is the same
-whatever went before it.
+Every random draw of a step comes from a generator seeded by the run's seed and the step's number,
+so that a step is the same whatever went before it.
 """
 
 import contextlib
@@ -12,63 +11,103 @@ import platform
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 import taistore
 from taistore.adapter.freed_memory import give_back
-from taistore.adapter.loss import bce_value, sparse_bce
-from taistore.adapter.network import AdapterNetwork, Residual
-from taistore.adapter.optimizer import AdamW, one_cycle
-from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.run_files.run_folder import keep_folder, run_row
-from taistore.adapter.run_files.run_start import RunStart
-from taistore.adapter.run_files.training_state import Position, save_state
-from taistore.adapter.steps import Source, Step, TrainingBatch
+from taistore.adapter.run_files.run_start import Started
+from taistore.adapter.run_files.training_state import Position, StepOptimizer, save_state
 from taistore.errors import StoreError, TrainingError
-from taistore.geometry.perturbation import perturb
 from taistore.progress import Progress
 from taistore.stopping import StopRequested, check, held, stop_requested
 from taistore.store.run_rows import RunStatus
 from taistore.store.store import Store
 
 LOSS_EVERY = 20
-SAMPLE_ROWS = 2048
-BF16_FROM_BATCH = 256
 _LIBRARIES = ("torch", "numpy", "lancedb", "pylance", "safetensors")
 
+StartT = TypeVar("StartT", bound=Started)
+BatchT = TypeVar("BatchT")
 
-class _DivergedError(TrainingError):
+
+class DivergedError(TrainingError):
     """The loss is not finite, so that the weights are not worth keeping."""
 
 
 @dataclass(kw_only=True)
-class TrainingJob:
-    """One training from a step to its end; ``run`` is called once."""
+class TrainingLoop(ABC, Generic[StartT, BatchT]):
+    """One training from a step to its end; ``run`` is called once.
+
+    ``start`` is what it began with, from which it can begin again at any step. What is trained says
+    what its batches are, what a step does and what is written in the end.
+    """
 
     store: Store
     run_id: str
     folder: Path
     checkpoint: str
-    start: RunStart
-    network: AdapterNetwork
-    source: Source
+    start: StartT
     checkpoint_seconds: float
 
     def __post_init__(self) -> None:
-        self.config = self.start.config
-        self.total = self.config.epochs * self.source.batches_per_epoch
-        self.optimizer = AdamW(self.network, weight_decay=self.config.weight_decay)
-        self.device = next(self.network.parameters()).device
-        self.generator = torch.Generator(self.device)
         self.loss = math.nan
         self.done = 0
+        self.generator = torch.Generator(self.device)
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    @abstractmethod
+    def optimizer(self) -> StepOptimizer:
+        """What moves its weights."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Steps of every epoch."""
+
+    @abstractmethod
+    def batches(self, *, epoch: int, start: int) -> Iterator[BatchT]:
+        """What the steps of an epoch go by, from ``start`` on."""
+
+    @abstractmethod
+    def learn(self, step: int, batch: BatchT, *, value: bool) -> float:
+        """Compute the gradients of a step; returns its loss where the ``value`` is wanted."""
+
+    @abstractmethod
+    def move(self, step: int) -> None:
+        """Move the weights by the gradients."""
+
+    @abstractmethod
+    def finish(self, metrics: dict[str, float]) -> None:
+        """Write the files of the finished run."""
+
+    @abstractmethod
+    def advice(self, batch: BatchT) -> str:
+        """What to lower where the loss of this batch is not finite."""
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.start.config.epochs * self.steps_per_epoch
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return next(self.network.parameters()).device
 
     def run(self, first: int, progress: Progress) -> dict[str, float]:
         """Train from step ``first`` on; returns the figures of the finished run.
@@ -89,10 +128,10 @@ class TrainingJob:
                 "steps": float(self.total),
                 "seconds": time.monotonic() - began,
             }
-            save_adapter(self.folder, self.network, self._card(metrics))
+            self.finish(metrics)
             keep_folder(self.store, self.checkpoint, self.folder)
             self.record("finished", metrics)
-        except _DivergedError:
+        except DivergedError:
             with contextlib.suppress(StoreError):
                 self.record("failed", {})
             raise
@@ -115,69 +154,20 @@ class TrainingJob:
         save_state(self.folder, self.network, self.optimizer, position)
         keep_folder(self.store, self.checkpoint, self.folder)
 
-    def start_residual(
-        self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]
-    ) -> None:
-        """Set zero-shot up from the prompts and a sample of the perturbed texts."""
-        sample = self._sample()
-        # No step has this number.
-        self._seed(self.total)
-        network.start_from(
-            torch.from_numpy(prompts_ND).to(self.device),
-            torch.from_numpy(mean_unit_D).to(self.device),
-            self._perturbed(sample),
-            len(sample.positives) / (len(sample.vectors) * network.linear.out_features),
-            deviation=self.config.start_deviation,
-        )
-
-    def _sample(self) -> TrainingBatch:
-        """The first texts of the first epoch as one batch."""
-        parts: list[TrainingBatch] = []
-        rows = 0
-        for batch in self.source.texts():
-            shift = rows * self.start.shape.labels
-            parts.append(batch._replace(positives=batch.positives + shift))
-            rows += len(batch.vectors)
-            if rows >= SAMPLE_ROWS:
-                break
-        return TrainingBatch(
-            torch.cat([part.vectors for part in parts]),
-            torch.cat([part.positives for part in parts]),
-            parts[0].radius,
-            parts[0].where,
-        )
-
-    def _seed(self, step: int) -> None:
-        seed = np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0]
+    def seed(self, step: int) -> None:
+        """Seed the generator for a step."""
+        seed = np.random.SeedSequence([self.start.config.seed, step]).generate_state(1)[0]
         self.generator.manual_seed(int(seed))
-
-    def _perturbed(self, batch: TrainingBatch) -> torch.Tensor:
-        return perturb(
-            batch.vectors.to(self.device, non_blocking=True),
-            batch.radius,
-            where=batch.where,
-            generator=self.generator,
-            in_place=True,
-        )
-
-    def _competition(self) -> tuple[float, float]:
-        """Spread and energy of the finished network's logits over a sample of the texts."""
-        self.network.eval()
-        with torch.inference_mode():
-            logits_BN = self.network(self._sample().vectors.to(self.device)).float()
-            spread = float(logits_BN.std(correction=0).clamp_min(1e-6))
-            energy = spread * torch.logsumexp(logits_BN / spread, dim=1).mean()
-        return spread, float(energy)
 
     def _train(self, first: int, progress: Progress) -> None:
         self.network.train()
-        per_epoch = self.source.batches_per_epoch
+        per_epoch = self.steps_per_epoch
         shown, saved = first, time.monotonic()
         with progress("train", total=self.total - first, unit="steps") as bar:
-            for epoch in range(first // per_epoch, self.config.epochs):
+            for epoch in range(first // per_epoch, self.start.config.epochs):
                 begin = self.done - epoch * per_epoch
-                for batches in self.source.batches(epoch=epoch, start=begin):
-                    self._step(self.done, batches)
+                for batch in self.batches(epoch=epoch, start=begin):
+                    self._step(self.done, batch)
                     due = self.done % LOSS_EVERY == 0 or self.done == self.total
                     if due or stop_requested():
                         bar.advance(self.done - shown, loss=self.loss)
@@ -187,49 +177,22 @@ class TrainingJob:
                         self.save()
                         saved = time.monotonic()
 
-    def _step(self, step: int, batches: Step) -> None:
-        config = self.config
-        self._seed(step)
-        lr, momentum = one_cycle(step, self.total, config.lr)
+    def _step(self, step: int, batch: BatchT) -> None:
+        self.seed(step)
         self.optimizer.zero_grad()
         # The value serves the reader alone: computing it in every step would cost a tenth of it.
         shown = (step + 1) % LOSS_EVERY == 0 or step + 1 == self.total
-        losses = [self._backward(batch, value=shown) for batch in batches]
+        loss = self.learn(step, batch, value=shown)
         if shown:
-            self.loss = sum(losses)
+            self.loss = loss
             if not math.isfinite(self.loss):
-                raise _DivergedError(
-                    f"the loss is {self.loss} at step {step + 1} of {self.total}: lower lr "
-                    f"({config.lr:g}) or radius ({batches[0].radius:g}) and train again"
+                raise DivergedError(
+                    f"the loss is {self.loss} at step {step + 1} of {self.total}: lower "
+                    f"{self.advice(batch)} and train again"
                 )
         with _interrupts_held():
-            self.optimizer.step(lr=lr, momentum=momentum)
+            self.move(step)
             self.done = step + 1
-
-    def _backward(self, batch: TrainingBatch, *, value: bool) -> float:
-        """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
-        vectors_BD = self._perturbed(batch)
-        positives_P = batch.positives.to(self.device, non_blocking=True)
-        negatives_Q = batch.negatives
-        if negatives_Q is not None:
-            negatives_Q = negatives_Q.to(self.device, non_blocking=True)
-        row_weights = batch.row_weights
-        if row_weights is not None:
-            row_weights = row_weights.to(self.device, non_blocking=True)
-        bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            logits_BN = self.network(vectors_BD, self.generator)
-        torch.autograd.backward(
-            sparse_bce(
-                logits_BN,
-                positives_P,
-                negatives_Q,
-                row_weights=row_weights,
-            )
-        )
-        if not value:
-            return math.nan
-        return bce_value(logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights)
 
     def record(self, status: RunStatus, metrics: Mapping[str, float]) -> None:
         """Write the run's row."""
@@ -238,31 +201,12 @@ class TrainingJob:
         )
         self.store.record_run(row)
 
-    def _card(self, metrics: dict[str, float]) -> AdapterCard:
-        spread, energy = self._competition()
-        versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-        return AdapterCard(
-            run_id=self.run_id,
-            config=self.config,
-            encoder=self.store.encoder(self.start.encoder_id),
-            shape=self.start.shape,
-            label_keys=tuple(self.store.labels.keys),
-            label_names=tuple(label.name for label in self.store.labels),
-            mean_text_norm=self.start.mean_text_norm,
-            radius=self.start.radius,
-            image_radius=self.start.image_radius,
-            table_versions=self.start.table_versions,
-            library_versions={
-                "python": platform.python_version(),
-                "taistore": taistore.__version__,
-                **versions,
-            },
-            metrics=metrics,
-            created=self.start.created,
-            logit_spread=spread,
-            logit_energy=energy,
-            weights_digest="",
-        )
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a training rests on, for its card."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    ours = {"python": platform.python_version(), "taistore": taistore.__version__}
+    return {**ours, **versions}
 
 
 @contextlib.contextmanager

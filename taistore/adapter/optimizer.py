@@ -1,11 +1,16 @@
-"""AdamW, and the 1-cycle policy (Smith 2018) as a function of the step: resuming needs no state."""
+"""AdamW and SGD, and their learning rates as functions of the step: resuming needs no state.
+
+The rates are the 1-cycle policy (Smith 2018), and a cosine after a constant warm-up.
+"""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 SECOND_BETA, EPSILON = 0.999, 1e-8
 """What AdamW is known with; the first beta is the momentum of the 1-cycle."""
@@ -14,6 +19,7 @@ WARM_SHARE = 0.3
 START_DIVISOR = 25.0
 END_DIVISOR = 1e4
 MOMENTUM = (0.85, 0.95)
+_FIRST, _SECOND, _BUFFER = "exp_avg.", "exp_avg_sq.", "momentum."
 
 
 def one_cycle(step: int, total: int, max_lr: float) -> tuple[float, float]:
@@ -30,6 +36,17 @@ def one_cycle(step: int, total: int, max_lr: float) -> tuple[float, float]:
         return _cosine(start, max_lr, share), _cosine(high, low, share)
     share = (step - top) / max(total - 1 - top, 1e-12)
     return _cosine(max_lr, start / END_DIVISOR, share), _cosine(low, high, share)
+
+
+def warm_cosine(epoch: int, *, epochs: int, lr: float, warm: int, warm_lr: float) -> float:
+    """Learning rate of an epoch: ``warm_lr`` in the first ``warm``, then down from ``lr``.
+
+    As CoOp and its successors train: the cosine is one over all ``epochs``, begins behind the warm
+    ones, and so does not quite reach 0.
+    """
+    if epoch < warm:
+        return warm_lr
+    return _cosine(lr, 0.0, (epoch - warm) / epochs)
 
 
 def _cosine(first: float, last: float, share: float) -> float:
@@ -88,6 +105,22 @@ class AdamW:
             maximize=False,
         )
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Both moments of every weight that was moved."""
+        return {
+            prefix + name: value
+            for name, known in self.moments.items()
+            for prefix, value in ((_FIRST, known.first), (_SECOND, known.second))
+        }
+
+    def put_back(self, tensors: Mapping[str, torch.Tensor], *, steps: int) -> None:
+        """Moments after so many steps, on the devices of the weights."""
+        for name, weight in self.weights.items():
+            if _FIRST + name in tensors:
+                first, second = (tensors[p + name].to(weight.device) for p in (_FIRST, _SECOND))
+                done = torch.tensor(float(steps), device=weight.device)
+                self.moments[name] = Moments(first, second, done)
+
     def _moments(self, name: str) -> Moments:
         if name not in self.moments:
             weight = self.weights[name]
@@ -97,3 +130,49 @@ class AdamW:
                 torch.zeros((), dtype=torch.float32, device=weight.device),
             )
         return self.moments[name]
+
+
+class SGD:
+    """Stochastic gradient descent with momentum and weight decay, as ``torch.optim.SGD``."""
+
+    def __init__(self, network: nn.Module, *, momentum: float, weight_decay: float) -> None:
+        self.weights = dict(network.named_parameters())
+        self.buffers: dict[str, torch.Tensor] = {}
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weight in self.weights.values():
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self, *, lr: float) -> None:
+        """Move every weight that has a gradient."""
+        named = {name: weight.grad for name, weight in self.weights.items()}
+        gradients = {name: grad for name, grad in named.items() if grad is not None}
+        buffers = [self.buffers.get(name) for name in gradients]
+        sgd(
+            [self.weights[name] for name in gradients],
+            list(gradients.values()),
+            buffers,
+            weight_decay=self._weight_decay,
+            momentum=self._momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        made = zip(gradients, buffers, strict=True)
+        self.buffers |= {name: buffer for name, buffer in made if buffer is not None}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The momentum of every weight that was moved."""
+        return {_BUFFER + name: value for name, value in self.buffers.items()}
+
+    def put_back(self, tensors: Mapping[str, torch.Tensor], *, steps: int) -> None:
+        """The momentum after any number of steps, on the devices of the weights."""
+        del steps
+        for name, weight in self.weights.items():
+            if _BUFFER + name in tensors:
+                self.buffers[name] = tensors[_BUFFER + name].to(weight.device)

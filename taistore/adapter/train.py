@@ -3,60 +3,33 @@
 N labels, D embedding dimension.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taistore.adapter.adapter_job import TrainingJob
 from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, settle, summary
-from taistore.adapter.loop import TrainingJob
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.run_folder import (
-    beginning,
-    fetched_folder,
-    folder_of,
-    new_folder,
-    require_free,
-    run_folder,
-    time_of_new_run,
-)
-from taistore.adapter.run_files.run_lock import written_alone
+from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
+from taistore.adapter.run_lifecycle import (
+    CHECKPOINT_SECONDS,
+    OnStart,
+    RunResult,
+    begin,
+    go_on,
+    unfinished,
+)
 from taistore.adapter.steps import Source
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.progress import Progress, no_progress
-from taistore.stopping import held
-from taistore.store.places import is_remote
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
-
-CHECKPOINT_SECONDS = 30.0
-
-OnStart = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunResult:
-    """A finished training: ``checkpoint`` is the folder that ``load_adapter`` reads.
-
-    ``known`` counts the labelled images that it used, ``shift`` says what its offsets rest on;
-    both are empty where a task has none. ``finished_before``: it was to be resumed, but was
-    finished already.
-    """
-
-    run_id: str
-    checkpoint: Path
-    config: TrainConfig
-    metrics: dict[str, float]
-    known: Mapping[str, int] = field(default_factory=dict)
-    shift: Mapping[str, float | str] = field(default_factory=dict)
-    finished_before: bool = False
 
 
 def train(
@@ -69,7 +42,7 @@ def train(
     progress: Progress = no_progress,
     on_start: OnStart | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> RunResult:
+) -> RunResult[TrainConfig]:
     """Train on the texts of ``store``, and on its labelled images where the task uses them.
 
     ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from and
@@ -96,32 +69,25 @@ def train(
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
-    # From here on a signal leaves a run that can be resumed, or none.
-    with held():
-        new = new_folder(store, config.task, out)
-        run_id, folder, name, locked = new
-        with written_alone(locked, run_id):
-            require_free(folder)
-            with beginning(new):
-                data.save(folder)
-                save_prompts(folder, prompts_ND)
-                job = TrainingJob(
-                    store=store,
-                    run_id=run_id,
-                    folder=folder,
-                    checkpoint=name,
-                    start=start,
-                    network=network,
-                    source=source,
-                    checkpoint_seconds=checkpoint_seconds,
-                )
-                if isinstance(network, Residual):
-                    job.start_residual(network, prompts_ND, mean_unit_D)
-                job.save()
-                job.record("running", {})
-            if on_start is not None:
-                on_start(run_id)
-            return _result(job, config, job.run(0, progress))
+
+    def made(new: NewRun) -> TrainingJob:
+        data.save(new.folder)
+        save_prompts(new.folder, prompts_ND)
+        job = TrainingJob(
+            store=store,
+            run_id=new.run_id,
+            folder=new.folder,
+            checkpoint=new.checkpoint,
+            start=start,
+            adapter=network,
+            source=source,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        if isinstance(network, Residual):
+            job.start_residual(network, prompts_ND, mean_unit_D)
+        return job
+
+    return begin(store, config, made, out=out, progress=progress, on_start=on_start)
 
 
 def resume(
@@ -132,7 +98,7 @@ def resume(
     progress: Progress = no_progress,
     on_start: OnStart | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> RunResult:
+) -> RunResult[TrainConfig]:
     """Continue a run that was stopped, on the table versions that it began with.
 
     ``latest`` is the newest run that is not finished. A finished run is returned as it is, with
@@ -140,32 +106,20 @@ def resume(
     with the run's id before the first step. Raises :class:`TrainingError` where nothing is left
     to resume, the run is being trained by another process, or its texts are gone.
     """
-    row = _unfinished(store) if run_id == "latest" else store.run(run_id)
-    run_id = row.run_id
+    row = unfinished(store) if run_id == "latest" else store.run(run_id)
     if row.task not in TASKS:
-        raise TrainingError(f"run {run_id} is of the kind {row.task!r}: it is never trained")
+        raise TrainingError(f"run {row.run_id} is of the kind {row.task!r}: it is never trained")
     config = TrainConfig.from_json(row.config)
-    if row.status == "finished":
-        folder = run_folder(store, run_id)
-        metrics = {k: float(v) for k, v in row.metrics.items() if isinstance(v, int | float)}
-        return RunResult(
-            run_id=run_id, checkpoint=folder, config=config, metrics=metrics, finished_before=True
-        )
-    folder = folder_of(store, row)
-    if is_remote(store.uri):
-        folder.mkdir(parents=True, exist_ok=True)
-    else:  # Where there is nothing to resume, nothing is locked.
-        read_position(folder)
-    with written_alone(folder, run_id):
-        if store.run(run_id).status != "finished":
-            fetched_folder(store, row)
-            on = device or config.device
-            job, first = _job_again(store, row, on, checkpoint_seconds, progress)
-            if on_start is not None:
-                on_start(run_id)
-            return _result(job, config, job.run(first, progress))
-    # Another process has finished it while this one waited.
-    return resume(store, run_id)
+    on = device or config.device
+    return go_on(
+        store,
+        row,
+        config,
+        lambda again: _job_again(store, again, on, checkpoint_seconds, progress),
+        require_state=read_position,
+        progress=progress,
+        on_start=on_start,
+    )
 
 
 def _job_again(
@@ -186,31 +140,13 @@ def _job_again(
         folder=folder,
         checkpoint=row.checkpoint,
         start=start,
-        network=network.to(resolve_device(device)),
+        adapter=network.to(resolve_device(device)),
         source=_source_again(store, start, folder, progress),
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
     job.loss = position.loss
     return job, position.step
-
-
-def _result(job: TrainingJob, config: TrainConfig, metrics: dict[str, float]) -> RunResult:
-    return RunResult(
-        run_id=job.run_id,
-        checkpoint=job.folder,
-        config=config,
-        metrics=metrics,
-        known=job.start.known,
-        shift=job.start.shift,
-    )
-
-
-def _unfinished(store: Store) -> RunRow:
-    unfinished = [row for row in store.runs() if row.status != "finished"]
-    if unfinished:
-        return unfinished[-1]
-    raise TrainingError(f"{store.uri}: has no unfinished run to resume: train a new run")
 
 
 def _begin(

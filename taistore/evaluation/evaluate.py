@@ -21,7 +21,7 @@ from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import Evaluation, Intervals, LabelResult
 from taistore.evaluation.split_figures import SplitFigures, Tally, filled_block, split_figures
 from taistore.progress import Progress, no_progress
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.store.store import Store
 
@@ -152,8 +152,8 @@ def _label_results(
 def _warnings(ladder: dict[Step, Metrics], scored: LabelledSplit, tally: Tally) -> tuple[str, ...]:
     warnings = []
     value = {step: round(100 * found.mean_average_precision, 1) for step, found in ladder.items()}
-    top: Step = "ensemble" if "ensemble" in value else "adapter"
-    if value["adapter_global"] < value["standardised"]:
+    top = scored.steps[-1]
+    if "adapter_global" in value and value["adapter_global"] < value["standardised"]:
         warnings.append(
             f"the adapter loses to standardised zero-shot, which needs no training: mAP "
             f"{value['adapter_global']:.1f} against {value['standardised']:.1f} on whole images. "

@@ -20,7 +20,7 @@ from taistore.labels import PRESENT, Label, LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KNOWN_COLUMNS, known_cells
-from taistore.scoring.ladder import Step, step_for
+from taistore.scoring.ladders.ladder import Step, step_for
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.stored_images import StoredBatch, some_have_regions, stored_batches
 from taistore.store.partial_labels import IMAGE_ID

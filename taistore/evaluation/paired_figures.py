@@ -26,7 +26,7 @@ from taistore.evaluation.report import percent
 from taistore.evaluation.split_figures import FilledBlock
 from taistore.labels import PRESENT
 from taistore.progress import Progress
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

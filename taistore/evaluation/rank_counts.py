@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taistore.evaluation.metrics import at_or_above, mean_precision
 from taistore.labels import PRESENT, UNKNOWN
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 
 Scores = dict[Step, NDArray[np.float32]]
 

@@ -27,7 +27,7 @@ from taistore.evaluation.metrics import (
 from taistore.evaluation.rank_counts import RankCounts
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.progress import Progress
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.store.partial_labels import IMAGE_ID
 
 

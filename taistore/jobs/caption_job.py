@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taistore.jobs.upkeep import tidy
 from taistore.texts.generate import generate_texts
 from taistore.texts.generate_config import GenerateConfig, GenerateSummary
 from taistore.texts.label_prompts import prompt_vectors
+from taistore.texts.rows.token_vectors import write_token_vectors
 from taistore.texts.writer import TextWriter
 from taistore.texts.writers import open_writer
 
@@ -22,6 +24,7 @@ def generate(
     writer: str | TextWriter,
     options: Mapping[str, Any],
     encoder: str | None,
+    tokens: bool,
 ) -> GenerateSummary:
     """What :meth:`taistore.project.Project.generate_texts` does, with its ``writer`` and options.
 
@@ -39,10 +42,13 @@ def generate(
     with opening as opened:
         for line in getattr(opened, "notes", ()):
             project.note(line)
-        loaded = project.encoder(encoder)
+        loaded = project.tower_encoder(encoder) if tokens else project.encoder(encoder)
         summary = generate_texts(
             project.store, loaded, config, writer=opened, progress=project.progress
         )
+    if tokens:
+        made = write_token_vectors(project.store, loaded, progress=project.progress)
+        summary = replace(summary, token_vectors=made)
     prompt_vectors(project.store, loaded, progress=project.progress)
     tidy(project)
     return summary

@@ -1,4 +1,4 @@
-"""A training as a project starts it: its configuration, and where it works."""
+"""A training as a project starts it: its method, its configuration, and where it works."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,47 +6,92 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.run_lifecycle import unfinished
+from taistore.adapter.settings.recorded_settings import read_settings
 from taistore.adapter.train import resume, train
+from taistore.errors import TrainingError
+from taistore.prompting.prompt_config import METHODS, PromptConfig
+from taistore.prompting.prompt_training import resume_prompts, train_prompts
 from taistore.run import Run
 from taistore.store.places import cache_folder, is_remote, local_path
 
 if TYPE_CHECKING:
-    from taistore.adapter.train import RunResult
+    from taistore.adapter.run_lifecycle import RunResult
     from taistore.project import Project
 
 OnStart = Callable[[str], None]
 
+ADAPTER = "adapter"
+
+AnyConfig = TrainConfig | PromptConfig
+
 
 def train_config(
-    config: TrainConfig | str | Path | None, settings: Mapping[str, Any], *, device: str
-) -> TrainConfig:
-    """A configuration, or that of a file, with ``settings`` in it; ``device`` where none is."""
+    config: AnyConfig | str | Path | None,
+    settings: Mapping[str, Any],
+    *,
+    method: str | None,
+    device: str,
+) -> AnyConfig:
+    """A configuration, or that of a file, with ``settings`` in it; ``device`` where none is.
+
+    ``method`` None is that of the configuration, else the adapter. Prompts are learnt where their
+    encoder is: of them ``settings`` have no device.
+    """
+    if isinstance(config, TrainConfig | PromptConfig):
+        own = config.method if isinstance(config, PromptConfig) else ADAPTER
+        if method not in (None, own):
+            raise TrainingError(f"method {method!r} is not that of the configuration, {own}")
+        return replace(config, **settings)
+    read: Mapping[str, Any] = {}
+    if config is not None:
+        path = Path(config)
+        read, _ = read_settings(path)
+    chosen = str(method or read.get("method", ADAPTER))
+    if chosen != ADAPTER:
+        if chosen not in METHODS:
+            raise TrainingError(
+                f"method {chosen!r:.80} is unknown: give one of {', '.join((ADAPTER, *METHODS))}"
+            )
+        mine = {name: value for name, value in settings.items() if name != "device"}
+        return PromptConfig.of(**{**read, **mine, "method": chosen})
     if config is None:
         return TrainConfig.of(**{"device": device, **settings})
-    if isinstance(config, TrainConfig):
-        return replace(config, **settings)
     return TrainConfig.from_file(config, **settings)
 
 
 def trained_run(
     project: "Project",
-    config: TrainConfig,
+    config: AnyConfig,
     *,
     encoder: str | None,
     out: str | Path | None,
     on_start: OnStart | None,
 ) -> Run:
-    """Train an adapter; ``out`` must be on this machine's disk."""
+    """Train an adapter or prompts; ``out`` must be on this machine's disk."""
     folder = None if out is None else local_path(out, option="out")
-    result = train(
-        project.store,
-        project.encoder_info(encoder).encoder_id,
-        config,
-        prompts_ND=project.label_prompts(encoder),
-        out=folder,
-        progress=project.progress,
-        on_start=_started(project, on_start, out),
-    )
+    started = _started(project, on_start, out)
+    result: RunResult[Any]
+    if isinstance(config, PromptConfig):
+        result = train_prompts(
+            project.store,
+            project.tower_encoder(encoder),
+            config,
+            prompts_ND=project.label_prompts(encoder),
+            out=folder,
+            progress=project.progress,
+            on_start=started,
+        )
+    else:
+        result = train(
+            project.store,
+            project.encoder_info(encoder).encoder_id,
+            config,
+            prompts_ND=project.label_prompts(encoder),
+            out=folder,
+            progress=project.progress,
+            on_start=started,
+        )
     return _run_of(project, result)
 
 
@@ -54,17 +99,21 @@ def resumed_run(
     project: "Project", run_id: str, *, device: str | None, on_start: OnStart | None
 ) -> Run:
     """Go on with a training that was stopped."""
-    result = resume(
-        project.store,
-        run_id,
-        device=device,
-        progress=project.progress,
-        on_start=_started(project, on_start, None),
-    )
+    store = project.store
+    row = unfinished(store) if run_id == "latest" else store.run(run_id)
+    started = _started(project, on_start, None)
+    result: RunResult[Any]
+    if row.config.get("method") in METHODS:
+        encoder = project.tower_encoder(store.encoder(row.encoder_id).spec)
+        result = resume_prompts(store, row, encoder, progress=project.progress, on_start=started)
+    else:
+        result = resume(
+            store, row.run_id, device=device, progress=project.progress, on_start=started
+        )
     return _run_of(project, result)
 
 
-def _run_of(project: "Project", result: "RunResult") -> Run:
+def _run_of(project: "Project", result: "RunResult[Any]") -> Run:
     return Run(project, project.store.run(result.run_id), training=result)
 
 

@@ -13,7 +13,7 @@ from taistore.progress import Progress, no_progress
 from taistore.reproduction.tables import Table
 from taistore.scoring.ensembles.ensemble import TASK
 from taistore.scoring.ensembles.make_ensemble import make_ensemble
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.matrices.score_file import ScoreFile, open_scores
 from taistore.store.store import Store
 

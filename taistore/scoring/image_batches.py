@@ -20,13 +20,14 @@ from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.labels import LabelSet
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, known_cells, stored_cells
-from taistore.scoring.ladder import Ladder, step_for
+from taistore.scoring.ladders.ladder import Ladder, step_for
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.selection import Choice, tag_table
-from taistore.scoring.stored_images import stored_batches, stored_regions, stored_vectors
+from taistore.scoring.stored_images import stored_batches, stored_vectors
 from taistore.scoring.string_set import Seen
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.tables.ragged_vectors import stored_regions
 
 
 def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:

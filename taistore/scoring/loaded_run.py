@@ -13,7 +13,8 @@ from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
-from taistore.scoring.competition import Competition
+from taistore.prompting.learner_files import load_learner
+from taistore.prompting.prompt_config import METHODS
 from taistore.scoring.ensembles.ensemble import (
     TASK,
     EnsembleLadder,
@@ -22,7 +23,9 @@ from taistore.scoring.ensembles.ensemble import (
 )
 from taistore.scoring.ensembles.imported_scores import KeptScores
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
-from taistore.scoring.ladder import AdapterLogits, Ladder
+from taistore.scoring.ladders.competition import Competition
+from taistore.scoring.ladders.ladder import AdapterLogits, Ladder
+from taistore.scoring.ladders.prompt_ladder import PromptLadder
 from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
@@ -33,9 +36,9 @@ from taistore.texts.label_prompts import cached_prompt_vectors
 class ScoringRun:
     """A run, the encoder that it was trained for, its adapter's digest and its ladder.
 
-    ``logits`` are those of its adapter; None of an ensemble. ``split`` names the only images that
-    it can score, where imported scores are a part of it. ``plain`` says that its scores have a
-    run's own scale, so that it may be a member of an ensemble.
+    ``logits`` are those of its adapter; None of an ensemble or a prompt learner. ``split`` names
+    the only images that it can score, where imported scores are a part of it. ``plain`` says that
+    it may be a member of an ensemble: it averages nothing but adapters.
     """
 
     run_id: str
@@ -88,6 +91,8 @@ class _Opening:
             )
         if row.task == TASK:
             return self._ensemble(row, above)
+        if row.config.get("method") in METHODS:
+            return self._learner(row)
         adapter = load_adapter(run_folder(self.store, row.run_id))
         adapter.check_fits(self.store, encoder.encoder_id)
         adapter.to(self.device)
@@ -104,6 +109,17 @@ class _Opening:
             weights_digest=card.weights_digest,
             ladder=ladder,
             logits=adapter.logits,
+        )
+
+    def _learner(self, row: RunRow) -> ScoringRun:
+        """A run of a prompt learner, from its label vectors."""
+        learner = load_learner(run_folder(self.store, row.run_id))
+        learner.check_fits(self.store, row.encoder_id)
+        return ScoringRun(
+            run_id=row.run_id,
+            encoder_id=row.encoder_id,
+            weights_digest=learner.card.learner_digest,
+            ladder=PromptLadder(learner, device=self.device),
         )
 
     def _prompts(self, adapter: Adapter, encoder: EncoderInfo) -> Float32:
@@ -162,7 +178,7 @@ class _Opening:
             weights_digest=card.digest,
             ladder=EnsembleLadder(card, ladders, kept=kept, device=self.device),
             split=card.split if imported is not None else None,
-            plain=mixes_runs_alone(card),
+            plain=mixes_runs_alone(card) and all(one.has_own_scale for one in ladders),
         )
 
 
@@ -170,7 +186,7 @@ def probability_ladder(run: ScoringRun, *, device: str | torch.device = "cpu") -
     """The ladder of a run with its adapter's probabilities; ScoringError for an ensemble."""
     if run.logits is None:
         raise ScoringError(
-            f"run {run.run_id} is an ensemble, and the paper's rule begins with one adapter: name "
-            "a trained run first"
+            f"run {run.run_id} is no adapter, and the paper's rule begins with one: name a trained "
+            "adapter first"
         )
     return ProbabilityLadder(run.ladder.prompts_ND, run.logits, device=device)

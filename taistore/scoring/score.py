@@ -18,7 +18,7 @@ from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import from_photos, from_store, require_encoder
 from taistore.scoring.known_cells import Known
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.scoring_job import ScoringJob
 from taistore.scoring.selection import Choice
@@ -86,8 +86,8 @@ def score(
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
     tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
     scores of ``step`` (None: the top of the ladder); the column ``score`` is their
-    :func:`~taistore.scoring.ladder.confidence`. ``top_k`` and ``threshold`` choose among them as in
-    :meth:`~taistore.scoring.selection.Choice.asked`.
+    :func:`~taistore.scoring.ladders.ladder.confidence`. ``top_k`` and ``threshold`` choose among
+    them as in :meth:`~taistore.scoring.selection.Choice.asked`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
     Photos of which the store has these vectors are not encoded again. The store's images need no

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from taistore.errors import ScoringError, StoreError
 from taistore.progress import ProgressBar
 from taistore.scoring.image_batches import ScorableBatch
-from taistore.scoring.ladder import Ladder
+from taistore.scoring.ladders.ladder import Ladder
 from taistore.scoring.selection import Choice
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.store.rejects import Reject

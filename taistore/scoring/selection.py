@@ -17,7 +17,7 @@ from taistore.contracts import SCORES
 from taistore.defaults import TOP_K
 from taistore.errors import ScoringError
 from taistore.labels import PRESENT, UNKNOWN, LabelSet
-from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
+from taistore.scoring.ladders.ladder import STEPS, Ladder, Step, confidence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class Tags(NamedTuple):
 
 
 Confidence = Callable[[Step, Tensor], Tensor]
-"""As :func:`~taistore.scoring.ladder.confidence`, of the ladder that gave the scores."""
+"""As :func:`~taistore.scoring.ladders.ladder.confidence`, of the ladder that gave the scores."""
 
 
 def choose(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
+from taistore.store.tables.ragged_vectors import stored_regions
 
 BATCH_ROWS = 1024
 """Images read at once; a look-up by id costs about the same for a thousand as for one."""
@@ -81,44 +81,17 @@ def stored_vectors(
     store: Store, encoder_id: str, image_ids: Sequence[str]
 ) -> dict[str, NDArray[np.float16]]:
     """The vectors [D] that the store has of these images."""
-    return _values(store, "image_vectors", "vector", encoder_id, {"image_id": list(image_ids)})
-
-
-def stored_regions(
-    store: Store, encoder_id: str, image_ids: Sequence[str], *, grid: int | None = None
-) -> dict[str, NDArray[np.float16]]:
-    """The region vectors [R * D] that the store has of these images, of this ``grid`` alone."""
-    where: dict[str, Any] = {"image_id": list(image_ids)}
-    if grid is not None:
-        where["grid"] = grid
-    return _values(store, "region_vectors", "vectors", encoder_id, where)
-
-
-def _values(
-    store: Store, kind: str, column: str, encoder_id: str, where: Mapping[str, Any]
-) -> dict[str, NDArray[np.float16]]:
     found: dict[str, NDArray[np.float16]] = {}
-    if not where["image_id"]:
+    if not image_ids:
         return found
-    columns = ["image_id", column]
-    for batch in store.scan(kind, columns=columns, encoder_id=encoder_id, where=where):
-        counts_B, values = _flat(batch.column(column))
-        parts = np.split(values, np.cumsum(counts_B)[:-1])
-        found.update(zip(_ids(batch), parts, strict=True))
+    columns, where = ["image_id", "vector"], {"image_id": list(image_ids)}
+    for batch in store.scan("image_vectors", columns=columns, encoder_id=encoder_id, where=where):
+        found.update(zip(_ids(batch), vector_array(batch.column("vector")), strict=True))
     return found
 
 
 def _ids(rows: pa.RecordBatch) -> list[str]:
     return [str(image_id) for image_id in rows.column("image_id").to_pylist()]
-
-
-def _flat(column: Any) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-    """Values of each list [B], and all values, one list after another."""
-    if pa.types.is_fixed_size_list(column.type):
-        width = column.type.list_size
-        return np.full(len(column), width), vector_array(column).reshape(-1)
-    counts_B = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    return counts_B, column.flatten().to_numpy(zero_copy_only=False)
 
 
 def some_have_regions(

@@ -27,7 +27,7 @@ from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.image_batches import from_store, require_encoder
 from taistore.scoring.known_cells import Known
-from taistore.scoring.ladder import Ladder, Step
+from taistore.scoring.ladders.ladder import Ladder, Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.photos import Photo, open_photo, photo_name
 from taistore.scoring.selection import Choice, chosen_tags

@@ -56,7 +56,8 @@ class VectorStream:
     permutation of blocks of ``block_rows`` rows into a buffer of ``buffer_rows`` rows, from which
     batches are drawn at random: memory does not grow with the table. ``positives`` maps the values
     of ``key_column`` to labels; by default combination ids through
-    ``store.combination_index()``. Another table, such as images with their partial
+    ``store.combination_index()``; with ``label_column`` those of that column, such as the
+    combinations of texts whose keys are text ids. Another table, such as images with their partial
     labels, streams by naming its ``kind``, its key and its own ``positives``; ``positions``
     (ascending) restricts the stream to those rows of the table.
     """
@@ -70,6 +71,7 @@ class VectorStream:
         seed: int,
         kind: str = "text_vectors",
         key_column: str = "combination_id",
+        label_column: str | None = None,
         positives: Callable[[NDArray[Any]], Positives] | None = None,
         positions: NDArray[np.int64] | None = None,
         version: int | None = None,
@@ -84,7 +86,7 @@ class VectorStream:
             raise StoreError(f"{store.uri}: there is no table {self.name!r}")
         self._uri = store.uri
         self._dataset = store.dataset(kind, encoder_id, version=version)
-        self._columns = [key_column, "vector"]
+        self._columns = [key_column, *([label_column] if label_column else []), "vector"]
         self._positives = positives or store.combination_index().positives
         self._seed = seed
         self._batch_rows = batch_rows
@@ -117,7 +119,7 @@ class VectorStream:
         total, rows = 0.0, 0
         direction_D = np.zeros(self._dataset.schema.field("vector").type.list_size)
         for block in self._block_order(self._random(0)):
-            _, vectors_BD, _ = self._read_block(int(block))
+            vectors_BD = self._read_block(int(block))[1]
             vectors_BD = vectors_BD.astype(np.float32)
             norms_B1 = np.linalg.norm(vectors_BD, axis=1, keepdims=True)
             total += float(norms_B1.sum(dtype=np.float64))
@@ -140,11 +142,10 @@ class VectorStream:
             self._whole = self._read_whole()
         if not self._whole:
             return
-        vectors_BD, keys_B = self._whole
         order = self._random(epoch).permutation(self.rows)
         for low in range(start * self._batch_rows, self.rows, self._batch_rows):
             rows = order[low : low + self._batch_rows]
-            yield self._batch(rows, vectors_BD[rows], keys_B[rows])
+            yield self._batch(rows, *(column[rows] for column in self._whole))
 
     def _read_whole(self) -> tuple[NDArray[Any], ...]:
         """Vectors and keys of all rows, filled block by block so that no vector lies here twice."""
@@ -211,21 +212,22 @@ class VectorStream:
             table: pa.Table = self._dataset.take(places.tolist(), columns=self._columns)
         return table
 
-    def _arrays(self, table: pa.Table) -> tuple[NDArray[np.float16], NDArray[Any]]:
-        keys: Any = table.column(0)
-        vectors_BD = vector_array(pa.chunked_array(table.column(1)).combine_chunks())
+    def _arrays(self, table: pa.Table) -> tuple[NDArray[Any], ...]:
+        """Vectors, keys, and what positives are looked up by where that is another column."""
+        *keys, vectors = table.columns
+        vectors_BD = vector_array(pa.chunked_array(vectors).combine_chunks())
         if np.any((vectors_BD.view(np.uint16) & _NON_FINITE) == _NON_FINITE):
             raise StoreError(
                 f"{self._uri}: table {self.name!r} holds a vector that is not finite (NaN or "
                 "infinity): write those vectors again with a sound encoder"
             )
-        return vectors_BD, keys.to_numpy()
+        return vectors_BD, *(column.to_numpy() for column in keys)
 
     def _batch(
-        self, rows_B: NDArray[np.int64], vectors_BD: NDArray[np.float16], keys_B: NDArray[Any]
+        self, rows_B: NDArray[np.int64], vectors_BD: NDArray[np.float16], *keys: NDArray[Any]
     ) -> VectorBatch:
         try:
-            return VectorBatch(vectors_BD, *self._positives(keys_B), keys_B, rows_B)
+            return VectorBatch(vectors_BD, *self._positives(keys[-1]), keys[0], rows_B)
         except KeyError as error:
             raise StoreError(f"{self._uri}: table {self.name!r}: {error.args[0]}") from None
 

@@ -14,9 +14,9 @@ from taistore.texts.language.token_lengths import length_check, text_limit
 from taistore.texts.outcomes import Outcomes
 from taistore.texts.pending import Pending, Plan
 from taistore.texts.request_ids import RequestIds
+from taistore.texts.rows.text_rows import encode_missing_texts
 from taistore.texts.schedule import Schedule
 from taistore.texts.templates.template_writer import TemplateWriter
-from taistore.texts.text_rows import encode_missing_texts
 from taistore.texts.writer import JudgeRules, TextWriter
 from taistore.texts.writer_threads import start_writer
 

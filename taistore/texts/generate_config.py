@@ -68,7 +68,8 @@ class GenerateSummary:
     not asked for again; ``rejects`` counts those that this run rejected by reason. ``combinations``
     are those that were asked for, ``balance`` is that of all texts in the store. ``reduced`` of the
     written texts are kept for fewer labels than they were asked for. ``encoded_earlier`` texts were
-    in the store without a vector of this encoder.
+    in the store without a vector of this encoder; ``token_vectors`` of them got those of their
+    tokens.
     """
 
     requested: int
@@ -83,3 +84,4 @@ class GenerateSummary:
     reduced: int = 0
     rejected_earlier: int = 0
     rejects: Mapping[str, int] = field(default_factory=dict)
+    token_vectors: int = 0

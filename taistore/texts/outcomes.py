@@ -22,7 +22,7 @@ from taistore.texts.generate_config import JOB, GenerateConfig
 from taistore.texts.judge import REPEATED
 from taistore.texts.pending import Pending, answered_keys, texts_version
 from taistore.texts.request_ids import is_reduced, key_of, request_id
-from taistore.texts.text_rows import TextRow, Vector, text_columns, text_id, write_texts
+from taistore.texts.rows.text_rows import TextRow, Vector, text_columns, text_id, write_texts
 from taistore.texts.writer import JudgeRules, Kept, Refused, TextWriter, WrittenText
 
 DETAIL_CHARACTERS = 500

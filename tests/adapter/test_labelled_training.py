@@ -15,8 +15,9 @@ from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.run_files.kept_shift import SHIFT
 from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.run_lifecycle import RunResult
 from taistore.adapter.settings.auto_settings import AUTO_BY_TASK
-from taistore.adapter.train import RunResult, resume, train
+from taistore.adapter.train import resume, train
 from taistore.errors import StoreError, TrainingError
 from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def run(store: Store, config: TrainConfig, **options: Any) -> RunResult:
+def run(store: Store, config: TrainConfig, **options: Any) -> RunResult[TrainConfig]:
     return train(store, ENCODER_ID, config, prompts_ND=prompt_vectors(N), **options)
 
 

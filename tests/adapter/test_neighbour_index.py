@@ -12,7 +12,8 @@ from taistore.adapter import data
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import Preparation
 from taistore.adapter.run_files.checkpoint import load_adapter
-from taistore.adapter.train import RunResult, resume, train
+from taistore.adapter.run_lifecycle import RunResult
+from taistore.adapter.train import resume, train
 from taistore.errors import TrainingError
 from taistore.geometry import combination_means, device_sums, image_neighbours, neighbours
 from taistore.geometry.image_neighbours import ImageNeighbours
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def run(store: Store, config: TrainConfig, **options: Any) -> RunResult:
+def run(store: Store, config: TrainConfig, **options: Any) -> RunResult[TrainConfig]:
     return train(store, ENCODER_ID, config, prompts_ND=prompt_vectors(N), **options)
 
 

@@ -34,11 +34,11 @@ from tests.adapter.stores import ENCODER_ID, prompt_vectors
 from tests.adapter.test_train import CONFIG
 from tests.killing import step
 
-original = loop.TrainingJob._step
+original = loop.TrainingLoop._step
 def stepping(self, number, batch):
     step()
     original(self, number, batch)
-loop.TrainingJob._step = stepping
+loop.TrainingLoop._step = stepping
 store = Store.open(sys.argv[1])
 train(store, ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6), checkpoint_seconds=0)
 """

@@ -20,7 +20,8 @@ from taistore.adapter.network import Network, Residual
 from taistore.adapter.optimizer import AdamW
 from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.adapter.run_files.run_folder import run_folder
-from taistore.adapter.train import RunResult, resume, train
+from taistore.adapter.run_lifecycle import RunResult
+from taistore.adapter.train import resume, train
 from taistore.errors import EncoderError, StoreError, TrainingError
 from taistore.progress import no_progress
 from taistore.stopping import StopRequested, stop_on_signals
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Store:
     return text_store(tmp_path / "store", rows=203)
 
 
-def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult:
+def run(store: Store, config: TrainConfig = CONFIG, **changes: Any) -> RunResult[TrainConfig]:
     progress = changes.pop("progress", no_progress)
     return train(
         store, ENCODER_ID, config, prompts_ND=prompt_vectors(6), progress=progress, **changes
@@ -204,19 +205,19 @@ def test_after_sigterm_within_a_step_ctrl_c_ends_the_process_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = AdamW.step
-    saved = loop.TrainingJob.save
+    saved = loop.TrainingLoop.save
     found: list[object] = []
 
     def terminated(self: AdamW, **options: float) -> None:
         signal.raise_signal(signal.SIGTERM)
         original(self, **options)
 
-    def saving(self: loop.TrainingJob) -> None:
+    def saving(self: loop.TrainingLoop[Any, Any]) -> None:
         found.append(signal.getsignal(signal.SIGINT))
         saved(self)
 
     monkeypatch.setattr(AdamW, "step", terminated)
-    monkeypatch.setattr(loop.TrainingJob, "save", saving)
+    monkeypatch.setattr(loop.TrainingLoop, "save", saving)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(StopRequested), stop_on_signals():
@@ -238,12 +239,12 @@ from taistore.store.store import Store
 from tests.adapter.stores import ENCODER_ID, prompt_vectors
 from tests.adapter.test_train import CONFIG
 
-step = loop.TrainingJob._step
+step = loop.TrainingLoop._step
 def dying(self, number, batch):
     if number == 30:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, number, batch)
-loop.TrainingJob._step = dying
+loop.TrainingLoop._step = dying
 train(Store.open({store.uri!r}), ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6),
       checkpoint_seconds=0)
 """

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from taistore.adapter.adapter_job import TrainingJob
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.loop import TrainingJob
+from taistore.adapter.run_lifecycle import RunResult
 from taistore.adapter.steps import Step
-from taistore.adapter.train import RunResult, train
+from taistore.adapter.train import train
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store
@@ -23,7 +24,7 @@ def store(tmp_path: Path) -> Store:
     return text_store(tmp_path / "store", rows=50)
 
 
-def make(store: Store) -> RunResult:
+def make(store: Store) -> RunResult[TrainConfig]:
     return train(store, ENCODER_ID, CONFIG, prompts_ND=prompt_vectors(6))
 
 

@@ -2,8 +2,9 @@
 
 from typing import Self
 
+from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import WEIGHTS
-from taistore.adapter.train import RunResult
+from taistore.adapter.run_lifecycle import RunResult
 from taistore.progress import Progress, ProgressBar, no_progress
 
 
@@ -39,5 +40,5 @@ def showing(bar: Bar) -> Progress:
     return progress
 
 
-def weights(result: RunResult) -> bytes:
+def weights(result: RunResult[TrainConfig]) -> bytes:
     return (result.checkpoint / WEIGHTS).read_bytes()

@@ -30,8 +30,8 @@ def run(project: Project, *arguments: str, answer: str | None = None) -> Result:
 
 
 TOLD = (
-    "5 dimensions; 0 text vectors, 4 image vectors, 0 region vectors, 0 centroids; needed by 0 "
-    "runs; the store's default"
+    "5 dimensions; 0 text vectors, 4 image vectors, 0 region vectors, 0 token vectors, 0 "
+    "centroids; needed by 0 runs; the store's default"
 )
 
 

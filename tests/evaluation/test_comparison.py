@@ -13,7 +13,7 @@ from taistore.evaluation.comparison import Comparison, compare
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.labelled_scores import Scope, labelled_split
 from taistore.evaluation.metrics import average_precision, mean_average_precision
-from taistore.scoring.ladder import Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import (

@@ -13,8 +13,8 @@ from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.evaluation import label_columns as columns_module
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.metrics import metrics
-from taistore.scoring.competition import Competition
-from taistore.scoring.ladder import STEPS, Ladder
+from taistore.scoring.ladders.competition import Competition
+from taistore.scoring.ladders.ladder import ADAPTER_LADDER, Ladder
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import (
@@ -165,7 +165,7 @@ def test_the_table_shows_every_step_with_its_gain(
     add_pictures(store, encoder, grid=2)
     table = evaluate(store, add_run(store, encoder)).table()
     assert "12 images of split 'test', 6 of 6 labels with positives, with regions" in table
-    for step in STEPS:
+    for step in ADAPTER_LADDER:
         assert any(line.startswith(step) for line in table.splitlines())
     assert "best labels (ensemble)" in table
     assert "worst labels (ensemble)" in table

@@ -148,10 +148,10 @@ from taistore.store.store import Store
 from tests.faults.object_jobs import started
 from tests.killing import step
 import taistore.adapter.loop as loop
-def told(self, number, batches, do=loop.TrainingJob._step):
+def told(self, number, batches, do=loop.TrainingLoop._step):
     step()
     return do(self, number, batches)
-loop.TrainingJob._step = told
+loop.TrainingLoop._step = told
 started(Store.open(sys.argv[1]), sys.argv[2], checkpoint_seconds=0.0)
 """
 

@@ -36,7 +36,7 @@ from tests.killing import ROOT, Ended, run_and_signal
 NAMES = tuple(COLOURS)[:6]
 PHOTOS = 24
 COMMIT = "taistore.store.store:Store.append"
-STEP = "taistore.adapter.loop:TrainingJob._step"
+STEP = "taistore.adapter.loop:TrainingLoop._step"
 
 
 @pytest.fixture(scope="module")

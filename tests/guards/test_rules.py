@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from taistore.scoring.ladder import Step, confidence
+from taistore.scoring.ladders.ladder import Step, confidence
 from taistore.texts.audit.near_duplicates import near_duplicate
 from taistore.texts.llm.chat import ChatReply, ChatRequest
 from tests.texts.llm.test_conversation_job import PAIRS, rows, store_at, write

@@ -18,7 +18,7 @@ from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
-from taistore.texts.text_rows import text_id
+from taistore.texts.rows.text_rows import text_id
 
 WRITER = "template"
 SPLIT = "test"

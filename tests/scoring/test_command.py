@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner, Result
 
-from taistore.scoring import ladder
+from taistore.scoring.ladders import ladder
 from taistore.scoring.tags.read_tags import read_tags
 from taistore_cli import score as module
 from taistore_cli.main import main

@@ -17,7 +17,7 @@ from taistore.errors import ScoringError, StoreError
 from taistore.evaluation.evaluate import evaluate
 from taistore.scoring.ensembles.ensemble import MEMBER_STEPS, EnsembleCard, load_ensemble
 from taistore.scoring.ensembles.make_ensemble import EnsembleSummary, make_ensemble
-from taistore.scoring.ladder import ZERO_SHOT_STEPS
+from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.score import score
 from taistore.scoring.stored_images import stored_batches

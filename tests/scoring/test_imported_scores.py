@@ -28,7 +28,7 @@ from taistore.project import Project
 from taistore.scoring.ensembles.ensemble import load_ensemble
 from taistore.scoring.ensembles.imported_scores import IDS, SCORES
 from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
-from taistore.scoring.ladder import ZERO_SHOT_STEPS
+from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.matrices import export_scores as export_module
 from taistore.scoring.matrices import score_file as file_module
@@ -332,7 +332,7 @@ def test_it_is_no_member_of_another(project: Project, tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="which is no member of another: name its members"):
         project.ensemble(["second", made.run_id])
     plain = project.ensemble(["first", "second"])
-    with pytest.raises(ScoringError, match="the paper's rule begins with one adapter"):
+    with pytest.raises(ScoringError, match="is no adapter, and the paper's rule begins with one"):
         project.ensemble([plain.run_id, "first"], rule="paper")
 
 

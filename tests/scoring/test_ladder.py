@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.scoring import ladder as module
-from taistore.scoring.ladder import STEPS, Ladder, Step, confidence
+from taistore.scoring.ladders import ladder as module
+from taistore.scoring.ladders.ladder import ADAPTER_LADDER, Ladder, Step, confidence
 
 RANDOM = np.random.default_rng(2)
 WHOLE = RANDOM.normal(0, 3, (10, 16)).astype(np.float16)
@@ -35,7 +35,7 @@ def log_shares(logits: NDArray[Any]) -> NDArray[Any]:
 
 def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArray[Any]]:
     """The ladder of DESIGN.md section 5, image by image."""
-    found: dict[Step, list[NDArray[Any]]] = {step: [] for step in STEPS}
+    found: dict[Step, list[NDArray[Any]]] = {step: [] for step in ADAPTER_LADDER}
     for i in range(len(whole)):
         cosine = unit(PROMPTS) @ unit(whole[i])
         logits = whole[i].astype(np.float64) @ WEIGHT - 1
@@ -59,7 +59,7 @@ def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "REGION_CELLS", cells)
     scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)
     expected = plain(WHOLE, REGIONS)
-    assert list(scores) == list(STEPS)
+    assert list(scores) == list(ADAPTER_LADDER)
     for step, found in scores.items():
         assert found.dtype == torch.float32
         np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
@@ -68,7 +68,7 @@ def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_regions_the_adapter_sees_the_whole_image() -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE)
     expected = plain(WHOLE, None)
-    assert list(scores) == [step for step in STEPS if step != "regions"]
+    assert list(scores) == [step for step in ADAPTER_LADDER if step != "regions"]
     for step, found in scores.items():
         np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
 
@@ -115,7 +115,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         Ladder(PROMPTS).scores(damaged)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ADAPTER_LADDER)
 def test_confidence_keeps_the_order_and_lies_between_0_and_1(step: Step) -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)[step]
     values = confidence(step, scores)

@@ -14,8 +14,8 @@ from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.errors import ScoringError
 from taistore.images.sources.open_source import open_source
 from taistore.progress import ProgressBar, no_progress
-from taistore.scoring.competition import Competition
-from taistore.scoring.ladder import Ladder, confidence
+from taistore.scoring.ladders.competition import Competition
+from taistore.scoring.ladders.ladder import Ladder, confidence
 from taistore.scoring.score import score
 from taistore.scoring.tags import tag_parts as parts_module
 from taistore.scoring.tags.read_tags import read_tags

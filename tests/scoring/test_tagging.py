@@ -15,7 +15,7 @@ from PIL import Image
 from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError, ScoringError
 from taistore.images.sources.open_source import open_source
-from taistore.scoring.ladder import STEPS, Step
+from taistore.scoring.ladders.ladder import ADAPTER_LADDER, Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.photos import Photo
 from taistore.scoring.score import score
@@ -69,7 +69,7 @@ def values(tags: ImageTags) -> list[tuple[int, str, float]]:
     return [(tag.rank, tag.key, tag.score) for tag in tags]
 
 
-@pytest.mark.parametrize("step", [None, *STEPS])
+@pytest.mark.parametrize("step", [None, *ADAPTER_LADDER])
 def test_memory_and_file_give_the_same_tags(
     store: Store, encoder: ColourEncoder, photos: list[Path], tmp_path: Path, step: Step | None
 ) -> None:

@@ -21,8 +21,8 @@ from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import cached_prompt_vectors, prompt_vectors
 from taistore.texts.request_ids import RequestIds
+from taistore.texts.rows.text_rows import TextRow, write_texts
 from taistore.texts.templates.template_writer import TemplateWriter
-from taistore.texts.text_rows import TextRow, write_texts
 from tests.fakes import ColourEncoder
 from tests.texts.test_label_prompts import LABELS
 

@@ -13,7 +13,7 @@ from taistore.texts.generate import GenerateConfig, GenerateSummary, generate_te
 from taistore.texts.judge import PlainJudge
 from taistore.texts.outcomes import wins
 from taistore.texts.request_ids import key_of
-from taistore.texts.text_rows import TextRow
+from taistore.texts.rows.text_rows import TextRow
 from taistore.texts.writer import Judge, JudgeRules, TextRequest, WrittenText
 from tests.fakes import COLOURS, ColourEncoder
 

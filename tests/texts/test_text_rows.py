@@ -7,7 +7,7 @@ import pytest
 
 from taistore.labels import Label, LabelSet
 from taistore.store.store import Store
-from taistore.texts.text_rows import TextRow, encode_missing_texts, text_id, write_texts
+from taistore.texts.rows.text_rows import TextRow, encode_missing_texts, text_id, write_texts
 from tests.fakes import ColourEncoder
 
 LABELS = LabelSet(Label(name, name) for name in ("red", "green", "blue"))

@@ -31,6 +31,7 @@ from taistore.store.store import Store
 
 WEIGHTS = "adapter.safetensors"
 PROMPTS = "prompts.safetensors"
+LEARNER = "learner.safetensors"
 CARD = "card.json"
 CARD_VERSION = 1
 
@@ -188,7 +189,7 @@ def load_adapter(path: str | Path) -> Adapter:
         raise TrainingError(
             f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
         ) from error
-    weights = _checked_tensors(folder / WEIGHTS, card.weights_digest, again)
+    weights = checked_tensors(folder / WEIGHTS, card.weights_digest, again)
     # Before the network takes memory: a card may name any size.
     with torch.device("meta"):
         expected = build_network(card.shape).state_dict()
@@ -198,14 +199,25 @@ def load_adapter(path: str | Path) -> Adapter:
     network.load_state_dict(weights)
     if not card.prompts_digest:
         return Adapter(network, card)
-    found = _checked_tensors(folder / PROMPTS, card.prompts_digest, again).get("prompts")
-    if found is None or found.shape != (card.shape.labels, card.shape.dim):
+    size = (card.shape.labels, card.shape.dim)
+    return Adapter(network, card, read_label_prompts(folder, card.prompts_digest, size, again))
+
+
+def read_label_prompts(
+    folder: Path, digest: str, size: tuple[int, int], again: str
+) -> NDArray[np.float32]:
+    """What :func:`save_prompts` wrote, of this digest and size; else :class:`TrainingError`."""
+    found = checked_tensors(folder / PROMPTS, digest, again).get("prompts")
+    if found is None or found.shape != size:
         raise TrainingError(f"{folder / PROMPTS}: not the prompts of these labels: {again}")
-    return Adapter(network, card, found.numpy())
+    return found.numpy()
 
 
-def _checked_tensors(path: Path, digest: str, again: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file, which must be the one that the card names."""
+def checked_tensors(path: Path, digest: str, again: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file, which must be the one that the card names; else TrainingError.
+
+    ``again`` says what to do then.
+    """
     try:
         if file_digest(path) != digest:
             raise TrainingError(f"{path}: damaged, or of another run than {CARD}: {again}")

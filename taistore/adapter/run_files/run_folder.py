@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from taistore.adapter.run_files.checkpoint import CARD, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.checkpoint import CARD, LEARNER, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.lock_state import is_held
-from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.run_start import Started
 from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.object_folder import ObjectFolder, remove_copy
@@ -17,7 +17,7 @@ from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
 
-_SEALS = (STATE, PROMPTS, WEIGHTS, CARD)
+_SEALS = (STATE, PROMPTS, WEIGHTS, LEARNER, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""
 
 _KEPT = (".safetensors", ".parquet", ".npy")
@@ -134,7 +134,7 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
 
 def require_free(folder: Path) -> None:
     """Raise :class:`TrainingError` where a run lies in ``folder``."""
-    if any((folder / file).exists() for file in (WEIGHTS, CARD, STATE)):
+    if any((folder / file).exists() for file in (WEIGHTS, LEARNER, CARD, STATE)):
         raise TrainingError(f"{folder}: a run is here already: choose another folder")
 
 
@@ -165,7 +165,7 @@ def time_of_new_run(store: Store) -> datetime:
 
 def run_row(
     run_id: str,
-    start: RunStart,
+    start: Started,
     *,
     checkpoint: str,
     status: RunStatus,

@@ -3,13 +3,74 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import ConfigDict
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape
 from taistore.adapter.run_files.plain_json import STRICT, from_plain
+
+
+class Settings(Protocol):
+    """What every training is configured with."""
+
+    @property
+    def task(self) -> str:
+        """zsl, fsl or pll."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Passes over what it learns from."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        ...
+
+
+class Started(Protocol):
+    """What a run began with, whatever it trains."""
+
+    @property
+    def encoder_id(self) -> str:
+        """Whose vectors it learns from."""
+        ...
+
+    @property
+    def config(self) -> Settings:
+        """Its configuration."""
+        ...
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """Counts of the labelled images that it uses; empty where it uses none."""
+        ...
+
+    @property
+    def shift(self) -> Mapping[str, float | str]:
+        """What its offsets rest on; empty where nothing is moved."""
+        ...
+
+    @property
+    def table_versions(self) -> Mapping[str, int]:
+        """The versions of the tables that it reads."""
+        ...
+
+    @property
+    def created(self) -> str:
+        """When it began, in ISO 8601."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

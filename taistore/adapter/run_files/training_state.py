@@ -2,38 +2,57 @@
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from taistore.adapter.optimizer import AdamW, Moments
 from taistore.adapter.run_files.checkpoint import write_tensors
-from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.run_files.run_start import RunStart, Started
 from taistore.errors import TrainingError
 
 STATE = "training-state.safetensors"
-_FIRST, _SECOND = "exp_avg", "exp_avg_sq"
+_NETWORK = "network."
+
+StartT = TypeVar("StartT", bound=Started)
+
+
+class StepOptimizer(Protocol):
+    """What moves the weights of a network, and knows something of each."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What it knows, by names that do not begin with ``network.``."""
+        ...
+
+    def put_back(self, tensors: Mapping[str, torch.Tensor], *, steps: int) -> None:
+        """What :meth:`tensors` gave after so many steps."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Position:
+class Position(Generic[StartT]):
     """How far a training is: steps done, what the run was started with, and its last computed
     loss, which is nan before the first."""
 
     step: int
-    start: RunStart
+    start: StartT
     loss: float = math.nan
 
 
-def save_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Position) -> None:
-    """Write weights, both moments of every weight and the position into ``folder``."""
-    values = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for name, known in optimizer.moments.items():
-        values |= {f"{_FIRST}.{name}": known.first, f"{_SECOND}.{name}": known.second}
+def save_state(
+    folder: Path, network: nn.Module, optimizer: StepOptimizer, position: Position[Any]
+) -> None:
+    """Write weights, what the optimizer knows and the position into ``folder``."""
+    values = {_NETWORK + name: value for name, value in network.state_dict().items()}
+    values |= optimizer.tensors()
     metadata = {
         "step": str(position.step),
         "run": json.dumps(position.start.to_json(), sort_keys=True),
@@ -42,14 +61,22 @@ def save_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Pos
     write_tensors(folder / STATE, values, metadata)
 
 
-def read_position(folder: Path) -> Position:
-    """How far the training in ``folder`` is; :class:`TrainingError` where nothing can resume."""
+def read_position(folder: Path) -> Position[RunStart]:
+    """How far the training of an adapter is; :class:`TrainingError` where nothing can resume."""
+    return position_of(folder, RunStart.from_json)
+
+
+def position_of(folder: Path, read: Callable[[dict[str, Any]], StartT]) -> Position[StartT]:
+    """How far the training in ``folder`` is, whose start ``read`` makes of plain values.
+
+    Raises :class:`TrainingError` where nothing can resume.
+    """
     with _opened(folder) as file:
         metadata = file.metadata() or {}
         try:
             return Position(
                 step=int(metadata["step"]),
-                start=RunStart.from_json(json.loads(metadata["run"])),
+                start=read(json.loads(metadata["run"])),
                 loss=float(metadata.get("loss", "nan")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, TrainingError):
@@ -58,14 +85,16 @@ def read_position(folder: Path) -> Position:
             ) from None
 
 
-def load_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Position) -> None:
-    """Put weights and moments back as they were at ``position``, on the network's device."""
+def load_state(
+    folder: Path, network: nn.Module, optimizer: StepOptimizer, position: Position[Any]
+) -> None:
+    """Put weights and optimizer back as they were at ``position``, on the network's device."""
     with _opened(folder) as file:
-        names = set(file.keys())
+        names = sorted(file.keys())
         weights = {
-            name.removeprefix("network."): file.get_tensor(name)
+            name.removeprefix(_NETWORK): file.get_tensor(name)
             for name in names
-            if name.startswith("network.")
+            if name.startswith(_NETWORK)
         }
         try:
             network.load_state_dict(weights)
@@ -73,14 +102,8 @@ def load_state(folder: Path, network: nn.Module, optimizer: AdamW, position: Pos
             raise TrainingError(
                 f"{folder / STATE}: of another network than the run's: train again"
             ) from error
-        for name, weight in optimizer.weights.items():
-            if f"{_FIRST}.{name}" in names:
-                first, second = (
-                    file.get_tensor(f"{moment}.{name}").to(weight.device)
-                    for moment in (_FIRST, _SECOND)
-                )
-                steps = torch.tensor(float(position.step), device=weight.device)
-                optimizer.moments[name] = Moments(first, second, steps)
+        known = {name: file.get_tensor(name) for name in names if not name.startswith(_NETWORK)}
+    optimizer.put_back(known, steps=position.step)
 
 
 def _opened(folder: Path) -> Any:

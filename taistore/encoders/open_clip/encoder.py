@@ -22,6 +22,7 @@ from taistore.encoders.open_clip.catalogue import (
     recipe_of_tag,
     tag_config,
 )
+from taistore.encoders.open_clip.clip_prompts import ClipPrompts
 from taistore.encoders.open_clip.fetch import fetch_tag
 from taistore.encoders.open_clip.model import build_model, cast_model, fit_weights
 from taistore.encoders.open_clip.spec import OpenClipSpec, parse_open_clip_spec
@@ -87,6 +88,10 @@ class OpenClipEncoder:
         if not texts:
             return np.empty((0, self._info.dim), dtype=np.float32)
         return self._finite(self._texts.encode(texts, self._device))
+
+    def prompt_tower(self) -> ClipPrompts:
+        """Its text tower, given token embeddings; EncoderError where it is one of transformers."""
+        return ClipPrompts(self._texts, self._device)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """An upright RGB image to uint8 [3, H, W]; safe to call from threads."""

@@ -34,17 +34,20 @@ def load_tokenizer(model: str) -> Any:
 
 
 class TextTower:
-    """Texts to vectors with the text half of an open_clip model."""
+    """Texts to vectors with the text half of an open_clip model.
+
+    ``tower`` holds the parts of its text transformer. ``adds_own``: the tokenizer's ids get the
+    begin, end and class tokens only when it pads.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, batch: int) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
         self._batch = batch
         # CLIP holds the parts of its text transformer itself, the newer models in ``text``.
-        self._tower: Any = getattr(model, "text", model)
-        # This mode adds the begin, end and class tokens itself.
-        self._adds_own = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+        self.tower: Any = getattr(model, "text", model)
+        self.adds_own = getattr(tokenizer, "tokenizer_mode", "") == "clips"
         self.context_length = int(tokenizer.context_length)
 
     @property
@@ -53,10 +56,10 @@ class TextTower:
 
         True for causal towers that read the vector at the end token: it sees nothing behind it.
         """
-        tower = self._tower
+        tower = self.tower
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
         return (
-            isinstance(self._tokenizer, SimpleTokenizer)
+            isinstance(self.tokenizer, SimpleTokenizer)
             and getattr(tower, "attn_mask", None) is not None
             and getattr(tower, "cls_emb", None) is None
             and pool == "argmax"
@@ -64,14 +67,14 @@ class TextTower:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text with the special ones, before any cut."""
-        return [len(ids) + 3 * self._adds_own for ids in self._ids(texts)]
+        return [len(ids) + 3 * self.adds_own for ids in self.ids(texts)]
 
     def encode(self, texts: Sequence[str], device: torch.device) -> torch.Tensor:
         """Raw vectors [T, D] float32 on the CPU of at least one text.
 
         Raises :class:`TextError` naming a text that is too long or holds an end mark.
         """
-        ids = self._ids(texts)
+        ids = self.ids(texts)
         for row, (text, one) in enumerate(zip(texts, ids, strict=True), start=1):
             self._check(row, text, one)
         # Texts of like length share a batch, so that little padding is left in each.
@@ -79,43 +82,60 @@ class TextTower:
         vectors: list[torch.Tensor] = []
         for start in range(0, len(order), self._batch):
             chosen = order[start : start + self._batch]
-            if isinstance(self._tokenizer, SimpleTokenizer):
+            if isinstance(self.tokenizer, SimpleTokenizer):
                 batch_TD = self._encode_ids([ids[i] for i in chosen], device)
             else:
-                tokens_TL = self._tokenizer([texts[i] for i in chosen]).to(device)
-                batch_TD = self._model.encode_text(tokens_TL, normalize=False)
+                tokens_TL = self.tokenizer([texts[i] for i in chosen]).to(device)
+                batch_TD = self.model.encode_text(tokens_TL, normalize=False)
             vectors.append(batch_TD.float().cpu())
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
         return torch.cat(vectors)[back]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        tokenizer = self._tokenizer
-        if isinstance(tokenizer, SimpleTokenizer):
-            begin, end = tokenizer.sot_token_id, tokenizer.eot_token_id
-            return [[begin, *tokenizer.encode(text), end] for text in texts]
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, uncut and unpadded, with the special ones unless ``adds_own``."""
+        if isinstance(self.tokenizer, SimpleTokenizer):
+            begin, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+            return [[begin, *ids, end] for ids in self.bare_ids(texts)]
+        return self._others_ids(texts, special=not self.adds_own)
+
+    def bare_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text without any special one."""
+        if isinstance(self.tokenizer, SimpleTokenizer):
+            return [self.tokenizer.encode(text) for text in texts]
+        return self._others_ids(texts, special=False)
+
+    def padded_ids(self, text: str) -> list[int]:
+        """All ``context_length`` token ids of a text, as the model reads it."""
+        if isinstance(self.tokenizer, SimpleTokenizer):
+            (ids,) = self.ids([text])
+            return [*ids, *([0] * (self.context_length - len(ids)))]
+        padded: list[int] = self.tokenizer([text])[0].tolist()
+        return padded
+
+    def _others_ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        tokenizer = self.tokenizer
         if isinstance(tokenizer, SigLipTokenizer):
             cleaned = [canonicalize_text(basic_clean(text)) for text in texts]
         else:
             cleaned = [tokenizer.clean_fn(text) for text in texts]
         if not cleaned:
             return []  # some tokenizers of transformers fail on an empty list
-        special = not self._adds_own
         encoded = tokenizer.tokenizer(cleaned, add_special_tokens=special, verbose=False)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
     def _check(self, row: int, text: str, ids: Sequence[int]) -> None:
-        count = len(ids) + 3 * self._adds_own
+        count = len(ids) + 3 * self.adds_own
         if count > self.context_length:
             raise TextError(
-                f"text {row} has {count} tokens, {self._name} reads at most "
+                f"text {row} has {count} tokens, {self.name} reads at most "
                 f"{self.context_length}: shorten {_excerpt(text)}"
             )
-        if isinstance(self._tokenizer, SimpleTokenizer) and max(ids[1:-1], default=0) >= ids[0]:
+        if isinstance(self.tokenizer, SimpleTokenizer) and max(ids[1:-1], default=0) >= ids[0]:
             raise TextError(
                 f"text {row} holds a mark of the tokenizer (as <end_of_text>), behind which "
-                f"{self._name} reads nothing: remove it from {_excerpt(text)}"
+                f"{self.name} reads nothing: remove it from {_excerpt(text)}"
             )
 
     def _encode_ids(self, ids: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
@@ -125,26 +145,35 @@ class TextTower:
         tokens_TL = torch.tensor(padded, device=device)
         if cut:
             return self._encode_cut(tokens_TL, tokens_TL.argmax(dim=1))
-        vectors: torch.Tensor = self._model.encode_text(tokens_TL, normalize=False)
+        vectors: torch.Tensor = self.model.encode_text(tokens_TL, normalize=False)
         return vectors
 
     def _encode_cut(self, tokens_TL: torch.Tensor, end_T: torch.Tensor) -> torch.Tensor:
         """``encode_text`` without the padding behind the longest text of the batch."""
-        tower, length = self._tower, tokens_TL.shape[1]
-        dtype = tower.transformer.get_cast_dtype()
-        x_TLW = tower.token_embedding(tokens_TL).to(dtype)
-        x_TLW = x_TLW + tower.positional_embedding[:length].to(dtype)
-        x_TLW = tower.transformer(x_TLW, attn_mask=tower.attn_mask[:length, :length])
-        # The norm works on each token by itself: only the one that is read needs it.
-        x_TW = tower.ln_final(x_TLW[torch.arange(len(x_TLW), device=x_TLW.device), end_T])
-        projection = tower.text_projection
-        if projection is None:
-            vectors: torch.Tensor = x_TW
-        elif isinstance(projection, nn.Linear):
-            vectors = projection(x_TW)
-        else:
-            vectors = x_TW @ projection
-        return vectors
+        x_TLW = hidden_states(self.tower, self.tower.token_embedding(tokens_TL))
+        return projected(self.tower, x_TLW[torch.arange(len(x_TLW), device=x_TLW.device), end_T])
+
+
+def hidden_states(tower: Any, embeddings_TLW: torch.Tensor) -> torch.Tensor:
+    """What comes out of the transformer of a causal tower [T, L, W], of texts of any length."""
+    length = embeddings_TLW.shape[1]
+    dtype = tower.transformer.get_cast_dtype()
+    x_TLW = embeddings_TLW.to(dtype) + tower.positional_embedding[:length].to(dtype)
+    hidden_TLW: torch.Tensor = tower.transformer(x_TLW, attn_mask=tower.attn_mask[:length, :length])
+    return hidden_TLW
+
+
+def projected(tower: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Vectors [..., D] of what comes out of the transformer [..., W], token by token."""
+    normed: torch.Tensor = tower.ln_final(hidden)
+    projection = tower.text_projection
+    if projection is None:
+        return normed
+    if isinstance(projection, nn.Linear):
+        linear: torch.Tensor = projection(normed)
+        return linear
+    product: torch.Tensor = normed @ projection
+    return product
 
 
 def _excerpt(text: str) -> str:

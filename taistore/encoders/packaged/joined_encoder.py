@@ -36,6 +36,7 @@ from taistore.encoders.packaged.installed_files import (
     read_image_weights,
 )
 from taistore.encoders.packaged.minilm import CONTEXT_LENGTH, PackagedTokenizer, SentenceTower
+from taistore.encoders.packaged.sentence_prompts import SentencePrompts
 from taistore.encoders.packaged.shared_space import DIM, WIDTH, SharedSpace
 from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
 from taistore.errors import EncoderError
@@ -144,6 +145,12 @@ class PackagedEncoder:
             return np.empty((0, self._info.dim), dtype=np.float32)
         return self._scaled(self._space.place(self._load_sentences().encode(ids)))
 
+    def prompt_tower(self) -> SentencePrompts:
+        """Its text tower, given token embeddings."""
+        return SentencePrompts(
+            self._load_tokenizer(), self._load_sentences(), self._space, self._device
+        )
+
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """An upright RGB image, squashed to uint8 [3, H, W]; safe to call from threads."""
         # What torchvision's resize does, without the two seconds of its import.
@@ -211,7 +218,9 @@ class PackagedEncoder:
     def _load_sentences(self) -> SentenceTower:
         with self._lock:
             if self._sentences is None:
-                self._sentences = SentenceTower(self._device)
+                # Weights that are read in inference mode could take no part in learning prompts.
+                with torch.inference_mode(False):
+                    self._sentences = SentenceTower(self._device)
             return self._sentences
 
 

@@ -86,12 +86,25 @@ class SentenceTower:
                 vectors_TD[rows] = self._forward(tokens_TL).cpu()
         return vectors_TD
 
-    def _forward(self, tokens_TL: torch.Tensor) -> torch.Tensor:
-        x_TLW = self._tokens[tokens_TL] + self._positions[: tokens_TL.shape[1]]
+    @property
+    def width(self) -> int:
+        """W."""
+        return int(self._tokens.shape[1])
+
+    def embed(self, tokens_TL: torch.Tensor) -> torch.Tensor:
+        """Token embeddings [T, L, W], without their positions."""
+        return self._tokens[tokens_TL]
+
+    def last_hidden(self, embeddings_TLW: torch.Tensor) -> torch.Tensor:
+        """Last hidden states [T, L, W] of texts of one length, differentiable."""
+        x_TLW = embeddings_TLW + self._positions[: embeddings_TLW.shape[1]]
         x_TLW = _norm(x_TLW, self._weights, "embeddings.LayerNorm")
         for layer in self._layers:
             x_TLW = _transformer_layer(x_TLW, layer)
-        return F.normalize(x_TLW.mean(dim=1), dim=-1)
+        return x_TLW
+
+    def _forward(self, tokens_TL: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.last_hidden(self.embed(tokens_TL)).mean(dim=1), dim=-1)
 
 
 def _layer_weights(weights: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_objec
 from taistore.errors import ScoringError
 from taistore.scoring.ensembles.imported_scores import ImportedPart, KeptScores
 from taistore.scoring.ensembles.probabilities import PROBABILITY_STEPS
-from taistore.scoring.ladder import ZERO_SHOT_STEPS, Ladder, Step
+from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS, Ladder, Step
 
 TASK = "ensemble"
 """What ``runs.task`` says of an ensemble."""
@@ -205,9 +205,15 @@ class EnsembleLadder(Ladder):
 
     def confidence(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """As a run's; averages with probabilities or with another system's scores as they are."""
-        if step not in ZERO_SHOT_STEPS and not mixes_runs_alone(self._card):
+        if step not in ZERO_SHOT_STEPS and not self.has_own_scale:
             return scores_BN.clamp(0.0, 1.0)
         return super().confidence(step, scores_BN, regions=regions)
+
+    @property
+    def has_own_scale(self) -> bool:
+        """Whether only adapters' scores of this scale are averaged, as runs have them."""
+        alone = mixes_runs_alone(self._card)
+        return alone and all(ladder.has_own_scale for _, ladder in self._parts)
 
     def plain_scores(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """Averages back in the members' own scale: the average of their lows and spans."""
@@ -229,7 +235,7 @@ class EnsembleLadder(Ladder):
         if not averaged:
             return made
         for member, ladder in self._parts:
-            scores = ladder.scores(whole_BD, regions_BRD, steps=averaged)
+            scores = ladder.member_scores(whole_BD, regions_BRD, steps=averaged)
             for step, scores_BN in scores.items():
                 low, high = member.range(step, regions=regions_BRD is not None)
                 part_BN = member.weight * scaled(scores_BN, low, high)

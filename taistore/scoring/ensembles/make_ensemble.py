@@ -50,7 +50,7 @@ from taistore.scoring.ensembles.membership import (
     shares_of,
 )
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
-from taistore.scoring.ladder import Ladder
+from taistore.scoring.ladders.ladder import Ladder
 from taistore.scoring.loaded_run import open_run, probability_ladder
 from taistore.scoring.matrices.score_file import ScoreFile
 from taistore.scoring.stored_images import some_have_regions, stored_batches
@@ -285,10 +285,12 @@ def _measure(
             for ladder, extremes in zip(ladders, found, strict=True) if count else ():
                 if isinstance(ladder, ProbabilityLadder):
                     continue
-                whole = ladder.scores(batch.whole_BD, steps=MEMBER_STEPS)
+                whole = ladder.member_scores(batch.whole_BD, steps=MEMBER_STEPS)
                 extremes.see(whole, regions=False)
                 if batch.regions_BRD is not None:
-                    fused = ladder.scores(batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS)
+                    fused = ladder.member_scores(
+                        batch.whole_BD, batch.regions_BRD, steps=MEMBER_STEPS
+                    )
                     extremes.see(fused, regions=True)
             bar.advance(count)
     if not images:

@@ -6,7 +6,7 @@ Shapes: B images, D embedding dimension, N labels, R regions per image.
 import torch
 from torch import Tensor
 
-from taistore.scoring.ladder import (
+from taistore.scoring.ladders.ladder import (
     ZERO_SHOT_STEPS,
     AdapterLogits,
     Ladder,

@@ -22,7 +22,7 @@ from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import ladder_of
-from taistore.scoring.ladder import Step, step_for
+from taistore.scoring.ladders.ladder import Step, step_for
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.matrices.npy_rows import NpyRows
 from taistore.scoring.matrices.score_file import ID_COLUMNS, IDS_SUFFIX, LABELS_SUFFIX

@@ -19,8 +19,8 @@ THUMBNAIL_PIXELS = 160
 class Tag:
     """A label that an image is tagged with.
 
-    ``score`` is the :func:`~taistore.scoring.ladder.confidence` in [0, 1], ``rank`` 1 the best
-    tag, ``label_id`` the label's place in the label set.
+    ``score`` is the :func:`~taistore.scoring.ladders.ladder.confidence` in [0, 1], ``rank`` 1 the
+    best tag, ``label_id`` the label's place in the label set.
     """
 
     key: str

@@ -41,6 +41,9 @@ _LINKS = (
     _Link(
         "text_vectors", "combination_id", "combinations", "run the job that wrote the texts again"
     ),
+    _Link(
+        "token_vectors", "text_id", "texts", "run 'taistore generate-texts --tokens' again", True
+    ),
     _Link("texts", "combination_id", "combinations", "run the job that wrote the texts again"),
     _Link("images", "combination_id", "combinations", "run 'taistore ingest-images' again"),
 )

@@ -17,6 +17,9 @@ from taistore.store.writes.removal import remove_rows
 _FAR = 4.0
 """Norms of one encoder's vectors lie within a factor of 2 of each other; this is far outside."""
 
+RAGGED = ("region_vectors", "token_vectors")
+"""Kinds of tables with several vectors a row."""
+
 _BATCH_ROWS = 1024
 
 
@@ -61,13 +64,13 @@ def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iter
 
 
 def _norms(dataset: Any, kind: str, dim: int) -> tuple[Any, NDArray[np.float32], Addresses]:
-    """For each row the norm of its vector, of regions the least or the first that is no number.
+    """For each row the norm of its vector, of several the least or the first that is no number.
 
     With what names a row by its address, and the addresses; 12 bytes a row. NaN where the vector is
     not finite or of another length.
     """
     column = TABLES[kind].vector_fields[0] if TABLES[kind].vector_fields else "vectors"
-    columns = [column] if column == "vector" else ["grid", column]
+    columns = ["grid", column] if kind == "region_vectors" else [column]
     norms: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
     places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     scanner = dataset.scanner(
@@ -80,7 +83,7 @@ def _norms(dataset: Any, kind: str, dim: int) -> tuple[Any, NDArray[np.float32],
         if column == "vector":
             norms.append(_norms_of(vector_array(batch.column(column))))
         else:
-            norms.append(_region_norms(batch, dim))
+            norms.append(_ragged_norms(batch, dim))
         places.append(batch.column("_rowaddr").to_numpy().astype(np.int64))
 
     def name(place: int) -> str:
@@ -98,13 +101,15 @@ def _norms_of(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
     return norms_B
 
 
-def _region_norms(batch: pa.RecordBatch, dim: int) -> NDArray[np.float32]:
+def _ragged_norms(batch: pa.RecordBatch, dim: int) -> NDArray[np.float32]:
+    """Least norms of rows of several vectors: a grid's square of them, or a text's tokens."""
     lists: Any = batch.column("vectors")
-    grids = batch.column("grid").to_numpy().astype(np.int64)
     found = np.full(batch.num_rows, np.nan, dtype=np.float32)
-    for row, (grid, cells) in enumerate(zip(grids.tolist(), lists, strict=True)):
+    grids: list[Any] = batch.column("grid").to_pylist() if "grid" in batch.schema.names else []
+    for row, cells in enumerate(lists):
         flat = cells.values.to_numpy(zero_copy_only=False)
-        if grid > 0 and len(flat) == grid * grid * dim:
+        wanted = grids[row] ** 2 * dim if grids else len(flat)
+        if len(flat) == wanted and len(flat) and len(flat) % dim == 0:
             found[row] = _norms_of(flat.reshape(-1, dim)).min()
     return found
 

@@ -19,7 +19,7 @@ from taistore.store.verification.doubled_keys import doubled_rows
 from taistore.store.verification.finding import SETTLED, Finding, Verification
 from taistore.store.verification.table_files import look_at_files
 from taistore.store.verification.table_folder import TableFolder
-from taistore.store.verification.vector_faults import vector_findings
+from taistore.store.verification.vector_faults import RAGGED, vector_findings
 from taistore.store.writes.removal import remove_rows
 
 _NEEDED = ("labels", "encoders")
@@ -150,7 +150,7 @@ def _row_findings(store: Store, dataset: Any, name: str, *, repair: bool) -> Ite
             repaired=removed > 0,
         )
     yield from label_findings(store, dataset, name)
-    if encoder_id and (TABLES[kind].vector_fields or kind == "region_vectors"):
+    if encoder_id and (TABLES[kind].vector_fields or kind in RAGGED):
         dim = store.encoder(encoder_id).dim
         yield from vector_findings(dataset, name, dim, repair=repair)
         dataset.checkout_latest()
@@ -162,6 +162,7 @@ def _unsure(name: str, broken: set[str]) -> bool:
         "image_vectors": {"images"},
         "region_vectors": {"images"},
         "text_vectors": {"texts", "combinations"},
+        "token_vectors": {"texts"},
         "texts": {"combinations"},
         "images": {"combinations"},
     }

@@ -14,7 +14,7 @@ from taistore.texts.audit.caption_audit import Audit, FileAudit
 from taistore.texts.ingest.caption_files import BadLine, count_lines, read_captions
 from taistore.texts.language.token_lengths import length_check
 from taistore.texts.request_ids import is_reduced
-from taistore.texts.text_rows import text_id
+from taistore.texts.rows.text_rows import text_id
 
 _SCAN_ROWS = 8192
 

@@ -25,7 +25,7 @@ from taistore.store.rejects import Reject, row_of
 from taistore.store.store import Store
 from taistore.texts.label_prompts import PROMPT_KIND
 from taistore.texts.language.noun_filter import NounFilter
-from taistore.texts.text_rows import text_id
+from taistore.texts.rows.text_rows import text_id
 
 JOB = "ingest-vectors"
 WRITER = "imported"

@@ -18,7 +18,7 @@ from taistore.texts.audit.caption_audit import FileAudit
 from taistore.texts.ingest.caption_files import BadLine, Caption, Line, count_lines, read_captions
 from taistore.texts.language.noun_filter import NounFilter
 from taistore.texts.language.token_lengths import TOO_LONG, text_lengths, text_limit
-from taistore.texts.text_rows import TextRow, encode_missing_texts, text_id, write_texts
+from taistore.texts.rows.text_rows import TextRow, encode_missing_texts, text_id, write_texts
 
 JOB = "ingest-texts"
 WRITER = "captions"

@@ -14,7 +14,7 @@ from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from taistore.texts.audit.audit_captions import audit_file, audit_store
 from taistore.texts.audit.audit_report import SAMPLE_TEXTS, distinct
-from taistore.texts.text_rows import TextRow, text_id, write_texts
+from taistore.texts.rows.text_rows import TextRow, text_id, write_texts
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
 

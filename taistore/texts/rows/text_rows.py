@@ -108,13 +108,13 @@ def encode_missing_texts(
     present = store.count("text_vectors", encoder_id)
     if wanted <= present:
         return 0
-    there = _id_hashes(store, "text_vectors", encoder_id)
+    there = id_hashes(store, "text_vectors", encoder_id)
     encoded = 0
     with progress("encoding texts", total=wanted - present, unit="texts") as bar:
         waiting: list[_Unencoded] = []
         columns = list(_Unencoded._fields)
         for batch in store.scan("texts", columns=columns, batch_rows=_COMMIT_ROWS):
-            absent = ~np.isin(_hashes(batch.column("text_id")), there)
+            absent = ~np.isin(hash_column(batch.column("text_id")), there)
             kept = batch.filter(pa.array(absent))
             waiting.extend(_Unencoded(**row) for row in kept.to_pylist())
             if len(waiting) >= _COMMIT_ROWS:
@@ -169,13 +169,13 @@ def _write_vectors(
     store.append("text_vectors", rows, encoder_id=encoder.info.encoder_id)
 
 
-def _id_hashes(store: Store, kind: str, encoder_id: str | None) -> NDArray[np.uint64]:
+def id_hashes(store: Store, kind: str, encoder_id: str | None) -> NDArray[np.uint64]:
     blocks = [np.empty(0, dtype=np.uint64)]
     for batch in store.scan(kind, columns=["text_id"], encoder_id=encoder_id, batch_rows=65536):
-        blocks.append(_hashes(batch.column(0)))
+        blocks.append(hash_column(batch.column(0)))
     return np.unique(np.concatenate(blocks))
 
 
-def _hashes(column: "pa.Array[Any]") -> NDArray[np.uint64]:
+def hash_column(column: "pa.Array[Any]") -> NDArray[np.uint64]:
     """The first 64 of an id's 128 bits: enough to tell a store's texts apart, in 8 bytes each."""
     return np.array([int(str(i)[:16], 16) for i in column.to_pylist()], dtype=np.uint64)

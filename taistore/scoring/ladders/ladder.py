@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.scoring.competition import Competition, ensemble_scores, standardise
+from taistore.scoring.ladders.competition import Competition, ensemble_scores, standardise
 
 Step = Literal[
     "zero_shot",
     "standardised",
     "regions",
+    "prompts_global",
+    "prompts_local",
+    "prompts",
     "adapter_logits",
     "adapter_global",
     "adapter",
@@ -28,10 +31,17 @@ Step = Literal[
 ]
 STEPS: tuple[Step, ...] = get_args(Step)
 """All steps, from the bottom of the ladder to its top. ``adapter_logits`` is the paper's score:
-the logits of the whole image, whose sigmoid is Eq. 2 of arXiv:2312.04160."""
+the logits of the whole image, whose sigmoid is Eq. 2 of arXiv:2312.04160. ``prompts`` and its parts
+are the steps of a prompt learner, which has none of an adapter's."""
 
 ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 """Those that need no adapter, and are the same for every run of an encoder."""
+
+
+PROMPT_STEPS: tuple[Step, ...] = ("prompts_global", "prompts_local", "prompts")
+
+ADAPTER_LADDER: tuple[Step, ...] = tuple(step for step in STEPS if step not in PROMPT_STEPS)
+"""The steps of an adapter's ladder, zero-shot's among them."""
 
 
 def step_for(step: Step, *, regions: bool) -> Step:
@@ -125,7 +135,7 @@ class Ladder:
         """
         return tuple(
             step
-            for step in STEPS
+            for step in ADAPTER_LADDER
             if (regions or step != "regions") and (self.has_adapter or step in ZERO_SHOT_STEPS)
         )
 
@@ -172,6 +182,21 @@ class Ladder:
         """Scores of this ladder in the scale that :func:`confidence` knows: here, as they are."""
         del step, regions
         return scores_BN
+
+    @property
+    def has_own_scale(self) -> bool:
+        """Whether its scores have the scale that :func:`confidence` knows."""
+        return True
+
+    def member_scores(
+        self,
+        whole_BD: NDArray[Any] | Tensor,
+        regions_BRD: NDArray[Any] | Tensor | None = None,
+        *,
+        steps: Iterable[Step],
+    ) -> dict[Step, Tensor]:
+        """What it gives an ensemble for the steps of an adapter: here, these."""
+        return self.scores(whole_BD, regions_BRD, steps=steps)
 
     def _climb(
         self, whole_BD: Tensor, regions_BRD: Tensor | None, steps: tuple[Step, ...]

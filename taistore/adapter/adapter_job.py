@@ -1,0 +1,170 @@
+"""The training of an adapter: perturbed batches, their loss, the final card.
+
+B batch, D embedding dimension, N labels, P positives of a batch.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from taistore.adapter.loop import TrainingLoop, library_versions
+from taistore.adapter.loss import bce_value, sparse_bce
+from taistore.adapter.network import AdapterNetwork, Residual
+from taistore.adapter.optimizer import AdamW, one_cycle
+from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
+from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.steps import Source, Step, TrainingBatch
+from taistore.geometry.perturbation import perturb
+
+SAMPLE_ROWS = 2048
+BF16_FROM_BATCH = 256
+
+
+@dataclass(kw_only=True)
+class TrainingJob(TrainingLoop[RunStart, Step]):
+    """The training of an adapter from a step to its end."""
+
+    adapter: AdapterNetwork
+    source: Source
+    moments: AdamW = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = self.start.config
+        self.moments = AdamW(self.adapter, weight_decay=self.config.weight_decay)
+        super().__post_init__()
+
+    @property
+    def network(self) -> AdapterNetwork:
+        """The adapter's."""
+        return self.adapter
+
+    @property
+    def optimizer(self) -> AdamW:
+        """AdamW."""
+        return self.moments
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Those of the source."""
+        return self.source.batches_per_epoch
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
+        """Those of the source."""
+        return self.source.batches(epoch=epoch, start=start)
+
+    def start_residual(
+        self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]
+    ) -> None:
+        """Set zero-shot up from the prompts and a sample of the perturbed texts."""
+        sample = self._sample()
+        # No step has this number.
+        self.seed(self.total)
+        network.start_from(
+            torch.from_numpy(prompts_ND).to(self.device),
+            torch.from_numpy(mean_unit_D).to(self.device),
+            self._perturbed(sample),
+            len(sample.positives) / (len(sample.vectors) * network.linear.out_features),
+            deviation=self.config.start_deviation,
+        )
+
+    def _sample(self) -> TrainingBatch:
+        """The first texts of the first epoch as one batch."""
+        parts: list[TrainingBatch] = []
+        rows = 0
+        for batch in self.source.texts():
+            shift = rows * self.start.shape.labels
+            parts.append(batch._replace(positives=batch.positives + shift))
+            rows += len(batch.vectors)
+            if rows >= SAMPLE_ROWS:
+                break
+        return TrainingBatch(
+            torch.cat([part.vectors for part in parts]),
+            torch.cat([part.positives for part in parts]),
+            parts[0].radius,
+            parts[0].where,
+        )
+
+    def _perturbed(self, batch: TrainingBatch) -> torch.Tensor:
+        return perturb(
+            batch.vectors.to(self.device, non_blocking=True),
+            batch.radius,
+            where=batch.where,
+            generator=self.generator,
+            in_place=True,
+        )
+
+    def _competition(self) -> tuple[float, float]:
+        """Spread and energy of the finished network's logits over a sample of the texts."""
+        self.network.eval()
+        with torch.inference_mode():
+            logits_BN = self.network(self._sample().vectors.to(self.device)).float()
+            spread = float(logits_BN.std(correction=0).clamp_min(1e-6))
+            energy = spread * torch.logsumexp(logits_BN / spread, dim=1).mean()
+        return spread, float(energy)
+
+    def learn(self, step: int, batch: Step, *, value: bool) -> float:
+        """Add the gradients of the step's batches."""
+        return sum(self._backward(one, value=value) for one in batch)
+
+    def move(self, step: int) -> None:
+        """A step of AdamW on the 1-cycle."""
+        lr, momentum = one_cycle(step, self.total, self.config.lr)
+        self.optimizer.step(lr=lr, momentum=momentum)
+
+    def advice(self, batch: Step) -> str:
+        """The learning rate, or the noise."""
+        return f"lr ({self.config.lr:g}) or radius ({batch[0].radius:g})"
+
+    def finish(self, metrics: dict[str, float]) -> None:
+        """Weights and card."""
+        save_adapter(self.folder, self.network, self._card(metrics))
+
+    def _backward(self, batch: TrainingBatch, *, value: bool) -> float:
+        """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
+        vectors_BD = self._perturbed(batch)
+        positives_P = batch.positives.to(self.device, non_blocking=True)
+        negatives_Q = batch.negatives
+        if negatives_Q is not None:
+            negatives_Q = negatives_Q.to(self.device, non_blocking=True)
+        row_weights = batch.row_weights
+        if row_weights is not None:
+            row_weights = row_weights.to(self.device, non_blocking=True)
+        bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            logits_BN = self.network(vectors_BD, self.generator)
+        torch.autograd.backward(
+            sparse_bce(
+                logits_BN,
+                positives_P,
+                negatives_Q,
+                row_weights=row_weights,
+            )
+        )
+        if not value:
+            return math.nan
+        return bce_value(logits_BN.detach(), positives_P, negatives_Q, row_weights=row_weights)
+
+    def _card(self, metrics: dict[str, float]) -> AdapterCard:
+        spread, energy = self._competition()
+        return AdapterCard(
+            run_id=self.run_id,
+            config=self.config,
+            encoder=self.store.encoder(self.start.encoder_id),
+            shape=self.start.shape,
+            label_keys=tuple(self.store.labels.keys),
+            label_names=tuple(label.name for label in self.store.labels),
+            mean_text_norm=self.start.mean_text_norm,
+            radius=self.start.radius,
+            image_radius=self.start.image_radius,
+            table_versions=self.start.table_versions,
+            library_versions=library_versions(),
+            metrics=metrics,
+            created=self.start.created,
+            logit_spread=spread,
+            logit_energy=energy,
+            weights_digest="",
+        )

@@ -1,0 +1,1 @@
+"""Prompt learners on the vectors of a store: CoOp, DualCoOp, TaI-DPT."""

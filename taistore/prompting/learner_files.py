@@ -1,0 +1,168 @@
+"""Finished prompt learners on disk: ``learner.safetensors`` and ``card.json``.
+
+A learner is its label vectors: the text tower that made them is not needed to score. Shapes: N
+labels, D embedding dimension, M context tokens, W width of the tower, B images, L regions.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from torch import Tensor
+
+from taistore.adapter.run_files.checkpoint import (
+    CARD,
+    LEARNER,
+    PROMPTS,
+    checked_tensors,
+    read_label_prompts,
+    write_tensors,
+    write_whole,
+)
+from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
+from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import TrainingError
+from taistore.prompting.prompt_config import PromptConfig
+from taistore.prompting.prompt_scores import Logits, roles
+from taistore.store.object_folder import file_digest
+from taistore.store.store import Store
+
+CARD_VERSION = 1
+_VECTORS, _CONTEXT = "vectors.", "context."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnerCard:
+    """All that a learner was trained with, and the temperatures that it scores with."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    run_id: str
+    config: PromptConfig
+    encoder: EncoderInfo
+    label_keys: tuple[str, ...]
+    label_names: tuple[str, ...]
+    temperature: float
+    spatial: float
+    table_versions: Mapping[str, int]
+    library_versions: Mapping[str, str]
+    known: Mapping[str, int]
+    metrics: Mapping[str, float]
+    created: str
+    learner_digest: str = ""
+    prompts_digest: str = ""
+    card_version: int = CARD_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return {
+            **dataclasses.asdict(self),
+            "label_keys": list(self.label_keys),
+            "label_names": list(self.label_names),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From :meth:`to_json`; raises ValueError naming what is wrong."""
+        found = from_plain(cls, values)
+        if found.card_version != CARD_VERSION:
+            raise ValueError(f"card_version: {found.card_version}, this taistore reads 1")
+        if len(found.label_names) != len(found.label_keys):
+            raise ValueError(
+                f"label_names: {len(found.label_names)} of {len(found.label_keys)} labels"
+            )
+        return found
+
+
+class Learner:
+    """A finished prompt learner: unit label vectors [N, D] by role, and the zero-shot prompts."""
+
+    def __init__(
+        self, card: LearnerCard, vectors: Mapping[str, Tensor], prompts_ND: NDArray[np.float32]
+    ) -> None:
+        self.card = card
+        self.vectors = dict(vectors)
+        self.prompts_ND = prompts_ND
+
+    def to(self, device: torch.device) -> Self:
+        """Itself, on a device."""
+        self.vectors = {role: vector_ND.to(device) for role, vector_ND in self.vectors.items()}
+        return self
+
+    @property
+    def logits(self) -> Logits:
+        """What scores with its label vectors."""
+        config = self.card.config
+        return Logits(
+            config.method,
+            config.variant,
+            self.vectors,
+            temperature=self.card.temperature,
+            spatial=self.card.spatial,
+        )
+
+    def check_fits(self, store: Store, encoder_id: str) -> None:
+        """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""
+        if self.card.encoder.encoder_id != encoder_id:
+            raise TrainingError(
+                f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
+                f"not for {store.encoder(encoder_id).spec!r}: train one for it"
+            )
+        if list(self.card.label_keys) != store.labels.keys:
+            raise TrainingError(
+                f"run {self.card.run_id} was trained for {len(self.card.label_keys)} labels that "
+                f"are not the {len(store.labels)} of {store.uri}: use the store that it came from"
+            )
+
+
+def save_learner(
+    folder: Path,
+    card: LearnerCard,
+    *,
+    vectors: Mapping[str, Tensor],
+    contexts: Mapping[str, Tensor],
+) -> LearnerCard:
+    """Write label vectors [N, D], contexts and card; returns the card with the files' digests."""
+    tensors = {_VECTORS + role: value for role, value in vectors.items()}
+    tensors |= {_CONTEXT + role: value for role, value in contexts.items()}
+    write_tensors(folder / LEARNER, tensors)
+    card = dataclasses.replace(
+        card,
+        learner_digest=file_digest(folder / LEARNER),
+        prompts_digest=file_digest(folder / PROMPTS),
+    )
+    text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
+    return card
+
+
+def load_learner(folder: Path) -> Learner:
+    """The learner in a run's folder, on the CPU.
+
+    Raises :class:`TrainingError` where a file is missing, damaged or of another run.
+    """
+    again = "train it again, or give the folder of a finished run"
+    for name in (CARD, LEARNER):
+        if not (folder / name).is_file():
+            raise TrainingError(f"{folder}: no prompt learner here ({name} is missing): {again}")
+    try:
+        card = LearnerCard.from_json(read_object(folder / CARD))
+    except (ValueError, TrainingError) as error:
+        raise TrainingError(
+            f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
+        ) from error
+    tensors = checked_tensors(folder / LEARNER, card.learner_digest, again)
+    size = (len(card.label_keys), card.encoder.dim)
+    wanted = roles(card.config.method, card.config.variant)
+    vectors = {role: tensors[_VECTORS + role] for role in wanted if _VECTORS + role in tensors}
+    if len(vectors) < len(wanted) or any(one.shape != size for one in vectors.values()):
+        raise TrainingError(f"{folder / LEARNER}: not the label vectors of its card: {again}")
+    prompts_ND = read_label_prompts(folder, card.prompts_digest, size, again)
+    return Learner(card, vectors, prompts_ND)

@@ -1,0 +1,223 @@
+"""The configuration of a prompt learner: validated once, written to the card as plain JSON."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal, Self, get_args
+
+from taistore.adapter.config import Task
+from taistore.adapter.settings.auto_settings import ALL_IMAGES
+from taistore.adapter.settings.setting_checks import number, one_of, whole
+from taistore.errors import TrainingError
+
+Method = Literal["coop", "dualcoop", "tai-dpt"]
+Loss = Literal["bce", "asymmetric", "ranking"]
+Variant = Literal["plain", "official", "in-tai-dpt", "plus"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
+    "coop": ("fsl", "pll"),
+    "dualcoop": ("pll", "fsl"),
+    "tai-dpt": ("zsl",),
+}
+"""What each method can learn from; its own task first."""
+
+_PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
+    ("coop", "plain"): {
+        "loss": "bce",
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": 50.0,
+        "epochs": 50,
+        "batch": 32,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "official"): {
+        "loss": "asymmetric",
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": 20.0,
+        "epochs": 50,
+        "batch": 32,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "in-tai-dpt"): {
+        "loss": "asymmetric",
+        "class_specific": True,
+        "temperature": math.exp(3.91),
+        "spatial": math.exp(3.0),
+        "epochs": 50,
+        "batch": 64,
+        "lr": 2e-3,
+    },
+    ("dualcoop", "plus"): {
+        "loss": "asymmetric",
+        "class_specific": False,
+        "temperature": 100.0,
+        "spatial": math.exp(3.0),
+        "epochs": 50,
+        "batch": 32,
+        "lr": 5e-3,
+    },
+    ("tai-dpt", "plain"): {
+        "loss": "ranking",
+        "class_specific": False,
+        "temperature": 4.0,
+        "spatial": 50.0,
+        "spatial_test": 40.0,
+        "epochs": 20,
+        "batch": 512,
+        "lr": 1e-4,
+    },
+}
+"""What the methods' authors trained with, by method and variant. CoOp's temperature is CLIP's own;
+its spatial one, which no publication gives, is TaI-DPT's. DualCoOp's official temperature is its 20
+times the 5 that its scores are multiplied with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptConfig:
+    """How a prompt learner is trained; :meth:`of` fills in what its authors published.
+
+    ``context`` tokens are learnt before the name of each label, for all labels the same or
+    ``class_specific``; they begin as those of ``context_init``, such as "a photo of a", or, where
+    that is empty, at random. Cosines are multiplied by ``temperature``; those of regions (or of a
+    text's tokens) are weighed by a softmax over them of ``spatial`` times the cosine, in a finished
+    learner of ``spatial_test`` times. ``loss`` is ``bce``, ``asymmetric`` or ``ranking``.
+    ``variant`` is a form of DualCoOp: ``official``, ``in-tai-dpt`` (the one that TaI-DPT's and
+    TaI-Adapter's tables integrate, and the default) or ``plus`` (DualCoOp++), else ``plain``.
+    ``lr`` falls by a cosine over ``epochs``, the first of which has ``warm_lr``.
+
+    Split, shots and masks are those of :class:`taistore.adapter.config.TrainConfig`. Raises
+    :class:`TrainingError` naming a field, its value and what is allowed, also where a value would
+    change nothing.
+    """
+
+    method: Method
+    task: Task
+    variant: Variant
+    loss: Loss
+    class_specific: bool
+    temperature: float
+    spatial: float
+    spatial_test: float
+    epochs: int
+    batch: int
+    lr: float
+    split: str
+    context: int = 16
+    context_init: str = ""
+    warm_lr: float = 1e-5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    shots: int = 0
+    shot_seed: int = 0
+    known: float = 1.0
+    mask_seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, METHODS)
+        _check_variant(self.method, self.variant)
+        one_of("loss", self.loss, LOSSES)
+        tasks = TASKS_OF[self.method]
+        if self.task not in tasks:
+            raise TrainingError(
+                f"method {self.method} learns from {_LEARNS[self.method]}: give task="
+                f"{' or '.join(tasks)}, or train an adapter for task {self.task!r:.80}"
+            )
+        self._check_numbers()
+        self._check_task()
+
+    def _check_numbers(self) -> None:
+        for name in ("context", "epochs", "batch"):
+            whole(name, getattr(self, name), low=1)
+        for name in ("seed", "shot_seed", "mask_seed", "shots"):
+            whole(name, getattr(self, name), low=0)
+        if not isinstance(self.class_specific, bool):
+            raise TrainingError(f"class_specific {self.class_specific!r:.80} is neither yes nor no")
+        for name in ("temperature", "spatial", "spatial_test", "lr", "warm_lr"):
+            number(name, getattr(self, name), "above 0", lambda v: v > 0)
+        number("momentum", self.momentum, "from 0 below 1", lambda v: 0 <= v < 1)
+        number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+        number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
+
+    def _check_task(self) -> None:
+        """Refuse settings that the task would silently ignore."""
+        if self.task == "fsl" and not self.shots:
+            raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
+        idle: dict[str, str] = {}
+        if self.task != "fsl":
+            idle |= dict.fromkeys(("shots", "shot_seed"), "task fsl")
+        if self.task != "pll":
+            idle |= dict.fromkeys(("known", "mask_seed"), "task pll")
+        if self.task == "zsl":
+            idle["split"] = "task fsl or pll"
+        plain = {field.name: field.default for field in dataclasses.fields(self)}
+        plain["split"] = _split(self.task)
+        for name, purpose in idle.items():
+            if getattr(self, name) != plain[name]:
+                raise TrainingError(
+                    f"{name} {getattr(self, name)!r:.80} is for {purpose} and changes nothing "
+                    "here: leave it out"
+                )
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether it learns from labelled images; else from texts."""
+        return self.task != "zsl"
+
+    @classmethod
+    def of(cls, method: Method, **settings: Any) -> Self:
+        """Some fields, and for all others what was published."""
+        one_of("method", method, METHODS)
+        settings.setdefault("task", TASKS_OF[method][0])
+        settings.setdefault("variant", "in-tai-dpt" if method == "dualcoop" else "plain")
+        _check_variant(method, settings["variant"])
+        published = dict(_PUBLISHED[method, settings["variant"]])
+        if "spatial" in settings or "spatial_test" not in published:
+            published["spatial_test"] = settings.get("spatial", published["spatial"])
+        return cls.from_json(
+            {"method": method, "split": _split(settings["task"]), **published, **settings}
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From :meth:`to_json`; raises :class:`TrainingError` on a field that does not exist."""
+        fields = {field.name: field.default for field in dataclasses.fields(cls)}
+        lacking = [n for n, default in fields.items() if n not in values and default is MISSING]
+        if lacking:
+            raise TrainingError(f"the configuration has no {lacking[0]!r}: train a new run")
+        unknown = set(values) - set(fields)
+        if unknown:
+            raise TrainingError(
+                f"{min(unknown)!r} is no setting of method {values.get('method')!r:.80}: leave it "
+                "out"
+            )
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return dataclasses.asdict(self)
+
+
+def _check_variant(method: Method, variant: Variant) -> None:
+    one_of("variant", variant, VARIANTS)
+    if (method, variant) not in _PUBLISHED:
+        raise TrainingError(f"variant {variant!r} is none of method {method}: leave it out")
+
+
+def _split(task: object) -> str:
+    """The images that a task goes by where nothing is said."""
+    return ALL_IMAGES if task == "zsl" else "train"
+
+
+_LEARNS: Mapping[Method, str] = {
+    "coop": "labelled images",
+    "dualcoop": "labelled images",
+    "tai-dpt": "texts",
+}

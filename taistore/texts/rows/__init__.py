@@ -1,0 +1,1 @@
+"""Rows of texts and of their vectors, written once."""

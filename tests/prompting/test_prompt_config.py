@@ -1,0 +1,69 @@
+"""What was published, and what is refused."""
+
+import math
+from typing import Any
+
+import pytest
+
+from taistore.errors import TrainingError
+from taistore.prompting.prompt_config import PromptConfig
+
+
+def test_dualcoop_in_the_tables_that_integrate_it() -> None:
+    found = PromptConfig.of("dualcoop")
+    assert (found.task, found.variant, found.class_specific) == ("pll", "in-tai-dpt", True)
+    assert (found.context, found.epochs, found.batch, found.lr) == (16, 50, 64, 2e-3)
+    assert found.temperature == pytest.approx(math.exp(3.91))
+    assert found.spatial == pytest.approx(math.exp(3.0))
+    assert (found.momentum, found.weight_decay, found.warm_lr) == (0.9, 5e-4, 1e-5)
+
+
+def test_dualcoop_official_and_plus() -> None:
+    official = PromptConfig.of("dualcoop", variant="official")
+    assert (official.class_specific, official.temperature, official.spatial) == (False, 100, 20)
+    assert (official.batch, official.lr) == (32, 2e-3)
+    plus = PromptConfig.of("dualcoop", variant="plus")
+    assert plus.spatial == pytest.approx(math.exp(3))
+    assert plus.lr == 5e-3
+
+
+def test_tai_dpt_and_coop() -> None:
+    found = PromptConfig.of("tai-dpt")
+    assert (found.task, found.temperature, found.spatial, found.spatial_test) == ("zsl", 4, 50, 40)
+    assert (found.epochs, found.batch, found.lr, found.loss) == (20, 512, 1e-4, "ranking")
+    assert PromptConfig.of("coop", shots=4).task == "fsl"
+    # Who gives another sharpness means it for images too, unless that is given as well.
+    assert PromptConfig.of("tai-dpt", spatial=9.0).spatial_test == 9
+    assert PromptConfig.of("tai-dpt", spatial=9.0, spatial_test=3.0).spatial_test == 3
+
+
+def test_it_comes_back_from_json() -> None:
+    found = PromptConfig.of("coop", shots=2, seed=3, context_init="a photo of")
+    assert PromptConfig.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "told"),
+    [
+        ("coop", {}, "needs shots"),
+        ("coop", {"task": "zsl"}, "learns from labelled images: give task=fsl or pll"),
+        ("tai-dpt", {"task": "pll"}, "learns from texts: give task=zsl"),
+        ("tai-dpt", {"shots": 4}, "shots 4 is for task fsl"),
+        ("tai-dpt", {"split": "train"}, "split 'train' is for task fsl or pll"),
+        ("dualcoop", {"shots": 4}, "shots 4 is for task fsl"),
+        ("coop", {"shots": 4, "known": 0.5}, "known 0.5 is for task pll"),
+        ("coop", {"shots": 4, "variant": "plus"}, "variant 'plus' is none of method coop"),
+        ("dualcoop", {"variant": "plain"}, "variant 'plain' is none of method dualcoop"),
+        ("dualcoop", {"variant": "new"}, "variant 'new' is not allowed"),
+        ("dualcoop", {"radius": "2x"}, "'radius' is no setting of method 'dualcoop'"),
+        ("dualcoop", {"context": 0}, "context 0 is not allowed"),
+        ("dualcoop", {"temperature": -1.0}, "temperature -1.0 is not allowed"),
+        ("dualcoop", {"loss": "hinge"}, "loss 'hinge' is not allowed"),
+        ("prompts", {}, "method 'prompts' is not allowed"),
+    ],
+)
+def test_what_is_refused(method: Any, settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(TrainingError) as error:
+        PromptConfig.of(method, **settings)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
