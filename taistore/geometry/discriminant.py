@@ -22,8 +22,9 @@ MOST_IMAGES = 100_000
 class Discriminant:
     """Scores ``weights x + bias`` of unit vectors x: weights [N, D], bias [N].
 
-    ``gap`` is the length of the difference between the mean unit image and the mean unit prompt: 0
-    where texts and images fill one space, about 1 with CLIP.
+    ``gap`` is the length of the difference between the mean unit image and the mean of the prompts
+    that are nearest to each: small where texts and images fill one space, also if all images show
+    the same, about 1 with CLIP.
     """
 
     weights_ND: Tensor
@@ -53,12 +54,14 @@ def gaussian_discriminant(
     count = len(images)
     sum_D = torch.zeros(dim, dtype=torch.float64)
     squares_DD = torch.zeros(dim, dim, dtype=torch.float64)
+    nearest_to_N = torch.zeros(labels, dtype=torch.float64)
     best_NK = torch.full((labels, 0), -torch.inf)
     rows_NK = torch.zeros((labels, 0), dtype=torch.int64)
     seen = 0
     for block_BD in images.blocks():
         unit_BD = F.normalize(block_BD, dim=-1)
         scores_BN = _standardised(unit_BD @ prompts_ND.T)
+        nearest_to_N += torch.bincount(scores_BN.argmax(dim=1), minlength=labels)
         rows_B = torch.arange(seen, seen + len(unit_BD))
         held_N = torch.cat([best_NK, scores_BN.T], dim=1)
         named_N = torch.cat([rows_NK, rows_B.expand(labels, -1)], dim=1)
@@ -74,7 +77,7 @@ def gaussian_discriminant(
     inverse_DD = dim * torch.linalg.pinv(regular_DD, hermitian=True)
     weights_ND = means_ND @ inverse_DD
     bias_N = -0.5 * (weights_ND * means_ND).sum(dim=1)
-    gap = float((sum_D / count - prompts_ND.double().mean(dim=0)).norm())
+    gap = float(((sum_D - nearest_to_N @ prompts_ND.double()) / count).norm())
     return Discriminant(weights_ND.float(), bias_N.float(), gap)
 
 

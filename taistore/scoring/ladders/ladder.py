@@ -48,8 +48,8 @@ ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 PROMPT_STEPS: tuple[Step, ...] = ("prompts_global", "prompts_local", "prompts")
 
 GAP_FROM = 0.5
-"""Between the mean image and the mean prompt, from which on the discriminant is in the ensemble:
-0.2 with the packaged encoder, 1.0 with CLIP."""
+"""The gap (:class:`~taistore.geometry.discriminant.Discriminant`) from which on the discriminant is
+in the ensemble: 0.2 with the packaged encoder on varied photos, 1.0 with CLIP."""
 
 ADAPTER_LADDER: tuple[Step, ...] = tuple(step for step in STEPS if step not in PROMPT_STEPS)
 """The steps of an adapter's ladder, zero-shot's among them."""
