@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = (
     *("zero_shot", "standardised", "regions"),
-    *("prompts_global", "prompts_local", "prompts"),
+    *("prompts_global", "prompts_local", "prompts", "discriminant"),
     *("adapter_logits", "adapter_global", "adapter", "ensemble"),
 )
 """Those of ``taistore.scoring.ladders.ladder``, whose import would load torch only to show help."""

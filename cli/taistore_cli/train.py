@@ -92,6 +92,14 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "--context", type=click.IntRange(min=1), metavar="M", help="Learnt tokens.  [default: 16]"
 )
 @prompt_option(
+    "--context-init", metavar="TEXT", help="Words that they begin as.  [default: drawn at random]"
+)
+@prompt_option(
+    "--loss",
+    type=click.Choice(["bce", "asymmetric", "ranking"]),
+    help="What is lowered.  [default: coop bce, dualcoop asymmetric, tai-dpt ranking]",
+)
+@prompt_option(
     "--class-specific/--class-shared",
     default=None,
     help="A context for each label, or one for all.  [default: shared, dualcoop specific]",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.data import SAMPLE_ROWS
 from taistore.adapter.loop import TrainingLoop, library_versions
 from taistore.adapter.loss import bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Residual
@@ -18,9 +19,9 @@ from taistore.adapter.optimizer import AdamW, one_cycle
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.steps import Source, Step, TrainingBatch
+from taistore.geometry.image_sample import ImageSample
 from taistore.geometry.perturbation import perturb
 
-SAMPLE_ROWS = 2048
 BF16_FROM_BATCH = 256
 
 
@@ -30,6 +31,7 @@ class TrainingJob(TrainingLoop[RunStart, Step]):
 
     adapter: AdapterNetwork
     source: Source
+    images: ImageSample | None = None
     moments: AdamW = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,13 +100,27 @@ class TrainingJob(TrainingLoop[RunStart, Step]):
         )
 
     def _competition(self) -> tuple[float, float]:
-        """Spread and energy of the finished network's logits over a sample of the texts."""
+        """Spread and energy of the finished network's logits over images, else over texts.
+
+        Where texts and images lie apart, images excite all labels otherwise than texts do: it is
+        within an image that labels compete.
+        """
         self.network.eval()
         with torch.inference_mode():
-            logits_BN = self.network(self._sample().vectors.to(self.device)).float()
-            spread = float(logits_BN.std(correction=0).clamp_min(1e-6))
+            if self.images is None:
+                logits_BN = self._logits(self._sample().vectors)
+                deviation = logits_BN.std(correction=0)
+            else:
+                logits_BN = torch.cat([self._logits(block) for block in self.images.blocks()])
+                centred_BN = logits_BN - logits_BN.mean(dim=1, keepdim=True)
+                deviation = centred_BN.square().mean().sqrt()
+            spread = float(deviation.clamp_min(1e-6))
             energy = spread * torch.logsumexp(logits_BN / spread, dim=1).mean()
         return spread, float(energy)
+
+    def _logits(self, vectors_BD: torch.Tensor) -> torch.Tensor:
+        logits_BN: torch.Tensor = self.network(vectors_BD.to(self.device))
+        return logits_BN.float()
 
     def learn(self, step: int, batch: Step, *, value: bool) -> float:
         """Add the gradients of the step's batches."""
@@ -166,5 +182,6 @@ class TrainingJob(TrainingLoop[RunStart, Step]):
             created=self.start.created,
             logit_spread=spread,
             logit_energy=energy,
+            logits_of="texts" if self.images is None else "images",
             weights_digest="",
         )

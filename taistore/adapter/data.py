@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
@@ -28,8 +29,10 @@ from taistore.geometry.centroids import (
     combination_centroids,
     label_centroids,
 )
+from taistore.geometry.discriminant import MOST_IMAGES, Discriminant, gaussian_discriminant
 from taistore.geometry.expected_places import auto_neighbours, expected_places
 from taistore.geometry.image_neighbours import ImageNeighbours
+from taistore.geometry.image_sample import ImageSample
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
@@ -37,6 +40,9 @@ from taistore.store.lance_errors import VersionGoneError
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream, VectorSummary
+
+SAMPLE_ROWS = 2048
+"""Texts or images over which a finished network's logits are measured."""
 
 UNLABELLED_FROM = 200
 """Images of its split from which on ``zsl`` goes by their vectors unless told otherwise."""
@@ -222,6 +228,30 @@ class Preparation:
         k = self.config.neighbours or auto_neighbours(len(known))
         return expected_places(
             neighbours, images, texts, index, k=k, share=share, rounds=rounds, side=side
+        )
+
+    def discriminant(self, prompts_ND: NDArray[np.float32]) -> Discriminant | None:
+        """What unlabelled images tell, where the texts are moved by them and by nothing else."""
+        if self.known is None or self.config.task != "zsl" or self.config.shift == "none":
+            return None
+        images = self._sample(MOST_IMAGES)
+        return gaussian_discriminant(images, torch.from_numpy(prompts_ND)) if len(images) else None
+
+    def measured_images(self) -> ImageSample | None:
+        """Images over whose logits labels compete; None where there are few, or none is used."""
+        if self.known is None or len(self.known) < UNLABELLED_FROM:
+            return None
+        images = self._sample(SAMPLE_ROWS)
+        return images if len(images) >= UNLABELLED_FROM else None
+
+    def _sample(self, most: int) -> ImageSample:
+        assert self.known is not None
+        return ImageSample.draw(
+            self.store,
+            self.encoder_id,
+            self.known,
+            most=most,
+            version=self._version("image_vectors"),
         )
 
     def source(

@@ -13,6 +13,7 @@ from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
+from taistore.adapter.run_files.kept_discriminant import save_discriminant
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
@@ -68,11 +69,14 @@ def train(
         )
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
+    discriminant = data.discriminant(prompts_ND)
     network = build_network(shape, seed=config.seed).to(resolve_device(config.device))
 
     def made(new: NewRun) -> TrainingJob:
         data.save(new.folder)
         save_prompts(new.folder, prompts_ND)
+        if discriminant is not None:
+            save_discriminant(new.folder, discriminant)
         job = TrainingJob(
             store=store,
             run_id=new.run_id,
@@ -81,6 +85,7 @@ def train(
             start=start,
             adapter=network,
             source=source,
+            images=data.measured_images(),
             checkpoint_seconds=checkpoint_seconds,
         )
         if isinstance(network, Residual):
@@ -134,6 +139,7 @@ def _job_again(
     position = read_position(folder)
     start = position.start
     network = build_network(start.shape)
+    data = Preparation.again(store, start, folder=folder)
     job = TrainingJob(
         store=store,
         run_id=row.run_id,
@@ -141,7 +147,8 @@ def _job_again(
         checkpoint=row.checkpoint,
         start=start,
         adapter=network.to(resolve_device(device)),
-        source=_source_again(store, start, folder, progress),
+        source=_source_again(data, start, progress),
+        images=data.measured_images(),
         checkpoint_seconds=checkpoint_seconds,
     )
     load_state(folder, network, job.optimizer, position)
@@ -175,8 +182,7 @@ def _begin(
     return start, source, mean_unit_D
 
 
-def _source_again(store: Store, start: RunStart, folder: Path, progress: Progress) -> Source:
-    data = Preparation.again(store, start, folder=folder)
+def _source_again(data: Preparation, start: RunStart, progress: Progress) -> Source:
     return data.source(
         data.texts(),
         data.images(),

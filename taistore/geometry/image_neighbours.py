@@ -64,7 +64,7 @@ class ImageNeighbours:
         table = store.table_name("image_vectors", encoder_id)
         now = store.versions([("image_vectors", encoder_id)]).get(table, 0)
         version = now if version is None else version
-        rows_I, positions_I = _places(store, encoder_id, known, version)
+        rows_I, positions_I = image_places(store, encoder_id, known, version)
         dim = store.encoder(encoder_id).dim
         kind = choose_kind(len(rows_I), kind=kind, queries=queries) if len(rows_I) else "torch"
         sample_SD = None
@@ -118,7 +118,7 @@ class ImageNeighbours:
         return means_GD, sums.counts_G
 
 
-def _places(
+def image_places(
     store: Store, encoder_id: str, known: PartialLabels, version: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of the images with a vector: their rows in ``known`` [I] and positions in the table [I]."""

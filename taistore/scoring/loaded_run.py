@@ -4,15 +4,18 @@ Shapes: D embedding dimension, N labels.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from taistore.adapter.run_files.checkpoint import CARD, Adapter, load_adapter
+from taistore.adapter.run_files.checkpoint import CARD, Adapter, AdapterCard, load_adapter
+from taistore.adapter.run_files.kept_discriminant import read_discriminant
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
+from taistore.geometry.discriminant import Discriminant
 from taistore.prompting.learner_files import load_learner
 from taistore.prompting.prompt_config import METHODS
 from taistore.scoring.ensembles.ensemble import (
@@ -93,14 +96,18 @@ class _Opening:
             return self._ensemble(row, above)
         if row.config.get("method") in METHODS:
             return self._learner(row)
-        adapter = load_adapter(run_folder(self.store, row.run_id))
+        folder = run_folder(self.store, row.run_id)
+        adapter = load_adapter(folder)
         adapter.check_fits(self.store, encoder.encoder_id)
         adapter.to(self.device)
         card = adapter.card
+        of_images = card.logits_of == "images"
+        measured = Competition.over_images if of_images else Competition.over_texts
         ladder = Ladder(
             self._prompts(adapter, encoder),
             adapter.logits,
-            competition=Competition.over_texts(spread=card.logit_spread, energy=card.logit_energy),
+            competition=measured(spread=card.logit_spread, energy=card.logit_energy),
+            discriminant=_discriminant(folder, card),
             device=self.device,
         )
         return ScoringRun(
@@ -180,6 +187,14 @@ class _Opening:
             split=card.split if imported is not None else None,
             plain=mixes_runs_alone(card) and all(one.has_own_scale for one in ladders),
         )
+
+
+def _discriminant(folder: Path, card: AdapterCard) -> Discriminant | None:
+    """What unlabelled images told the run; None where it went by none."""
+    if not card.discriminant_digest:
+        return None
+    size = (card.shape.labels, card.shape.dim)
+    return read_discriminant(folder, card.discriminant_digest, size, "train it again")
 
 
 def probability_ladder(run: ScoringRun, *, device: str | torch.device = "cpu") -> Ladder:

@@ -58,3 +58,7 @@ def test_huge_logits_stay_finite() -> None:
 def test_rounding_is_not_blown_up_to_deviations() -> None:
     almost = torch.tensor([[0.3, 0.3 + 1e-8, 0.3 - 3e-8]])
     assert standardise(almost).abs().max() == 0
+
+
+def test_over_images_none_lies_at_their_soft_maximum() -> None:
+    assert Competition.over_images(spread=3.0, energy=10.0) == Competition(spread=3.0, none=10.0)

@@ -8,8 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
+from taistore.geometry.discriminant import Discriminant
 from taistore.scoring.ladders import ladder as module
 from taistore.scoring.ladders.ladder import ADAPTER_LADDER, Ladder, Step, confidence
+
+PLAIN_LADDER = tuple(step for step in ADAPTER_LADDER if step != "discriminant")
 
 RANDOM = np.random.default_rng(2)
 WHOLE = RANDOM.normal(0, 3, (10, 16)).astype(np.float16)
@@ -35,7 +38,7 @@ def log_shares(logits: NDArray[Any]) -> NDArray[Any]:
 
 def plain(whole: NDArray[Any], regions: NDArray[Any] | None) -> dict[Step, NDArray[Any]]:
     """The ladder of DESIGN.md section 5, image by image."""
-    found: dict[Step, list[NDArray[Any]]] = {step: [] for step in ADAPTER_LADDER}
+    found: dict[Step, list[NDArray[Any]]] = {step: [] for step in PLAIN_LADDER}
     for i in range(len(whole)):
         cosine = unit(PROMPTS) @ unit(whole[i])
         logits = whole[i].astype(np.float64) @ WEIGHT - 1
@@ -59,7 +62,7 @@ def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "REGION_CELLS", cells)
     scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)
     expected = plain(WHOLE, REGIONS)
-    assert list(scores) == list(ADAPTER_LADDER)
+    assert list(scores) == list(PLAIN_LADDER)
     for step, found in scores.items():
         assert found.dtype == torch.float32
         np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
@@ -68,7 +71,7 @@ def test_all_steps_with_regions(cells: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_regions_the_adapter_sees_the_whole_image() -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE)
     expected = plain(WHOLE, None)
-    assert list(scores) == [step for step in ADAPTER_LADDER if step != "regions"]
+    assert list(scores) == [step for step in PLAIN_LADDER if step != "regions"]
     for step, found in scores.items():
         np.testing.assert_allclose(found.numpy(), expected[step], rtol=1e-4, atol=1e-4)
 
@@ -115,7 +118,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         Ladder(PROMPTS).scores(damaged)
 
 
-@pytest.mark.parametrize("step", ADAPTER_LADDER)
+@pytest.mark.parametrize("step", PLAIN_LADDER)
 def test_confidence_keeps_the_order_and_lies_between_0_and_1(step: Step) -> None:
     scores = Ladder(PROMPTS, adapter).scores(WHOLE, REGIONS)[step]
     values = confidence(step, scores)
@@ -123,3 +126,41 @@ def test_confidence_keeps_the_order_and_lies_between_0_and_1(step: Step) -> None
     assert values.max() <= 1
     order = scores.flatten().argsort()
     assert (values.flatten()[order].diff() >= 0).all()
+
+
+@pytest.mark.parametrize("gap", [0.2, 1.0])
+@pytest.mark.parametrize("regions", [REGIONS, None], ids=["regions", "whole"])
+def test_a_discriminant_joins_the_ensemble_where_there_is_a_gap(
+    gap: float, regions: NDArray[Any] | None
+) -> None:
+    random = np.random.default_rng(9)
+    weights, bias = random.normal(size=PROMPTS.shape), random.normal(size=len(PROMPTS))
+    found = Discriminant(torch.from_numpy(weights).float(), torch.from_numpy(bias).float(), gap)
+    scores = Ladder(PROMPTS, adapter, discriminant=found).scores(WHOLE, regions)
+
+    def centred(row: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray((row - row.mean()) / row.std())
+
+    for i in range(len(WHOLE)):
+        parts = []
+        for score in (
+            lambda v: unit(v) @ unit(PROMPTS).T,
+            lambda v: unit(v) @ weights.T + bias,
+            lambda v: np.asarray(v, np.float64) @ WEIGHT - 1,
+        ):
+            row = score(WHOLE[i])
+            parts.append(centred(row if regions is None else (row + score(regions[i]).max(0)) / 2))
+        cosines, discriminants, logits = parts
+        np.testing.assert_allclose(
+            scores["discriminant"][i], (cosines + discriminants) / 2, rtol=1e-3, atol=1e-3
+        )
+        if gap < 0.5:
+            continue
+        together = (cosines + discriminants + 0.5 * logits) / 2.5
+        # At the same distance from where half of the tags are right, in another unit.
+        expected = (1.6 * (together - 2.5)) / 0.7 - 1.1
+        np.testing.assert_allclose(scores["ensemble"][i], expected, rtol=1e-3, atol=5e-3)
+    plain_scores = Ladder(PROMPTS, adapter).scores(WHOLE, regions)
+    assert "discriminant" not in plain_scores
+    same = torch.equal(scores["ensemble"], plain_scores["ensemble"])
+    assert same == (gap < 0.5)

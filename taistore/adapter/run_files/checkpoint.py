@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from taistore.store.store import Store
 WEIGHTS = "adapter.safetensors"
 PROMPTS = "prompts.safetensors"
 LEARNER = "learner.safetensors"
+DISCRIMINANT = "discriminant.safetensors"
 CARD = "card.json"
 CARD_VERSION = 1
 
@@ -42,10 +43,11 @@ class AdapterCard:
 
     ``radius`` is what the configuration's radius came to, in the unit of the vectors, and
     ``image_radius`` that of images, None where the loss took none.
-    ``logit_spread`` is the deviation of the logits over a sample of the texts, ``logit_energy``
-    the mean over those texts of ``spread * logsumexp(logits / spread)``: with both, scoring lets
-    the labels of an image compete. ``weights_digest`` and ``prompts_digest`` are the SHA-256 of
-    the files; the latter is empty where a run is from before prompts were kept.
+    ``logit_spread`` is the deviation of the logits over a sample of the texts or, within each, of
+    the images (``logits_of``), ``logit_energy`` the mean over those of ``spread * logsumexp(logits
+    / spread)``: with both, scoring lets the labels of an image compete. ``weights_digest``,
+    ``prompts_digest`` and ``discriminant_digest`` are the SHA-256 of the files; the second is empty
+    where a run is from before prompts were kept, the third where it went by no unlabelled images.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -67,6 +69,8 @@ class AdapterCard:
     weights_digest: str
     image_radius: float | None = None
     prompts_digest: str = ""
+    logits_of: Literal["texts", "images"] = "texts"
+    discriminant_digest: str = ""
     card_version: int = CARD_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -161,15 +165,19 @@ def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> Ad
     The prompts are those that :func:`save_prompts` put there.
     """
     write_tensors(folder / WEIGHTS, network.state_dict())
-    has_prompts = (folder / PROMPTS).is_file()
     card = dataclasses.replace(
         card,
         weights_digest=file_digest(folder / WEIGHTS),
-        prompts_digest=file_digest(folder / PROMPTS) if has_prompts else "",
+        prompts_digest=_digest_of(folder / PROMPTS),
+        discriminant_digest=_digest_of(folder / DISCRIMINANT),
     )
     text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
     return card
+
+
+def _digest_of(path: Path) -> str:
+    return file_digest(path) if path.is_file() else ""
 
 
 def load_adapter(path: str | Path) -> Adapter:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from taistore.adapter.run_files.checkpoint import CARD, LEARNER, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.checkpoint import CARD, DISCRIMINANT, LEARNER, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.lock_state import is_held
 from taistore.adapter.run_files.run_start import Started
 from taistore.adapter.run_files.training_state import STATE
@@ -17,7 +17,7 @@ from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
 
-_SEALS = (STATE, PROMPTS, WEIGHTS, LEARNER, CARD)
+_SEALS = (STATE, PROMPTS, DISCRIMINANT, WEIGHTS, LEARNER, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""
 
 _KEPT = (".safetensors", ".parquet", ".npy")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN
-from taistore.adapter.run_files.checkpoint import CARD, LEARNER, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.checkpoint import CARD, DISCRIMINANT, LEARNER, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.kept_shift import SHIFT
 from taistore.adapter.run_files.lock_state import LOCK
 from taistore.adapter.run_files.run_folder import discard_kept, folder_of
@@ -21,7 +21,7 @@ from taistore.store.store import Store
 IMPORTED = ("imported-scores.npy", "imported-ids.npy")
 """What an ensemble keeps of another system's scores."""
 
-OWN_FILES = (WEIGHTS, LEARNER, PROMPTS, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
+OWN_FILES = (WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
 
 _HALF_WRITTEN = re.compile(r"\.tmp\w{6}")

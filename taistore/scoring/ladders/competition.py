@@ -23,6 +23,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LOGIT_WEIGHT = 0.5
+"""Of an adapter's logits beside zero-shot and the discriminant where there is a gap."""
+
 SHARE_WEIGHT = 1.5
 """Standard deviations of cosine that one unit of log share is worth; 1 to 3 measured alike."""
 
@@ -48,6 +51,12 @@ class Competition:
         """
         return cls(spread=spread, none=energy - spread)
 
+    @classmethod
+    def over_images(cls, *, spread: float, energy: float) -> "Competition":
+        """From the logits of images that no label is known of: their deviation within an image,
+        and their mean soft maximum, at which "none" lies."""
+        return cls(spread=spread, none=energy)
+
     def log_shares(self, logits_BN: Tensor) -> Tensor:
         """Logarithm of each label's share among all labels and "none": [B, N], at most 0.
 
@@ -71,6 +80,16 @@ def standardise(scores_BN: Tensor) -> Tensor:
     # Equal scores may differ by rounding; that difference must not be blown up to deviations.
     flat_B1 = deviation_B1 <= 1e-6 * scale_B1
     return torch.where(flat_B1, 0.0, centred_BN / deviation_B1.masked_fill(flat_B1, 1.0))
+
+
+def gap_scores(zero_shot_BN: Tensor, discriminant_BN: Tensor, logits_BN: Tensor) -> Tensor:
+    """Mean of standardised cosines, discriminant scores and, at half the weight, logits.
+
+    For spaces in which texts and images lie apart: there images excite all labels alike, more or
+    less from image to image, which standardising takes out and shares do not.
+    """
+    parts = standardise(zero_shot_BN) + standardise(discriminant_BN)
+    return (parts + LOGIT_WEIGHT * standardise(logits_BN)) / (2 + LOGIT_WEIGHT)
 
 
 def ensemble_scores(zero_shot_BN: Tensor, shares_BN: Tensor) -> Tensor:

@@ -15,7 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.scoring.ladders.competition import Competition, ensemble_scores, standardise
+from taistore.geometry.discriminant import Discriminant
+from taistore.scoring.ladders.competition import (
+    Competition,
+    ensemble_scores,
+    gap_scores,
+    standardise,
+)
 
 Step = Literal[
     "zero_shot",
@@ -24,6 +30,7 @@ Step = Literal[
     "prompts_global",
     "prompts_local",
     "prompts",
+    "discriminant",
     "adapter_logits",
     "adapter_global",
     "adapter",
@@ -39,6 +46,10 @@ ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 
 
 PROMPT_STEPS: tuple[Step, ...] = ("prompts_global", "prompts_local", "prompts")
+
+GAP_FROM = 0.5
+"""The gap (:class:`~taistore.geometry.discriminant.Discriminant`) from which on the discriminant is
+in the ensemble: 0.2 with the packaged encoder on varied photos, 1.0 with CLIP."""
 
 ADAPTER_LADDER: tuple[Step, ...] = tuple(step for step in STEPS if step not in PROMPT_STEPS)
 """The steps of an adapter's ladder, zero-shot's among them."""
@@ -83,12 +94,19 @@ def with_regions(
 
 HALVES: dict[Step, tuple[float, float]] = {
     "standardised": (1.6, 2.5),
+    "discriminant": (1.6, 2.5),
     "adapter_global": (1.7, -2.4),
     "adapter": (1.7, -2.4),
     "ensemble": (0.7, -1.1),
 }
 """Slope and half-way point of :func:`confidence`. Fits: standardised slope 1.3 to 1.9, half 2.1 to
 3.1; adapter 1.4 to 2.2, -2.8 to -2.0; ensemble 0.55 to 0.83, -1.3 to -0.9."""
+
+
+def rescaled(scores_BN: Tensor, of: Step, to: Step) -> Tensor:
+    """Scores in the scale of one step in that of another: they get the same confidence."""
+    (slope, half), (other_slope, other_half) = HALVES[of], HALVES[to]
+    return slope / other_slope * (scores_BN - half) + other_half
 
 
 class Ladder:
@@ -106,9 +124,11 @@ class Ladder:
         adapter: AdapterLogits | None = None,
         *,
         competition: Competition = BARE_COMPETITION,
+        discriminant: Discriminant | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self._device = torch.device(device)
+        self._discriminant = None if discriminant is None else discriminant.to(self._device)
         self.prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
         self._adapter = adapter
         self._competition = competition
@@ -136,7 +156,9 @@ class Ladder:
         return tuple(
             step
             for step in ADAPTER_LADDER
-            if (regions or step != "regions") and (self.has_adapter or step in ZERO_SHOT_STEPS)
+            if (regions or step != "regions")
+            and (self._discriminant is not None or step != "discriminant")
+            and (self.has_adapter or step in ZERO_SHOT_STEPS)
         )
 
     @torch.inference_mode()
@@ -202,7 +224,14 @@ class Ladder:
         self, whole_BD: Tensor, regions_BRD: Tensor | None, steps: tuple[Step, ...]
     ) -> dict[Step, Tensor]:
         """Scores of these steps, which there are, from raw vectors on this ladder's device."""
-        climb = _Climb(self.prompts_ND, self._adapter, self._competition, whole_BD, regions_BRD)
+        climb = _Climb(
+            self.prompts_ND,
+            self._adapter,
+            self._competition,
+            self._discriminant,
+            whole_BD=whole_BD,
+            regions_BRD=regions_BRD,
+        )
         return {step: climb.step(step) for step in steps}
 
 
@@ -214,12 +243,15 @@ class _Climb:
         prompts_ND: Tensor,
         adapter: AdapterLogits | None,
         competition: Competition,
+        discriminant: Discriminant | None,
+        *,
         whole_BD: Tensor,
         regions_BRD: Tensor | None,
     ) -> None:
         self._prompts_ND = prompts_ND
         self._adapter = adapter
         self._competition = competition
+        self._discriminant = discriminant
         self._whole_BD = whole_BD
         self._regions_BRD = regions_BRD
         self._made: dict[Step, Tensor] = {}
@@ -240,9 +272,15 @@ class _Climb:
             return self._whole_logits
         if step == "adapter_global":
             return self._competition.log_shares(self._whole_logits)
+        if step == "discriminant":
+            parts = standardise(self._best_cosines) + standardise(self._discriminant_scores)
+            return parts / 2
         if step == "ensemble":
-            zero_shot_BN = self.step("zero_shot" if self._regions_BRD is None else "regions")
-            return ensemble_scores(zero_shot_BN, self.step("adapter"))
+            if self._discriminant is not None and self._discriminant.gap >= GAP_FROM:
+                logits_BN = self._add_regions(self._whole_logits, self._logits)
+                found = gap_scores(self._best_cosines, self._discriminant_scores, logits_BN)
+                return rescaled(found, "standardised", "ensemble")
+            return ensemble_scores(self._best_cosines, self.step("adapter"))
         if self._regions_BRD is None:
             return self.step("adapter_global")
         logits_BN = self._add_regions(self._whole_logits, self._logits)
@@ -251,6 +289,18 @@ class _Climb:
     @functools.cached_property
     def _whole_logits(self) -> Tensor:
         return self._logits(self._whole_BD)
+
+    @property
+    def _best_cosines(self) -> Tensor:
+        """Zero-shot's, with regions where there are any."""
+        return self.step("zero_shot" if self._regions_BRD is None else "regions")
+
+    @functools.cached_property
+    def _discriminant_scores(self) -> Tensor:
+        found = self._discriminant
+        if found is None:
+            raise ScoringError("this step needs a run that has learnt from unlabelled images")
+        return self._add_regions(found.scores(self._whole_BD), found.scores)
 
     def _add_regions(self, whole_BN: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
         if self._regions_BRD is None:
