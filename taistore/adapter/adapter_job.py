@@ -4,7 +4,6 @@ B batch, D embedding dimension, N labels, P positives of a batch.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,44 +18,24 @@ from taistore.adapter.optimizer import AdamW, one_cycle
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.steps import Source, Step, TrainingBatch
-from taistore.geometry.image_sample import ImageSample
 from taistore.geometry.perturbation import perturb
+from taistore.geometry.unlabelled.image_sample import ImageSample
 
 BF16_FROM_BATCH = 256
 
 
 @dataclass(kw_only=True)
-class TrainingJob(TrainingLoop[RunStart, Step]):
+class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
     """The training of an adapter from a step to its end."""
 
-    adapter: AdapterNetwork
     source: Source
+    optimizer: AdamW = field(init=False)
     images: ImageSample | None = None
-    moments: AdamW = field(init=False)
 
     def __post_init__(self) -> None:
         self.config = self.start.config
-        self.moments = AdamW(self.adapter, weight_decay=self.config.weight_decay)
+        self.optimizer = AdamW(self.network, weight_decay=self.config.weight_decay)
         super().__post_init__()
-
-    @property
-    def network(self) -> AdapterNetwork:
-        """The adapter's."""
-        return self.adapter
-
-    @property
-    def optimizer(self) -> AdamW:
-        """AdamW."""
-        return self.moments
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Those of the source."""
-        return self.source.batches_per_epoch
-
-    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
-        """Those of the source."""
-        return self.source.batches(epoch=epoch, start=start)
 
     def start_residual(
         self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]

@@ -29,11 +29,15 @@ from taistore.geometry.centroids import (
     combination_centroids,
     label_centroids,
 )
-from taistore.geometry.discriminant import MOST_IMAGES, Discriminant, gaussian_discriminant
 from taistore.geometry.expected_places import auto_neighbours, expected_places
 from taistore.geometry.image_neighbours import ImageNeighbours
-from taistore.geometry.image_sample import ImageSample
 from taistore.geometry.offsets import ImageSide, Shift, TextSide
+from taistore.geometry.unlabelled.discriminant import (
+    MOST_IMAGES,
+    Discriminant,
+    gaussian_discriminant,
+)
+from taistore.geometry.unlabelled.image_sample import ImageSample
 from taistore.progress import Progress, no_progress
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.lance_errors import VersionGoneError
@@ -64,12 +68,7 @@ class Preparation:
     def fresh(cls, store: Store, encoder_id: str, config: TrainConfig) -> "Preparation":
         """At the newest table versions. Raises :class:`TrainingError` where data are missing."""
         keep_large_blocks_apart()
-        spec = store.encoder(encoder_id).spec
-        if not store.count("text_vectors", encoder_id):
-            raise TrainingError(
-                f"{store.uri}: holds no texts for encoder {spec!r}: make some with 'taistore "
-                "generate-texts --count 10000', or bring your own with 'taistore ingest-texts'"
-            )
+        require_texts(store, encoder_id)
         read = [("labels", None), ("combinations", None), ("texts", None)]
         vectors: list[tuple[str, str | None]] = [("text_vectors", encoder_id)]
         if config.uses_images:
@@ -234,23 +233,25 @@ class Preparation:
         """What unlabelled images tell, where the texts are moved by them and by nothing else."""
         if self.known is None or self.config.task != "zsl" or self.config.shift == "none":
             return None
-        images = self._sample(MOST_IMAGES)
+        images = self._unlabelled
         return gaussian_discriminant(images, torch.from_numpy(prompts_ND)) if len(images) else None
 
     def measured_images(self) -> ImageSample | None:
         """Images over whose logits labels compete; None where there are few, or none is used."""
         if self.known is None or len(self.known) < UNLABELLED_FROM:
             return None
-        images = self._sample(SAMPLE_ROWS)
-        return images if len(images) >= UNLABELLED_FROM else None
+        images = self._unlabelled
+        return images.at_most(SAMPLE_ROWS) if len(images) >= UNLABELLED_FROM else None
 
-    def _sample(self, most: int) -> ImageSample:
+    @cached_property
+    def _unlabelled(self) -> ImageSample:
+        """Images of the split, whatever is known of them."""
         assert self.known is not None
         return ImageSample.draw(
             self.store,
             self.encoder_id,
             self.known,
-            most=most,
+            most=MOST_IMAGES,
             version=self._version("image_vectors"),
         )
 
@@ -301,6 +302,16 @@ class Preparation:
         return TrainingError(
             f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
             "began with, is gone: train a new run"
+        )
+
+
+def require_texts(store: Store, encoder_id: str) -> None:
+    """Raise :class:`TrainingError` where no text has a vector of the encoder."""
+    if not store.count("text_vectors", encoder_id):
+        raise TrainingError(
+            f"{store.uri}: holds no texts for encoder {store.encoder(encoder_id).spec!r}: make "
+            "some with 'taistore generate-texts --count 10000', or bring your own with 'taistore "
+            "ingest-texts'"
         )
 
 

@@ -13,10 +13,10 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,19 +37,35 @@ LOSS_EVERY = 20
 _LIBRARIES = ("torch", "numpy", "lancedb", "pylance", "safetensors")
 
 StartT = TypeVar("StartT", bound=Started)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 BatchT = TypeVar("BatchT")
+BatchT_co = TypeVar("BatchT_co", covariant=True)
 
 
 class DivergedError(TrainingError):
     """The loss is not finite, so that the weights are not worth keeping."""
 
 
+class BatchSource(Protocol[BatchT_co]):
+    """Batches to learn from, the same for the same seed."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of every epoch: a step takes one."""
+        ...
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[BatchT_co]:
+        """Batches of an epoch from ``start`` on, on the CPU."""
+        ...
+
+
 @dataclass(kw_only=True)
-class TrainingLoop(ABC, Generic[StartT, BatchT]):
+class TrainingLoop(ABC, Generic[StartT, NetworkT, BatchT]):
     """One training from a step to its end; ``run`` is called once.
 
-    ``start`` is what it began with, from which it can begin again at any step. What is trained says
-    what its batches are, what a step does and what is written in the end.
+    ``start`` is what it began with, from which it can begin again at any step. ``optimizer`` moves
+    the weights of ``network`` by the batches of ``source``: what is trained says what a step does
+    and what is written in the end.
     """
 
     store: Store
@@ -57,31 +73,15 @@ class TrainingLoop(ABC, Generic[StartT, BatchT]):
     folder: Path
     checkpoint: str
     start: StartT
+    network: NetworkT
+    source: BatchSource[BatchT]
+    optimizer: StepOptimizer = field(init=False)
     checkpoint_seconds: float
 
     def __post_init__(self) -> None:
         self.loss = math.nan
         self.done = 0
         self.generator = torch.Generator(self.device)
-
-    @property
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """What is trained."""
-
-    @property
-    @abstractmethod
-    def optimizer(self) -> StepOptimizer:
-        """What moves its weights."""
-
-    @property
-    @abstractmethod
-    def steps_per_epoch(self) -> int:
-        """Steps of every epoch."""
-
-    @abstractmethod
-    def batches(self, *, epoch: int, start: int) -> Iterator[BatchT]:
-        """What the steps of an epoch go by, from ``start`` on."""
 
     @abstractmethod
     def learn(self, step: int, batch: BatchT, *, value: bool) -> float:
@@ -102,7 +102,7 @@ class TrainingLoop(ABC, Generic[StartT, BatchT]):
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.start.config.epochs * self.steps_per_epoch
+        return self.start.config.epochs * self.source.batches_per_epoch
 
     @property
     def device(self) -> torch.device:
@@ -161,12 +161,12 @@ class TrainingLoop(ABC, Generic[StartT, BatchT]):
 
     def _train(self, first: int, progress: Progress) -> None:
         self.network.train()
-        per_epoch = self.steps_per_epoch
+        per_epoch = self.source.batches_per_epoch
         shown, saved = first, time.monotonic()
         with progress("train", total=self.total - first, unit="steps") as bar:
             for epoch in range(first // per_epoch, self.start.config.epochs):
                 begin = self.done - epoch * per_epoch
-                for batch in self.batches(epoch=epoch, start=begin):
+                for batch in self.source.batches(epoch=epoch, start=begin):
                     self._step(self.done, batch)
                     due = self.done % LOSS_EVERY == 0 or self.done == self.total
                     if due or stop_requested():

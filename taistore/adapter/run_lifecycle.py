@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 30.0
 OnStart = Callable[[str], None]
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
-AnyLoop = TrainingLoop[Any, Any]
+AnyLoop = TrainingLoop[Any, Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

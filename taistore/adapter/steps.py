@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.loop import BatchSource
 from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
@@ -42,13 +43,8 @@ Step = tuple[TrainingBatch, ...]
 """The batches of one step: texts, images, or first texts and then images."""
 
 
-class Source(Protocol):
+class Source(BatchSource[Step], Protocol):
     """The data of a task."""
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Steps of every epoch."""
-        ...
 
     @property
     def table_versions(self) -> dict[str, int]:
@@ -57,10 +53,6 @@ class Source(Protocol):
 
     def texts(self) -> Iterator[TrainingBatch]:
         """Text batches of the first epoch: what a network starts from and is measured on."""
-        ...
-
-    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
-        """Steps of an epoch from ``start`` on, on the CPU, the same for the same seed."""
         ...
 
 

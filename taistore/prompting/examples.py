@@ -4,7 +4,7 @@ Shapes: B batch, D embedding dimension, N labels, L regions or tokens of the lon
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,19 +34,6 @@ class Examples(NamedTuple):
     def to(self, device: torch.device) -> "Examples":
         """The same on a device."""
         return Examples(*(part.to(device, non_blocking=True) for part in self))
-
-
-class ExampleSource(Protocol):
-    """Batches of examples, the same for the same seed."""
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Batches of every epoch."""
-        ...
-
-    def batches(self, *, epoch: int, start: int) -> Iterator[Examples]:
-        """Batches of an epoch from ``start`` on, on the CPU."""
-        ...
 
 
 class ImageExamples:

@@ -5,7 +5,6 @@ labels, D embedding dimension, M context tokens, W width of the tower, B images,
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,21 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from taistore.adapter.run_files.checkpoint import (
-    CARD,
+    AGAIN,
     LEARNER,
     PROMPTS,
     checked_tensors,
+    read_card,
     read_label_prompts,
+    write_card,
     write_tensors,
-    write_whole,
 )
-from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
+from taistore.adapter.run_files.plain_json import STRICT, from_plain
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
 from taistore.prompting.prompt_config import PromptConfig
 from taistore.prompting.prompt_scores import Logits, roles
 from taistore.store.object_folder import file_digest
-from taistore.store.store import Store
 
 CARD_VERSION = 1
 _VECTORS, _CONTEXT = "vectors.", "context."
@@ -108,19 +107,6 @@ class Learner:
             spatial=self.card.spatial,
         )
 
-    def check_fits(self, store: Store, encoder_id: str) -> None:
-        """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""
-        if self.card.encoder.encoder_id != encoder_id:
-            raise TrainingError(
-                f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
-                f"not for {store.encoder(encoder_id).spec!r}: train one for it"
-            )
-        if list(self.card.label_keys) != store.labels.keys:
-            raise TrainingError(
-                f"run {self.card.run_id} was trained for {len(self.card.label_keys)} labels that "
-                f"are not the {len(store.labels)} of {store.uri}: use the store that it came from"
-            )
-
 
 def save_learner(
     folder: Path,
@@ -138,8 +124,7 @@ def save_learner(
         learner_digest=file_digest(folder / LEARNER),
         prompts_digest=file_digest(folder / PROMPTS),
     )
-    text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
+    write_card(folder, card)
     return card
 
 
@@ -148,21 +133,12 @@ def load_learner(folder: Path) -> Learner:
 
     Raises :class:`TrainingError` where a file is missing, damaged or of another run.
     """
-    again = "train it again, or give the folder of a finished run"
-    for name in (CARD, LEARNER):
-        if not (folder / name).is_file():
-            raise TrainingError(f"{folder}: no prompt learner here ({name} is missing): {again}")
-    try:
-        card = LearnerCard.from_json(read_object(folder / CARD))
-    except (ValueError, TrainingError) as error:
-        raise TrainingError(
-            f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
-        ) from error
-    tensors = checked_tensors(folder / LEARNER, card.learner_digest, again)
+    card = read_card(folder, LearnerCard.from_json, beside=LEARNER, what="prompt learner")
+    tensors = checked_tensors(folder / LEARNER, card.learner_digest)
     size = (len(card.label_keys), card.encoder.dim)
     wanted = roles(card.config.method, card.config.variant)
     vectors = {role: tensors[_VECTORS + role] for role in wanted if _VECTORS + role in tensors}
     if len(vectors) < len(wanted) or any(one.shape != size for one in vectors.values()):
-        raise TrainingError(f"{folder / LEARNER}: not the label vectors of its card: {again}")
-    prompts_ND = read_label_prompts(folder, card.prompts_digest, size, again)
+        raise TrainingError(f"{folder / LEARNER}: not the label vectors of its card: {AGAIN}")
+    prompts_ND = read_label_prompts(folder, card.prompts_digest, size)
     return Learner(card, vectors, prompts_ND)

@@ -5,7 +5,7 @@ B batch, D embedding dimension, N labels.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -18,7 +18,7 @@ from taistore.adapter.optimizer import SGD, warm_cosine
 from taistore.adapter.run_files.plain_json import STRICT, from_plain
 from taistore.errors import TrainingError
 from taistore.prompting.contexts import Contexts, LabelPrompts
-from taistore.prompting.examples import Examples, ExampleSource
+from taistore.prompting.examples import Examples
 from taistore.prompting.learner_files import LearnerCard, save_learner
 from taistore.prompting.prompt_config import PromptConfig, Variant
 from taistore.prompting.prompt_losses import asymmetric, known_bce, ranking
@@ -64,44 +64,23 @@ class LearnerStart:
 
 
 @dataclass(kw_only=True)
-class LearnerJob(TrainingLoop[LearnerStart, Examples]):
+class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
     """The training of contexts: each step makes the label vectors anew, and goes back to them."""
 
-    contexts: Contexts
+    optimizer: SGD = field(init=False)
     prompts: LabelPrompts
-    source: ExampleSource
-    descent: SGD = field(init=False)
 
     def __post_init__(self) -> None:
         self.config = self.start.config
-        self.descent = SGD(
-            self.contexts, momentum=self.config.momentum, weight_decay=self.config.weight_decay
+        self.optimizer = SGD(
+            self.network, momentum=self.config.momentum, weight_decay=self.config.weight_decay
         )
         super().__post_init__()
-
-    @property
-    def network(self) -> Contexts:
-        """The contexts."""
-        return self.contexts
-
-    @property
-    def optimizer(self) -> SGD:
-        """SGD."""
-        return self.descent
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Those of the source."""
-        return self.source.batches_per_epoch
-
-    def batches(self, *, epoch: int, start: int) -> Iterator[Examples]:
-        """Those of the source."""
-        return self.source.batches(epoch=epoch, start=start)
 
     def learn(self, step: int, batch: Examples, *, value: bool) -> float:
         """Label vectors, scores, loss and the way back."""
         try:
-            logits = self.contexts.logits(self.prompts.vectors(self.contexts))
+            logits = self.network.logits(self.prompts.vectors(self.network))
             loss = learner_loss(logits, batch.to(self.device), self.config)
             torch.autograd.backward(loss)
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -116,13 +95,13 @@ class LearnerJob(TrainingLoop[LearnerStart, Examples]):
         """A step of SGD at the rate of its epoch."""
         config = self.config
         rate = warm_cosine(
-            step // self.steps_per_epoch,
+            step // self.source.batches_per_epoch,
             epochs=config.epochs,
             lr=config.lr,
             warm=WARM_EPOCHS,
             warm_lr=config.warm_lr,
         )
-        self.descent.step(lr=rate)
+        self.optimizer.step(lr=rate)
 
     def advice(self, batch: Examples) -> str:
         """The learning rate, or the temperature."""
@@ -132,17 +111,17 @@ class LearnerJob(TrainingLoop[LearnerStart, Examples]):
     @torch.inference_mode()
     def finish(self, metrics: dict[str, float]) -> None:
         """Label vectors, contexts and card."""
-        self.contexts.eval()
+        self.network.eval()
         start, config = self.start, self.config
-        learnt = "spatial" in self.contexts.temperatures
-        spatial = self.contexts.temperature("spatial") if learnt else config.spatial_test
+        learnt = "spatial" in self.network.temperatures
+        spatial = self.network.temperature("spatial") if learnt else config.spatial_test
         card = LearnerCard(
             run_id=self.run_id,
             config=config,
             encoder=self.store.encoder(start.encoder_id),
             label_keys=tuple(self.store.labels.keys),
             label_names=tuple(label.name for label in self.store.labels),
-            temperature=float(self.contexts.temperature("temperature")),
+            temperature=float(self.network.temperature("temperature")),
             spatial=float(spatial),
             table_versions=start.table_versions,
             library_versions=library_versions(),
@@ -150,8 +129,8 @@ class LearnerJob(TrainingLoop[LearnerStart, Examples]):
             metrics=metrics,
             created=start.created,
         )
-        vectors = self.prompts.vectors(self.contexts)
-        save_learner(self.folder, card, vectors=vectors, contexts=dict(self.contexts.tokens))
+        vectors = self.prompts.vectors(self.network)
+        save_learner(self.folder, card, vectors=vectors, contexts=dict(self.network.tokens))
 
 
 def learner_loss(logits: Logits, batch: Examples, config: PromptConfig) -> Tensor:

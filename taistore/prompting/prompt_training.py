@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.data import require_texts
 from taistore.adapter.freed_memory import keep_large_blocks_apart
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
+from taistore.adapter.loop import BatchSource
 from taistore.adapter.run_files.checkpoint import save_prompts
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
 from taistore.adapter.run_files.training_state import Position, load_state, position_of
@@ -28,7 +30,7 @@ from taistore.errors import TrainingError
 from taistore.progress import Progress, no_progress
 from taistore.prompting.contexts import Contexts, LabelPrompts
 from taistore.prompting.examples import (
-    ExampleSource,
+    Examples,
     ImageExamples,
     TextExamples,
     require_regions,
@@ -73,7 +75,7 @@ def train_prompts(
         require_regions(store, encoder_id, known)
     else:
         known = None
-        _require_texts(store, encoder)
+        require_texts(store, encoder_id)
         write_token_vectors(store, encoder, progress=progress)
         versions = store.versions([("combinations", None), *_vector_tables(config, encoder_id)])
     start = LearnerStart(
@@ -96,7 +98,7 @@ def train_prompts(
             folder=new.folder,
             checkpoint=new.checkpoint,
             start=start,
-            contexts=contexts,
+            network=contexts,
             prompts=prompts,
             source=source,
             checkpoint_seconds=checkpoint_seconds,
@@ -135,12 +137,12 @@ def resume_prompts(
             folder=folder,
             checkpoint=row.checkpoint,
             start=start,
-            contexts=_contexts(store, tower, start.config),
+            network=_contexts(store, tower, start.config),
             prompts=_label_prompts(store, tower, start.config),
             source=_source(store, start, known),
             checkpoint_seconds=checkpoint_seconds,
         )
-        load_state(folder, job.contexts, job.optimizer, position)
+        load_state(folder, job.network, job.optimizer, position)
         job.loss = position.loss
         return job, position.step
 
@@ -173,16 +175,9 @@ def _vector_tables(config: PromptConfig, encoder_id: str) -> list[tuple[str, str
     return [(kind, encoder_id) for kind in kinds]
 
 
-def _require_texts(store: Store, encoder: Encoder) -> None:
-    if not store.count("text_vectors", encoder.info.encoder_id):
-        raise TrainingError(
-            f"{store.uri}: holds no texts for encoder {encoder.info.spec!r}: make some with "
-            "'taistore generate-texts --count 10000', or bring your own with 'taistore "
-            "ingest-texts'"
-        )
-
-
-def _source(store: Store, start: LearnerStart, known: PartialLabels | None) -> ExampleSource:
+def _source(
+    store: Store, start: LearnerStart, known: PartialLabels | None
+) -> BatchSource[Examples]:
     """The examples of a run, at the table versions that it began with."""
     encoder_id, config, versions = start.encoder_id, start.config, start.table_versions
 

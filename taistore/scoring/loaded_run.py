@@ -8,14 +8,20 @@ from pathlib import Path
 
 import torch
 
-from taistore.adapter.run_files.checkpoint import CARD, Adapter, AdapterCard, load_adapter
+from taistore.adapter.run_files.checkpoint import (
+    CARD,
+    Adapter,
+    AdapterCard,
+    check_fits,
+    load_adapter,
+)
 from taistore.adapter.run_files.kept_discriminant import read_discriminant
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import ScoringError, StoreError, TrainingError
-from taistore.geometry.discriminant import Discriminant
+from taistore.geometry.unlabelled.discriminant import Discriminant
 from taistore.prompting.learner_files import load_learner
 from taistore.prompting.prompt_config import METHODS
 from taistore.scoring.ensembles.ensemble import (
@@ -98,7 +104,7 @@ class _Opening:
             return self._learner(row)
         folder = run_folder(self.store, row.run_id)
         adapter = load_adapter(folder)
-        adapter.check_fits(self.store, encoder.encoder_id)
+        check_fits(adapter.card, self.store, encoder.encoder_id)
         adapter.to(self.device)
         card = adapter.card
         of_images = card.logits_of == "images"
@@ -121,7 +127,7 @@ class _Opening:
     def _learner(self, row: RunRow) -> ScoringRun:
         """A run of a prompt learner, from its label vectors."""
         learner = load_learner(run_folder(self.store, row.run_id))
-        learner.check_fits(self.store, row.encoder_id)
+        check_fits(learner.card, self.store, row.encoder_id)
         return ScoringRun(
             run_id=row.run_id,
             encoder_id=row.encoder_id,
@@ -194,7 +200,7 @@ def _discriminant(folder: Path, card: AdapterCard) -> Discriminant | None:
     if not card.discriminant_digest:
         return None
     size = (card.shape.labels, card.shape.dim)
-    return read_discriminant(folder, card.discriminant_digest, size, "train it again")
+    return read_discriminant(folder, card.discriminant_digest, size)
 
 
 def probability_ladder(run: ScoringRun, *, device: str | torch.device = "cpu") -> Ladder:

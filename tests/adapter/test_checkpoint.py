@@ -17,6 +17,7 @@ from taistore.adapter.run_files.checkpoint import (
     WEIGHTS,
     Adapter,
     AdapterCard,
+    check_fits,
     load_adapter,
     save_adapter,
 )
@@ -81,13 +82,13 @@ def test_the_card_measures_the_logits_of_the_texts(store: Store, run: Path) -> N
 
 def test_other_labels_and_encoders_are_refused(store: Store, run: Path, tmp_path: Path) -> None:
     adapter: Adapter = load_adapter(run)
-    adapter.check_fits(store, ENCODER_ID)
+    check_fits(adapter.card, store, ENCODER_ID)
     other = text_store(tmp_path / "other", rows=4, labels=5)
     with pytest.raises(TrainingError, match="6 labels that are not the 5 of"):
-        adapter.check_fits(other, ENCODER_ID)
+        check_fits(adapter.card, other, ENCODER_ID)
     other.register_encoder(encoder_info("another_16"))
     with pytest.raises(TrainingError, match="was trained for the encoder 'vectors:random'"):
-        adapter.check_fits(other, "another_16")
+        check_fits(adapter.card, other, "another_16")
 
 
 def test_an_absent_run_is_named(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_after_sigterm_within_a_step_ctrl_c_ends_the_process_at_once(
         signal.raise_signal(signal.SIGTERM)
         original(self, **options)
 
-    def saving(self: loop.TrainingLoop[Any, Any]) -> None:
+    def saving(self: loop.TrainingLoop[Any, Any, Any]) -> None:
         found.append(signal.getsignal(signal.SIGINT))
         saved(self)
 

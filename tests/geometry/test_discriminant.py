@@ -8,9 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from taistore.geometry import image_sample
-from taistore.geometry.discriminant import gaussian_discriminant
-from taistore.geometry.image_sample import ImageSample
+from taistore.geometry.unlabelled import image_sample
+from taistore.geometry.unlabelled.discriminant import gaussian_discriminant
+from taistore.geometry.unlabelled.image_sample import ImageSample
 from taistore.store.arrow import vector_array
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from taistore.scoring.ladders.competition import Competition, ensemble_scores, standardise
+from taistore.geometry.standardise import standardise
+from taistore.scoring.ladders.competition import Competition, ensemble_scores
 
 RANDOM = np.random.default_rng(11)
 COSINES = torch.from_numpy(RANDOM.uniform(0.1, 0.3, (9, 6)).astype(np.float32))

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
-from taistore.geometry.discriminant import Discriminant
+from taistore.geometry.unlabelled.discriminant import Discriminant
 from taistore.scoring.ladders import ladder as module
 from taistore.scoring.ladders.ladder import ADAPTER_LADDER, Ladder, Step, confidence
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,35 @@ LEARNER = "learner.safetensors"
 DISCRIMINANT = "discriminant.safetensors"
 CARD = "card.json"
 CARD_VERSION = 1
+
+AGAIN = "train it again, or give the folder of a finished run"
+"""What to do about a run whose files are not as they were written."""
+
+
+class Card(Protocol):
+    """What the cards of all trainings say."""
+
+    @property
+    def run_id(self) -> str:
+        """Of the run that it describes."""
+        ...
+
+    @property
+    def encoder(self) -> EncoderInfo:
+        """Whose vectors it was trained on."""
+        ...
+
+    @property
+    def label_keys(self) -> tuple[str, ...]:
+        """The labels that it was trained for."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        ...
+
+
+CardT = TypeVar("CardT", bound=Card)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,19 +168,20 @@ class Adapter(nn.Module):
             logits_BN: torch.Tensor = self.network(vectors_BD.to(weight.device, weight.dtype))
         return logits_BN
 
-    def check_fits(self, store: Store, encoder_id: str) -> None:
-        """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""
-        if self.card.encoder.encoder_id != encoder_id:
-            raise TrainingError(
-                f"run {self.card.run_id} was trained for the encoder {self.card.encoder.spec!r}, "
-                f"not for {store.encoder(encoder_id).spec!r}: train one for it, or use encoder="
-                f"{self.card.encoder.spec}"
-            )
-        if list(self.card.label_keys) != store.labels.keys:
-            raise TrainingError(
-                f"run {self.card.run_id} was trained for {len(self.card.label_keys)} labels that "
-                f"are not the {len(store.labels)} of {store.uri}: use the store that it came from"
-            )
+
+def check_fits(card: Card, store: Store, encoder_id: str) -> None:
+    """Raise :class:`TrainingError` where labels or encoder are not those it was trained for."""
+    if card.encoder.encoder_id != encoder_id:
+        raise TrainingError(
+            f"run {card.run_id} was trained for the encoder {card.encoder.spec!r}, not for "
+            f"{store.encoder(encoder_id).spec!r}: train one for it, or use encoder="
+            f"{card.encoder.spec}"
+        )
+    if list(card.label_keys) != store.labels.keys:
+        raise TrainingError(
+            f"run {card.run_id} was trained for {len(card.label_keys)} labels that are not the "
+            f"{len(store.labels)} of {store.uri}: use the store that it came from"
+        )
 
 
 def save_prompts(folder: Path, prompts_ND: NDArray[np.float32]) -> None:
@@ -171,9 +201,33 @@ def save_adapter(folder: Path, network: AdapterNetwork, card: AdapterCard) -> Ad
         prompts_digest=_digest_of(folder / PROMPTS),
         discriminant_digest=_digest_of(folder / DISCRIMINANT),
     )
+    write_card(folder, card)
+    return card
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write it into a run's folder, whole."""
     text = json.dumps(card.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_whole(folder / CARD, lambda part: part.write_text(text, encoding="utf-8"))
-    return card
+
+
+def read_card(
+    folder: Path, read: Callable[[dict[str, Any]], CardT], *, beside: str, what: str
+) -> CardT:
+    """The card of a run's folder, as ``read`` makes it of plain values.
+
+    Raises :class:`TrainingError` where it or the file ``beside`` it is missing, so that there is no
+    ``what`` here, or where it is none.
+    """
+    for name in (CARD, beside):
+        if not (folder / name).is_file():
+            raise TrainingError(f"{folder}: no {what} here ({name} is missing): {AGAIN}")
+    try:
+        return read(read_object(folder / CARD))
+    except (ValueError, TrainingError) as error:
+        raise TrainingError(
+            f"{folder / CARD}: not a readable card ({error!s:.300}): {AGAIN}"
+        ) from error
 
 
 def _digest_of(path: Path) -> str:
@@ -187,51 +241,37 @@ def load_adapter(path: str | Path) -> Adapter:
     """
     path = Path(path)
     folder = path.parent if path.name == WEIGHTS else path
-    again = "train it again, or give the folder of a finished run"
-    for name in (CARD, WEIGHTS):
-        if not (folder / name).is_file():
-            raise TrainingError(f"{folder}: no trained adapter here ({name} is missing): {again}")
-    try:
-        card = AdapterCard.from_json(read_object(folder / CARD))
-    except (ValueError, TrainingError) as error:
-        raise TrainingError(
-            f"{folder / CARD}: not a readable card ({error!s:.300}): {again}"
-        ) from error
-    weights = checked_tensors(folder / WEIGHTS, card.weights_digest, again)
+    card = read_card(folder, AdapterCard.from_json, beside=WEIGHTS, what="trained adapter")
+    weights = checked_tensors(folder / WEIGHTS, card.weights_digest)
     # Before the network takes memory: a card may name any size.
     with torch.device("meta"):
         expected = build_network(card.shape).state_dict()
     if {n: t.shape for n, t in expected.items()} != {n: t.shape for n, t in weights.items()}:
-        raise TrainingError(f"{folder / WEIGHTS}: not the weights of the card's network: {again}")
+        raise TrainingError(f"{folder / WEIGHTS}: not the weights of the card's network: {AGAIN}")
     network = build_network(card.shape)
     network.load_state_dict(weights)
     if not card.prompts_digest:
         return Adapter(network, card)
     size = (card.shape.labels, card.shape.dim)
-    return Adapter(network, card, read_label_prompts(folder, card.prompts_digest, size, again))
+    return Adapter(network, card, read_label_prompts(folder, card.prompts_digest, size))
 
 
-def read_label_prompts(
-    folder: Path, digest: str, size: tuple[int, int], again: str
-) -> NDArray[np.float32]:
+def read_label_prompts(folder: Path, digest: str, size: tuple[int, int]) -> NDArray[np.float32]:
     """What :func:`save_prompts` wrote, of this digest and size; else :class:`TrainingError`."""
-    found = checked_tensors(folder / PROMPTS, digest, again).get("prompts")
+    found = checked_tensors(folder / PROMPTS, digest).get("prompts")
     if found is None or found.shape != size:
-        raise TrainingError(f"{folder / PROMPTS}: not the prompts of these labels: {again}")
+        raise TrainingError(f"{folder / PROMPTS}: not the prompts of these labels: {AGAIN}")
     return found.numpy()
 
 
-def checked_tensors(path: Path, digest: str, again: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file, which must be the one that the card names; else TrainingError.
-
-    ``again`` says what to do then.
-    """
+def checked_tensors(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file, which must be the one that the card names; else TrainingError."""
     try:
         if file_digest(path) != digest:
-            raise TrainingError(f"{path}: damaged, or of another run than {CARD}: {again}")
+            raise TrainingError(f"{path}: damaged, or of another run than {CARD}: {AGAIN}")
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path}: cannot be read: {again}") from error
+        raise TrainingError(f"{path}: cannot be read: {AGAIN}") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import torch
 
-from taistore.adapter.run_files.checkpoint import DISCRIMINANT, checked_tensors, write_tensors
+from taistore.adapter.run_files.checkpoint import (
+    AGAIN,
+    DISCRIMINANT,
+    checked_tensors,
+    write_tensors,
+)
 from taistore.errors import TrainingError
-from taistore.geometry.discriminant import Discriminant
+from taistore.geometry.unlabelled.discriminant import Discriminant
 
 
 def save_discriminant(folder: Path, found: Discriminant) -> None:
@@ -16,10 +21,10 @@ def save_discriminant(folder: Path, found: Discriminant) -> None:
     write_tensors(folder / DISCRIMINANT, tensors)
 
 
-def read_discriminant(folder: Path, digest: str, size: tuple[int, int], again: str) -> Discriminant:
+def read_discriminant(folder: Path, digest: str, size: tuple[int, int]) -> Discriminant:
     """What :func:`save_discriminant` wrote, of this digest and size [N, D]; else TrainingError."""
-    found = checked_tensors(folder / DISCRIMINANT, digest, again)
+    found = checked_tensors(folder / DISCRIMINANT, digest)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if shapes != {"weights": size, "bias": size[:1], "gap": (1,)}:
-        raise TrainingError(f"{folder / DISCRIMINANT}: not of these labels: {again}")
+        raise TrainingError(f"{folder / DISCRIMINANT}: not of these labels: {AGAIN}")
     return Discriminant(found["weights"], found["bias"], float(found["gap"][0]))

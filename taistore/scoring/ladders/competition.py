@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from taistore.geometry.standardise import standardise
+
 LOGIT_WEIGHT = 0.5
 """Of an adapter's logits beside zero-shot and the discriminant where there is a gap."""
 
@@ -66,20 +68,6 @@ class Competition:
         none_B1 = torch.full_like(scaled_BN[:, :1], self.none / self.spread)
         total_B1 = torch.cat([scaled_BN, none_B1], dim=1).logsumexp(dim=1, keepdim=True)
         return scaled_BN - total_B1
-
-
-def standardise(scores_BN: Tensor) -> Tensor:
-    """Each image's scores minus their mean over the labels, over their standard deviation.
-
-    Removes what lifts all labels of one image alike, such as the gap between the modalities. Where
-    all scores are equal (as with a single label) the result is 0.
-    """
-    centred_BN = scores_BN - scores_BN.mean(dim=1, keepdim=True)
-    deviation_B1 = centred_BN.square().mean(dim=1, keepdim=True).sqrt()
-    scale_B1 = scores_BN.abs().amax(dim=1, keepdim=True)
-    # Equal scores may differ by rounding; that difference must not be blown up to deviations.
-    flat_B1 = deviation_B1 <= 1e-6 * scale_B1
-    return torch.where(flat_B1, 0.0, centred_BN / deviation_B1.masked_fill(flat_B1, 1.0))
 
 
 def gap_scores(zero_shot_BN: Tensor, discriminant_BN: Tensor, logits_BN: Tensor) -> Tensor:

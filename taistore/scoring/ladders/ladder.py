@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from taistore.errors import ScoringError
-from taistore.geometry.discriminant import Discriminant
+from taistore.geometry.standardise import standardise
+from taistore.geometry.unlabelled.discriminant import Discriminant
 from taistore.scoring.ladders.competition import (
     Competition,
     ensemble_scores,
     gap_scores,
-    standardise,
 )
 
 Step = Literal[
@@ -48,8 +48,8 @@ ZERO_SHOT_STEPS: tuple[Step, ...] = ("zero_shot", "standardised", "regions")
 PROMPT_STEPS: tuple[Step, ...] = ("prompts_global", "prompts_local", "prompts")
 
 GAP_FROM = 0.5
-"""The gap (:class:`~taistore.geometry.discriminant.Discriminant`) from which on the discriminant is
-in the ensemble: 0.2 with the packaged encoder on varied photos, 1.0 with CLIP."""
+"""The gap (:class:`~taistore.geometry.unlabelled.discriminant.Discriminant`) from which on the
+discriminant is in the ensemble: 0.2 with the packaged encoder on varied photos, 1.0 with CLIP."""
 
 ADAPTER_LADDER: tuple[Step, ...] = tuple(step for step in STEPS if step not in PROMPT_STEPS)
 """The steps of an adapter's ladder, zero-shot's among them."""

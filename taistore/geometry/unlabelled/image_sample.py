@@ -3,6 +3,7 @@
 S images, B images of a block, D embedding dimension.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,10 +40,14 @@ class ImageSample:
     ) -> "ImageSample":
         """All of them, or ``most`` drawn at random, always the same."""
         _, positions_I = image_places(store, encoder_id, known, version or 0)
-        if len(positions_I) > most:
-            drawn = np.random.default_rng(0).choice(len(positions_I), most, replace=False)
-            positions_I = positions_I[np.sort(drawn)]
-        return cls(store, encoder_id, version, positions_I)
+        return cls(store, encoder_id, version, positions_I).at_most(most)
+
+    def at_most(self, most: int) -> "ImageSample":
+        """Itself, or ``most`` of its images drawn at random, always the same."""
+        if len(self) <= most:
+            return self
+        drawn = np.random.default_rng(0).choice(len(self), most, replace=False)
+        return dataclasses.replace(self, positions_S=self.positions_S[np.sort(drawn)])
 
     def __len__(self) -> int:
         return len(self.positions_S)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from taistore.geometry.image_sample import ImageSample
+from taistore.geometry.standardise import standardise
+from taistore.geometry.unlabelled.image_sample import ImageSample
 
 NEAREST = 20
 MOST_IMAGES = 100_000
@@ -60,7 +61,7 @@ def gaussian_discriminant(
     seen = 0
     for block_BD in images.blocks():
         unit_BD = F.normalize(block_BD, dim=-1)
-        scores_BN = _standardised(unit_BD @ prompts_ND.T)
+        scores_BN = standardise(unit_BD @ prompts_ND.T)
         nearest_to_N += torch.bincount(scores_BN.argmax(dim=1), minlength=labels)
         rows_B = torch.arange(seen, seen + len(unit_BD))
         held_N = torch.cat([best_NK, scores_BN.T], dim=1)
@@ -79,12 +80,6 @@ def gaussian_discriminant(
     bias_N = -0.5 * (weights_ND * means_ND).sum(dim=1)
     gap = float(((sum_D - nearest_to_N @ prompts_ND.double()) / count).norm())
     return Discriminant(weights_ND.float(), bias_N.float(), gap)
-
-
-def _standardised(scores_BN: Tensor) -> Tensor:
-    """Each image's scores without their mean, over their deviation."""
-    centred_BN = scores_BN - scores_BN.mean(dim=1, keepdim=True)
-    return centred_BN / centred_BN.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
 
 
 def _means(images: ImageSample, rows_NK: Tensor) -> Tensor:
