@@ -399,7 +399,7 @@ def test_a_model_that_writes(made: Path, tmp_path: Path, silent: bool) -> None:
             cwd=tmp_path,
         ) as started:
             process.append(started)
-            _, errors = started.communicate(timeout=50)
+            _, errors = started.communicate(timeout=150)
         assert started.returncode == 128 + SIGTERM, errors
         kept = _written(folder / "stopped")
         assert len(kept) > 15, errors

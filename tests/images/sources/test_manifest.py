@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from taistore.errors import ManifestError
@@ -369,7 +369,12 @@ def test_rows_come_back_as_written(
 ) -> None:
     @settings(max_examples=60, deadline=None)
     @given(rows=st.lists(_ROW, min_size=1, max_size=6))
+    @example(rows=[{"image": " "}, {"image": "a"}])
     def check(rows: list[dict[str, Any]]) -> None:
+        if empty_says_nothing:
+            # A line of nothing but spaces and commas is a blank one.
+            rows = [row for row in rows if any(map(str.strip, map("".join, row.values())))]
+            assume(rows)
         write(tmp_path / name, rows)
         items = list(ManifestSource(tmp_path / name, LABELS))
         assert len(items) == len(rows)
