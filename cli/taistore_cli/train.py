@@ -64,6 +64,13 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "twentieth of it.  [default: residual]",
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["bce", "partial-bce", "asymmetric", "ranking"]),
+    help="What is lowered: adapter bce or partial-bce, which weighs images by how much of them is "
+    "known; the other methods bce, asymmetric or ranking.  [default: bce, dualcoop asymmetric, "
+    "tai-dpt ranking]",
+)
+@click.option(
     "--radius",
     metavar="R",
     help="Noise: auto, a multiple of the mean text norm (2.5x), or absolute units.",
@@ -93,11 +100,6 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 )
 @prompt_option(
     "--context-init", metavar="TEXT", help="Words that they begin as.  [default: drawn at random]"
-)
-@prompt_option(
-    "--loss",
-    type=click.Choice(["bce", "asymmetric", "ranking"]),
-    help="What is lowered.  [default: coop bce, dualcoop asymmetric, tai-dpt ranking]",
 )
 @prompt_option(
     "--class-specific/--class-shared",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from taistore.adapter.loss import LOSSES, Loss
 from taistore.adapter.network import NETWORKS, START_DEVIATION, Network
 from taistore.adapter.settings.auto_settings import AUTO_BY_TASK
 from taistore.adapter.settings.idle_settings import idle_settings
@@ -70,6 +71,10 @@ class TrainConfig:
     ``batch`` texts and ``image_batch`` images; the images are perturbed with ``image_radius``, on
     that sphere or inside it (``image_where``, ``auto``: inside for the paper's networks, Eq. 6).
 
+    ``loss`` is binary cross-entropy over known cells, each counting the same, or ``partial-bce``,
+    which weighs an image by the share of its labels that is known
+    (:func:`taistore.adapter.loss.partial_bce_weights`).
+
     ``text_weights`` says what a text counts in the loss by its writer, such as ``{"openai": 3}`` or
     ``"openai=3,captions=0.5"``, kept in the second form; others count 1, and those at 0 are left
     out. The mean is made 1, so that the loss stays as large.
@@ -111,6 +116,7 @@ class TrainConfig:
     image_batch: int = 64
     image_where: Where | Auto = "auto"
     text_weights: str | Mapping[str, float] = ""
+    loss: Loss = "bce"
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
@@ -122,6 +128,7 @@ class TrainConfig:
         one_of("neighbour_index", self.neighbour_index, KINDS)
         one_of("image_where", self.image_where, ("auto", *PLACES))
         one_of("learn_from", self.learn_from, LEARN_FROM)
+        one_of("method adapter with loss", self.loss, LOSSES)
         one_of("shift", self.shift, ("auto", *SHIFTS))
         self._check_numbers()
         weights = writer_weights_of(self.text_weights)

@@ -282,6 +282,7 @@ class Preparation:
             radius=image_radius,
             where=self.config.image_place,
             texts_too=self.config.learn_from != "images",
+            loss=self.config.loss,
         )
 
     def counts(self) -> dict[str, int]:

@@ -130,14 +130,11 @@ def choose_shots(images: PartialLabels, shots: int, *, seed: int) -> NDArray[np.
 def describe_known(images: PartialLabels, config: KnownSettings) -> dict[str, int]:
     """Counts for the run's metrics: images and known cells, labels that lack images."""
     positives_N = images.positives_per_label
-    complete = int(images.complete.sum())
-    listed = images.positives.counts + np.where(images.complete, 0, images.negatives.counts)
-    cells = int(listed[~images.complete].sum()) + complete * images.labels
     counts = {
         "images": len(images),
         "images_with_known_labels": int(images.known.sum()),
         "known_positives": int(positives_N.sum()),
-        "known_cells": cells,
+        "known_cells": int(images.known_counts.sum()),
         "labels_without_known_positive": int((positives_N == 0).sum()),
     }
     if config.task == "fsl":

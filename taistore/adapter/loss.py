@@ -1,13 +1,20 @@
 """Binary cross-entropy over known cells (Eq. 3 of arXiv:2312.04160): only its gradient.
 
+Partial-BCE is the same with weights of the rows.
+
 B batch, N labels, P positives and Q known negatives of the batch. A target matrix [B, N] is never
 built, and the value of the loss, which no step needs, is computed only where it is asked for.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
+
+Loss = Literal["bce", "partial-bce"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+
+_SLOPE, _AT_NOTHING = -4.45, 5.45  # of g(p): 1 where all is known, 5 where a tenth is
 
 
 class _SparseBCE(torch.autograd.Function):
@@ -90,6 +97,21 @@ def bce_value(
             total = weighed(F.softplus(logits[negatives_Q].float()), negatives_Q).sum()
             total = total + weighed(F.softplus(-positive_P), positives_P).sum()
         return float(total / _cells(logits_BN, positives_P, negatives_Q))
+
+
+def partial_bce_weights(known_B: torch.Tensor, labels: int) -> torch.Tensor:
+    """``row_weights`` float32 [B] with which :func:`sparse_bce` is the Partial-BCE of images.
+
+    ``known_B`` counts the known cells of each image, ``labels`` is N. Partial-BCE (of
+    arXiv:1902.09720, exponent 1) is the mean over images of g(p) / N times the sum over their known
+    cells, with p = known / N and g(p) = -4.45 p + 5.45. :func:`sparse_bce` divides by the known
+    cells of the batch, K, instead of B * N: a row hence counts g(p) K / (B N), which is g(p) times
+    the mean p of the batch. Where all images have the same p, the whole batch counts p g(p) of what
+    it counts there: 0.5 at a tenth, 1.6 at a half, 1 where all is known.
+    """
+    share_B = known_B.float() / labels
+    weights_B: torch.Tensor = (_SLOPE * share_B + _AT_NOTHING) * share_B.mean()
+    return weights_B
 
 
 def _cells(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.adapter.loop import BatchSource
+from taistore.adapter.loss import Loss, partial_bce_weights
 from taistore.adapter.text_weights import TextWeights
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import Shift
@@ -118,6 +119,8 @@ class MixedSource:
 
     An epoch is one pass over the texts; the images are passed over as often as that takes, each
     time in another order. With ``texts_too`` False the texts only set the length of an epoch.
+    ``loss`` is that of the images: ``partial-bce`` weighs each by what is known of it. All is known
+    of a text, which counts 1 either way.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class MixedSource:
         radius: float,
         where: Where = "surface",
         texts_too: bool,
+        loss: Loss,
     ) -> None:
         self._texts = texts
         self._images = images
@@ -136,6 +140,7 @@ class MixedSource:
         self._radius = radius
         self._where: Where = where
         self._texts_too = texts_too
+        self._loss: Loss = loss
 
     @property
     def batches_per_epoch(self) -> int:
@@ -172,12 +177,16 @@ class MixedSource:
         labels = self._known.labels
         found = self._known.take(self._known.find(batch.keys.tolist()))
         negatives = None if found.complete.all() else _negatives(found)
+        weights_B: torch.Tensor | None = None
+        if self._loss == "partial-bce":
+            weights_B = partial_bce_weights(torch.from_numpy(found.known_counts), labels)
         return TrainingBatch(
             torch.from_numpy(batch.vectors).float(),
             torch.from_numpy(_flat(found.positives, labels)),
             self._radius,
             self._where,
             None if negatives is None else torch.from_numpy(negatives),
+            weights_B,
         )
 
 

@@ -123,7 +123,7 @@ class PromptConfig:
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
         _check_variant(self.method, self.variant)
-        one_of("loss", self.loss, LOSSES)
+        one_of(f"method {self.method} with loss", self.loss, LOSSES)
         tasks = TASKS_OF[self.method]
         if self.task not in tasks:
             raise TrainingError(

@@ -98,6 +98,12 @@ class PartialLabels:
         return self.complete | (self.positives.counts > 0) | (self.negatives.counts > 0)
 
     @property
+    def known_counts(self) -> NDArray[np.int64]:
+        """How many labels of each image are known: int64 [I]."""
+        listed_I = self.positives.counts + self.negatives.counts
+        return np.where(self.complete, self.labels, listed_I).astype(np.int64)
+
+    @property
     def positives_per_label(self) -> NDArray[np.int64]:
         """Images known to show each label [N]."""
         return np.bincount(self.positives.label_ids, minlength=self.labels)

@@ -77,6 +77,12 @@ def test_paper_settings() -> None:
         ({"task": "zsl", "shift": "none", "neighbours": 9}, "neighbours 9 is for shift neighbours"),
         ({"task": "zsl", "shift": "none", "split": "test"}, "split 'test' is for a shift"),
         ({"task": "pll", "shift": "plain", "neighbour_share": 0.1}, "neighbour_share 0.1 is for"),
+        ({"loss": "partial-bce"}, "loss 'partial-bce' is for task fsl or pll"),
+        (
+            {"task": "pll", "learn_from": "texts", "loss": "partial-bce"},
+            "loss 'partial-bce' is for learn_from images or both",
+        ),
+        ({"loss": "ranking"}, "method adapter with loss 'ranking' is not allowed: give one of bce"),
         ({"dropout": 0.1}, "dropout 0.1 is for hidden layers"),
         ({"network": "small", "hidden": 8, "start_deviation": 2.0}, "is for network residual"),
     ],
@@ -132,11 +138,11 @@ def test_settings_of_an_earlier_version_keep_their_meaning() -> None:
     """When a default changes, from_json must go on giving these."""
     zsl = TrainConfig.from_json(BEFORE)
     assert (zsl.neighbour_rule, zsl.start_deviation) == ((2, 2 / 3), 3.0)
-    assert (zsl.text_radius(10), zsl.image_radius_at(10)) == (12.5, 10)
+    assert (zsl.text_radius(10), zsl.image_radius_at(10), zsl.loss) == (12.5, 10, "bce")
     assert TrainConfig.from_json({**BEFORE, "shift": "none"}).text_radius(10) == 25
     pll = TrainConfig.from_json({**BEFORE, "task": "pll", "learn_from": "both", "shift": "shrunk"})
     assert (pll.shift, pll.neighbour_rule) == ("neighbours", (0, 1 / 2))
-    assert pll.text_radius(10) == 10
+    assert (pll.text_radius(10), pll.loss) == (10, "bce")
     paper = TrainConfig.from_json({**BEFORE, "network": "paper", "hidden": 512, "shift": "none"})
     assert (paper.network, paper.hidden) == ("small", 512)
     inside = {**BEFORE, "task": "fsl", "shots": 1, "learn_from": "both", "where": "interior"}

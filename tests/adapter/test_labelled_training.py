@@ -41,7 +41,10 @@ def run(store: Store, config: TrainConfig, **options: Any) -> RunResult[TrainCon
     return train(store, ENCODER_ID, config, prompts_ND=prompt_vectors(N), **options)
 
 
-@pytest.mark.parametrize("config", [PLL, FSL, dataclasses.replace(PLL, known=0.3)])
+PARTIAL = dataclasses.replace(PLL, known=0.3, loss="partial-bce")
+
+
+@pytest.mark.parametrize("config", [PLL, FSL, dataclasses.replace(PLL, known=0.3), PARTIAL])
 def test_a_stopped_run_resumes_to_the_same_weights(store: Store, config: TrainConfig) -> None:
     undisturbed = run(store, config)
     with pytest.raises(InterruptedTrainingError):

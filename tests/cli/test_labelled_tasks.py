@@ -96,6 +96,20 @@ def test_the_papers_form_can_be_named(store: Store) -> None:
     assert (config["network"], config["shift"]) == ("residual", "plain")
 
 
+def test_partial_bce_as_a_peer_of_the_adapter(store: Store) -> None:
+    peer = ("--task", "pll", "--known", "0.5", "--learn-from", "images", "--loss", "partial-bce")
+    found = trained(store, *peer, "--network", "residual")
+    assert (found["config"]["loss"], found["config"]["learn_from"]) == ("partial-bce", "images")
+    ladder = json.loads(run(store, "evaluate", found["run_id"], "--json").stdout)["ladder"]
+    assert ladder["adapter"]["mAP"] > 50
+    assert trained(store, *peer, "--network", "small", "--hidden", "8")["run_id"]
+    assert "is for task fsl or pll" in refused(store, "--task", "zsl", "--loss", "partial-bce")
+    assert "adapter with loss 'ranking'" in refused(store, "--task", "pll", "--loss", "ranking")
+    for method in ("coop", "tai-dpt"):
+        asked = ("--method", method, "--loss", "partial-bce")
+        assert f"method {method} with loss 'partial-bce'" in refused(store, *asked)
+
+
 def test_bad_requests_are_one_line(store: Store) -> None:
     assert "needs shots" in refused(store, "--task", "fsl")
     assert "60 shots, but no label has more than" in refused(

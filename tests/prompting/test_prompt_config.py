@@ -58,7 +58,8 @@ def test_it_comes_back_from_json() -> None:
         ("dualcoop", {"radius": "2x"}, "'radius' is no setting of method 'dualcoop'"),
         ("dualcoop", {"context": 0}, "context 0 is not allowed"),
         ("dualcoop", {"temperature": -1.0}, "temperature -1.0 is not allowed"),
-        ("dualcoop", {"loss": "hinge"}, "loss 'hinge' is not allowed"),
+        ("dualcoop", {"loss": "hinge"}, "method dualcoop with loss 'hinge' is not allowed"),
+        ("coop", {"loss": "partial-bce"}, "loss 'partial-bce' is not allowed: give one of bce, "),
         ("prompts", {}, "method 'prompts' is not allowed"),
     ],
 )

@@ -19,11 +19,12 @@ def idle_settings(values: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys((*_NEIGHBOURS, "pseudo_counts"), "shift neighbours")
     if task == "zsl":
         # Without a known label there is no count to weigh them against.
-        found["pseudo_counts"] = "task fsl or pll"
+        found |= dict.fromkeys(("pseudo_counts", "loss"), "task fsl or pll")
         if shift == "none":
             found["split"] = "a shift, or task fsl or pll"
     if values["learn_from"] == "texts":
         found |= dict.fromkeys(_IMAGES, "learn_from images or both")
+        found.setdefault("loss", "learn_from images or both")
     if values["network"] != "residual":
         found["start_deviation"] = "network residual"
     elif not values["hidden"]:
