@@ -90,6 +90,18 @@ def common_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dict
     return decorated
 
 
+def given_options() -> set[str]:
+    """The options on the command line, each by its first name, such as ``--store``."""
+    context = click.get_current_context()
+    return {
+        parameter.opts[0]
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and parameter.name is not None
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    }
+
+
 def options_after(context: click.Context) -> bool:
     """Whether a group was called for one of its commands, which then has all the options."""
     if context.invoked_subcommand is None:

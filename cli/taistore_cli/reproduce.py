@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore_cli.model_options import ModelOptions, model_options
-from taistore_cli.options import common_options, device_option, precision_option
+from taistore_cli.options import common_options, device_option, given_options, precision_option
 from taistore_cli.output import Output
 from taistore_cli.sections import SectionCommand, SectionOption
 
@@ -18,6 +18,10 @@ TABLES = ("table1", "table2", "table3")
 METHODS = ("paper", "default", "default-texts")
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
+EFFICIENCY = "table4"
+"""That of ``taistore.reproduction.efficiency``, which counts networks and takes no data."""
+
+WITH_EFFICIENCY = {"--json", "--quiet", "--debug"}
 
 _PAPER = "For the method paper"
 
@@ -25,13 +29,12 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
 
 
 @click.command(cls=SectionCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice(TABLES))
+@click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, EFFICIENCY)))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="DIR",
-    help="Folder of the sets; what it lacks is said in a line each.",
+    help="Folder of the sets; what it lacks is said in a line each.  [required, but for table4]",
 )
 @click.option(
     "--work",
@@ -109,7 +112,7 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
 def command(
     *,
     name: str,
-    data: Path,
+    data: Path | None,
     work: Path,
     sets: str | None,
     encoder_spec: str | None,
@@ -133,6 +136,7 @@ def command(
     table1  partial labels, 10 to 90 % known: voc2007, coco2014, nuswide
     table2  zero-shot: voc2007, coco2014, nuswide
     table3  1 to 16 shots: voc2007, coco2014
+    table4  weights and operations, counted: takes no data and no other options
 
     Sets lie in DIR as they are published (VOCdevkit/VOC2007, coco2014/annotations, nuswide with
     ImageList and Groundtruth), or as DIR/NAME/labels.jsonl with classes.csv, any NAME. Run it
@@ -142,7 +146,12 @@ def command(
     Example:
       taistore reproduce table2 --data data/ --sets voc2012,coco --encoder packaged
       taistore reproduce table1 --data data/ --captions vicuna.jsonl --method paper --radius 25
+      taistore reproduce table4
     """
+    if name == EFFICIENCY:
+        return _efficiency(out)
+    if data is None:
+        raise click.UsageError(f"{name} needs --data DIR, the folder of the sets")
     from taistore.reproduction.reproduce import reproduce
     from taistore.reproduction.table_texts import TableTexts
     from taistore.reproduction.tables import TABLES as TABLES_BY_NAME
@@ -172,6 +181,19 @@ def command(
         note=out.note,
     )
     return out.result(found.to_json(), found.text())
+
+
+def _efficiency(out: Output) -> dict[str, Any]:
+    useless = given_options() - WITH_EFFICIENCY
+    if useless:
+        raise click.UsageError(
+            f"{min(useless)} has no meaning for {EFFICIENCY}, which counts networks alone: leave "
+            "it out"
+        )
+    from taistore.reproduction.efficiency import count_efficiency
+
+    counted = count_efficiency()
+    return out.result(counted.to_json(), counted.text())
 
 
 def _names(text: str) -> list[str]:

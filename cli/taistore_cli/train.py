@@ -13,6 +13,7 @@ from taistore_cli.options import (
     common_options,
     device_option,
     encoder_option,
+    given_options,
     precision_option,
     store_option,
 )
@@ -222,7 +223,7 @@ def command(
       taistore train --method dualcoop --task pll
       taistore train --config settings.toml --seed 3
     """
-    given = _given()
+    given = given_options()
     if resume_run is not None and given - WITH_RESUME:
         raise click.UsageError(
             f"{min(given - WITH_RESUME)} cannot change with --resume: a run goes on with its own "
@@ -299,15 +300,4 @@ def _learnt(known: Mapping[str, int], shift: Mapping[str, float | str]) -> str:
 
 
 def _again(store_uri: str) -> tuple[str, ...]:
-    return ("--store", store_uri) if "--store" in _given() else ()
-
-
-def _given() -> set[str]:
-    """The options on the command line, by name."""
-    context = click.get_current_context()
-    return {
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name is not None
-        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
-    }
+    return ("--store", store_uri) if "--store" in given_options() else ()

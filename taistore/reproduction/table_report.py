@@ -35,7 +35,12 @@ class Row:
     @property
     def deviations(self) -> tuple[float, ...]:
         """The standard deviation over the seeds, by column; NaN of a single one."""
-        return tuple(stdev(values) if len(values) > 1 else math.nan for values in self.values)
+        return tuple(map(_deviation, self.values))
+
+    @property
+    def averages(self) -> tuple[float, ...]:
+        """The mean over the columns, by seed [S]; NaN where a column has nothing to read."""
+        return tuple(map(fmean, zip(*self.values, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,39 +101,47 @@ class Reproduction:
             "sets": [
                 {
                     **result.about(),
-                    "paper": {
-                        name: list(values) for name, values in self._published(result).items()
+                    **{
+                        source: {name: _all_rounded(values) for name, values in figures.items()}
+                        for source, figures in self._published(result).items()
                     },
-                    "here": [
-                        {
-                            "method": row.method,
-                            "step": row.step,
-                            "beside": self.table.beside.get(row.method),
-                            "mAP": [_rounded(value) for value in row.means],
-                            "deviation": [_rounded(value) for value in row.deviations],
-                            "by_seed": [[_rounded(v) for v in values] for values in row.values],
-                        }
-                        for row in result.rows
-                    ],
+                    "here": [self._row_json(row) for row in result.rows],
                 }
                 for result in self.sets
             ],
+            "remarks": list(self.table.remarks),
             "missing": list(self.missing),
             "deviations": list(self.deviations),
         }
 
-    def frame(self) -> pl.DataFrame:
-        """One row a figure, mAP in percent: of the paper's methods, and of ours by seed.
+    def _row_json(self, row: Row) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "method": row.method,
+            "step": row.step,
+            "beside": self.table.beside.get(row.method),
+            "mAP": _all_rounded(row.means),
+            "deviation": _all_rounded(row.deviations),
+            "by_seed": [_all_rounded(values) for values in row.values],
+        }
+        if self.table.average:
+            value["average"] = _rounded(fmean(row.averages))
+            value["average_deviation"] = _rounded(_deviation(row.averages))
+        return value
 
-        Ours were read at ``step``, which is null of the paper's. ``seed`` is null of those, and of
-        zero-shot, in which none plays a part.
+    def frame(self) -> pl.DataFrame:
+        """One row a figure, mAP in percent: of published systems, and of ours by seed.
+
+        ``source`` is paper, elsewhere or here. Ours were read at ``step``, which is null of what is
+        published. ``seed`` is null of those, and of zero-shot, in which none plays a part.
         """
         headings = [column.heading for column in self.table.columns]
         rows = [
-            (result.name, "paper", name, None, heading, None, value)
+            (result.name, source, name, None, heading, None, value)
             for result in self.sets
-            for name, values in self._published(result).items()
+            for source, figures in self._published(result).items()
+            for name, values in figures.items()
             for heading, value in zip(headings, values, strict=True)
+            if not math.isnan(value)
         ] + [
             (result.name, "here", row.method, row.step, heading, seed, value)
             for result in self.sets
@@ -156,7 +169,9 @@ class Reproduction:
         lines[-1] += ", ".join(map(str, self.seeds)) + "; percent"
         for result in self.sets:
             lines += ["", *self._set_lines(result)]
+        quoted = any(any(self._published(result).values()) for result in self.sets)
         for title, found in (
+            ("of the published figures", self.table.remarks if quoted else ()),
             ("where this differs from the paper", self.deviations),
             ("missing", self.missing),
         ):
@@ -164,9 +179,10 @@ class Reproduction:
         return "\n".join(lines)
 
     def _set_lines(self, result: SetResult) -> list[str]:
-        headings = [column.heading for column in self.table.columns]
-        width = max(len(heading) for heading in headings) + 2
         several = any(not math.isnan(value) for row in result.rows for value in row.deviations)
+        headings = [column.heading for column in self.table.columns]
+        headings += [self.table.average] if self.table.average else []
+        width = max(len(heading) for heading in headings) + 2
         width = max(width, 12 if several else 7)
         lines = [
             f"{result.name}: {result.images:,} images of split {result.split!r}, "
@@ -174,20 +190,28 @@ class Reproduction:
             f"  {result.counts}",
             _line("", headings, width),
         ]
-        for name, values in self._published(result).items():
-            lines.append(_line(f"paper: {name}", [f"{value:.1f}" for value in values], width))
+        for source, figures in self._published(result).items():
+            for name, values in figures.items():
+                shown = [*values, fmean(values)] if self.table.average else values
+                cells = [_cell(value, math.nan) for value in shown]
+                lines.append(_line(f"{source}: {name}", cells, width))
         for row in result.rows:
-            cells = [
-                _cell(mean, deviation)
-                for mean, deviation in zip(row.means, row.deviations, strict=True)
-            ]
+            pairs = list(zip(row.means, row.deviations, strict=True))
+            if self.table.average:
+                pairs.append((fmean(row.averages), _deviation(row.averages)))
+            cells = [_cell(*pair) for pair in pairs]
             lines.append(_line(f"here:  {NAMES[row.method]}", cells, width))
         used = len(result.runs) - result.trained
         lines += [f"  {line}" for line in result.deviations]
         return [*lines, f"  {result.trained:,} runs trained, {used:,} used again: {result.store}"]
 
-    def _published(self, result: SetResult) -> dict[str, tuple[float, ...]]:
-        return dict(self.table.published.get(result.published_as or "", {}))
+    def _published(self, result: SetResult) -> dict[str, Mapping[str, tuple[float, ...]]]:
+        """What stands beside our figures of a set, by where it is published."""
+        name = result.published_as or ""
+        return {
+            "paper": self.table.published.get(name, {}),
+            "elsewhere": self.table.elsewhere.get(name, {}),
+        }
 
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
@@ -198,6 +222,14 @@ def _cell(mean: float, deviation: float) -> str:
     if math.isnan(mean):
         return "-"
     return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ±{deviation:.1f}"
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else math.nan
+
+
+def _all_rounded(values: Sequence[float]) -> list[float | None]:
+    return [_rounded(value) for value in values]
 
 
 def _rounded(value: float) -> float | None:

@@ -6,6 +6,18 @@ from types import MappingProxyType
 from typing import Any
 
 from taistore.adapter.config import TrainConfig
+from taistore.reproduction.published_figures import (
+    FEW_SHOTS,
+    FEW_SHOTS_ELSEWHERE,
+    FEW_SHOTS_REMARKS,
+    PARTIAL_LABELS,
+    PARTIAL_LABELS_ELSEWHERE,
+    PARTIAL_LABELS_REMARKS,
+    ZERO_SHOT_ELSEWHERE,
+    ZERO_SHOT_FIGURES,
+    ZERO_SHOT_REMARKS,
+    Figures,
+)
 
 KNOWN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOTS = (1, 2, 4, 8, 16)
@@ -42,11 +54,12 @@ class Column:
 class Table:
     """One table of the paper.
 
-    ``published`` holds mAP in percent by set and by the paper's name of a method, a value a
-    column. ``beside`` says which published method stands beside each of ours, ``deviations`` in
-    what ours must differ whatever the data, texts and settings. ``encoder`` is the default.
-    ``test_only``: no training images are needed. ``methods`` are the ways to train that it has.
-    ``integrated`` is the system with whose scores the paper's figures are averaged, if any.
+    ``published`` are the paper's figures, ``elsewhere`` those of other papers, and ``remarks`` what
+    is to be known of both. ``beside`` says which published method stands beside each of ours,
+    ``deviations`` in what ours must differ whatever the data, texts and settings. ``encoder`` is
+    the default. ``test_only``: no training images are needed. ``methods`` are the ways to train
+    that it has. ``integrated`` is the system with whose scores the paper's figures are averaged, if
+    any; ``average`` heads a last column with the mean of the others, where the paper has one.
     """
 
     name: str
@@ -55,12 +68,15 @@ class Table:
     encoder: str
     sets: tuple[str, ...]
     columns: tuple[Column, ...]
-    published: Mapping[str, Mapping[str, tuple[float, ...]]]
+    published: Figures
+    elsewhere: Figures
+    remarks: tuple[str, ...]
     beside: Mapping[str, str]
     deviations: tuple[str, ...]
     test_only: bool = False
     methods: tuple[str, ...] = (PAPER, DEFAULT)
     integrated: str = ""
+    average: str = ""
 
     def config(
         self,
@@ -106,26 +122,16 @@ TABLES = {
                 Column(heading=f"{round(100 * known)}%", settings={"known": known})
                 for known in KNOWN
             ),
-            published={
-                "voc2007": {
-                    "TaI-DPT*": (93.3, 94.6, 94.8, 94.9, 95.1, 95.0, 95.1, 95.3, 95.5),
-                    "TaI-Adapter*": (93.8, 94.7, 95.1, 95.2, 95.3, 95.3, 95.4, 95.6, 95.7),
-                },
-                "coco2014": {
-                    "TaI-DPT*": (81.5, 82.6, 83.3, 83.7, 83.9, 84.0, 84.2, 84.4, 84.5),
-                    "TaI-Adapter*": (82.1, 82.9, 83.5, 84.0, 84.4, 84.7, 84.9, 85.1, 85.1),
-                },
-                "nuswide": {
-                    "TaI-DPT*": (56.4, 57.9, 57.8, 58.1, 58.5, 58.8, 58.6, 59.1, 59.4),
-                    "TaI-Adapter*": (59.5, 61.9, 62.8, 63.2, 63.2, 63.1, 63.5, 64.2, 65.0),
-                },
-            },
+            published=PARTIAL_LABELS,
+            elsewhere=PARTIAL_LABELS_ELSEWHERE,
+            remarks=PARTIAL_LABELS_REMARKS,
             beside={PAPER: "TaI-Adapter*", INTEGRATED: "TaI-Adapter*"},
             deviations=(
                 "which labels are known is drawn by the seed; the paper's masks are not public",
                 TIES,
             ),
             integrated="DualCoOp",
+            average="Avg.",
         ),
         Table(
             name="table2",
@@ -134,11 +140,9 @@ TABLES = {
             encoder="open_clip:RN50/openai@224",
             sets=("voc2007", "coco2014", "nuswide"),
             columns=(Column(heading="mAP", settings={}),),
-            published={
-                "voc2007": {"CLIP": (77.3,), "TaI-DPT": (88.3,), "TaI-Adapter": (89.0,)},
-                "coco2014": {"CLIP": (49.7,), "TaI-DPT": (65.1,), "TaI-Adapter": (67.7,)},
-                "nuswide": {"CLIP": (37.4,), "TaI-DPT": (46.5,), "TaI-Adapter": (53.3,)},
-            },
+            published=ZERO_SHOT_FIGURES,
+            elsewhere=ZERO_SHOT_ELSEWHERE,
+            remarks=ZERO_SHOT_REMARKS,
             beside={ZERO_SHOT: "CLIP", PAPER: "TaI-Adapter"},
             deviations=(
                 "zero-shot prompts are taistore's own set; the paper does not name its",
@@ -156,18 +160,9 @@ TABLES = {
             columns=tuple(
                 Column(heading=f"{shots}-shot", settings={"shots": shots}) for shots in SHOTS
             ),
-            published={
-                "voc2007": {
-                    "CoOp": (79.3, 83.2, 83.8, 84.5, 85.7),
-                    "TaI-DPT*": (89.7, 91.1, 91.2, 92.4, 93.1),
-                    "TaI-Adapter*": (90.0, 91.5, 92.2, 93.5, 93.9),
-                },
-                "coco2014": {
-                    "CoOp": (52.6, 57.3, 58.1, 59.2, 59.8),
-                    "TaI-DPT*": (70.0, 70.1, 70.8, 71.2, 71.8),
-                    "TaI-Adapter*": (70.5, 70.7, 71.4, 72.0, 72.7),
-                },
-            },
+            published=FEW_SHOTS,
+            elsewhere=FEW_SHOTS_ELSEWHERE,
+            remarks=FEW_SHOTS_REMARKS,
             beside={PAPER: "TaI-Adapter*", INTEGRATED: "TaI-Adapter*"},
             deviations=(
                 "which images are the shots is drawn by the seed; the paper's are not public",
