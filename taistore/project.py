@@ -208,16 +208,19 @@ class Project:
         return encoder
 
     def tower_encoder(self, spec: str | None = None) -> "Encoder":
-        """The encoder of a spec, loaded, whose text tower takes embeddings.
+        """The encoder of a spec, else the store's default, loaded: its text tower takes embeddings.
 
-        Raises :class:`EncoderError` for imported vectors, which have none.
+        The store need not have it. Raises :class:`EncoderError` for one without such a tower;
+        imported vectors have none.
         """
-        from taistore.encoders.prompt_tower import no_tower
+        from taistore.encoders.prompt_tower import no_tower, prompt_tower
 
-        info = self.encoder_info(spec)
-        if info.context_length is None:
-            raise no_tower(info.spec)
-        return self.encoder(spec)
+        wanted = registry.canonical_spec(spec or self.store.default_encoder)
+        if wanted.startswith("vectors:"):
+            raise no_tower(wanted)
+        encoder = self._loaded(wanted)
+        prompt_tower(encoder)
+        return encoder
 
     def _loaded(self, spec: str | None) -> "Encoder":
         wanted = registry.canonical_spec(spec or self.store.default_encoder)

@@ -42,7 +42,9 @@ def generate(
     with opening as opened:
         for line in getattr(opened, "notes", ()):
             project.note(line)
-        loaded = project.tower_encoder(encoder) if tokens else project.encoder(encoder)
+        if tokens:
+            project.tower_encoder(encoder)  # refused before a text is written
+        loaded = project.encoder(encoder)
         summary = generate_texts(
             project.store, loaded, config, writer=opened, progress=project.progress
         )

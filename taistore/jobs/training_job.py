@@ -17,6 +17,7 @@ from taistore.store.places import cache_folder, is_remote, local_path
 
 if TYPE_CHECKING:
     from taistore.adapter.run_lifecycle import RunResult
+    from taistore.encoders.protocol import Encoder
     from taistore.project import Project
 
 OnStart = Callable[[str], None]
@@ -75,7 +76,7 @@ def trained_run(
     if isinstance(config, PromptConfig):
         result = train_prompts(
             project.store,
-            project.tower_encoder(encoder),
+            _tower_encoder(project, encoder),
             config,
             prompts_ND=project.label_prompts(encoder),
             out=folder,
@@ -111,6 +112,23 @@ def resumed_run(
             store, row.run_id, device=device, progress=project.progress, on_start=started
         )
     return _run_of(project, result)
+
+
+def _tower_encoder(project: "Project", spec: str | None) -> "Encoder":
+    """The encoder that the store has vectors of, loaded, with a text tower that takes embeddings.
+
+    Raises :class:`EncoderError` where it has no such tower, and :class:`TrainingError` where its
+    weights are no longer those that the vectors were made with.
+    """
+    stored = project.encoder_info(spec)
+    loaded = project.tower_encoder(spec).info
+    if loaded.encoder_id != stored.encoder_id:
+        raise TrainingError(
+            f"{stored.spec} is now {loaded.encoder_id}, and the vectors of {project.uri} are of "
+            f"{stored.encoder_id}: put back the weights that they were made with, or give the new "
+            "ones a file of another name"
+        )
+    return project.encoder(spec)
 
 
 def _run_of(project: "Project", result: "RunResult[Any]") -> Run:

@@ -15,6 +15,7 @@ INFO = ColourEncoder().info
 IMAGES = f"image_vectors__{INFO.encoder_id}"
 REGIONS = f"region_vectors__{INFO.encoder_id}"
 TEXTS = f"text_vectors__{INFO.encoder_id}"
+TOKENS = f"token_vectors__{INFO.encoder_id}"
 COMMITS = 3
 ROWS = 4
 
@@ -57,6 +58,10 @@ def add(store: Store, commit: int) -> None:
     store.append("texts", {**texts, "turn": [0] * ROWS})
     rows = {"text_id": ids, "combination_id": of, "vector": vectors(ROWS)}
     store.append("text_vectors", rows, encoder_id=encoder)
+    # Two tokens, three, four and five.
+    tokens = [np.ones((2 + i) * INFO.dim, dtype=np.float16) for i in range(ROWS)]
+    rows = {"text_id": ids, "combination_id": of, "vectors": tokens}
+    store.append("token_vectors", rows, encoder_id=encoder)
 
 
 def whole_store(path: Path) -> Store:

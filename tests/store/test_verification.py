@@ -29,6 +29,7 @@ from tests.store.damage import (
     REGIONS,
     ROWS,
     TEXTS,
+    TOKENS,
     add,
     double,
     folder,
@@ -152,9 +153,11 @@ def test_texts_without_their_combination_are_told_and_kept(store: Store) -> None
     gone = LABELS.combination_id([0, 1])
     store.remove("combinations", {"combination_id": [gone]})
     found = verify_store(store.uri, repair=True, older_than=AT_ONCE)
-    assert _codes(found) == [("dangling-id", TEXTS, False), ("dangling-id", "texts", False)]
-    assert str(gone) in found.findings[0].what
-    assert not found.sound
+    tables = [TEXTS, TOKENS, "texts"]
+    assert _codes(found) == [("dangling-id", table, False) for table in tables]
+    assert all(str(gone) in one.what for one in found.findings)
+    assert {one.severity for one in found.findings} == {"error"}
+    assert len(_rows(store, TOKENS)) == COMMITS * ROWS
 
 
 def test_images_that_lost_their_vectors_are_told(store: Store) -> None:

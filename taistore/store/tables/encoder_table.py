@@ -43,8 +43,12 @@ def encoder_of_spec(spec: str, known: Sequence[EncoderInfo], *, uri: str) -> Enc
     if not found:
         there = ", ".join(info.spec for info in known) or "none yet"
         raise StoreError(
-            f"{uri}: holds no vectors of encoder {spec} (there are: {there}): add them "
-            f"with 'taistore generate-texts --encoder {spec}'"
+            f"{uri}: holds no vectors of encoder {spec} (there are: {there}): add them with "
+            + (
+                "'taistore ingest-vectors'"
+                if spec.startswith("vectors:")
+                else f"'taistore generate-texts --encoder {spec}'"
+            )
         )
     if len(found) > 1:
         ids = ", ".join(info.encoder_id for info in found)

@@ -1,6 +1,6 @@
 """Rows that name a row of another table which is not there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -44,20 +44,29 @@ _LINKS = (
     _Link(
         "token_vectors", "text_id", "texts", "run 'taistore generate-texts --tokens' again", True
     ),
+    _Link(
+        "token_vectors", "combination_id", "combinations", "run the job that wrote the texts again"
+    ),
     _Link("texts", "combination_id", "combinations", "run the job that wrote the texts again"),
     _Link("images", "combination_id", "combinations", "run 'taistore ingest-images' again"),
 )
 
 
 def dangling_findings(
-    store: Store, tables: Mapping[str, Any], *, repair: bool, before: datetime
+    store: Store,
+    tables: Mapping[str, Any],
+    *,
+    broken: Collection[str] = (),
+    repair: bool,
+    before: datetime,
 ) -> Iterator[Finding]:
     """Of the whole ``tables`` by name, rows that name what is not there.
 
-    ``repair`` removes vectors without their image or text, where these were there ``before``
-    that time.
+    Rows of a ``broken`` table would all seem to be gone: what names them is not judged.
+    ``repair`` removes vectors without their image or text, where these were there ``before`` that
+    time.
     """
-    for link in _LINKS:
+    for link in (link for link in _LINKS if link.target not in broken):
         for name in tables:
             if kind_of(name) == link.kind:
                 yield from _of_link(store, link, name, tables, repair=repair, before=before)

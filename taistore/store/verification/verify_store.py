@@ -87,8 +87,7 @@ def _verified(
                 whole[name] = dataset
             bar.advance()
         broken = {folder.name for folder in folders} - whole.keys()
-        linked = {name: table for name, table in whole.items() if not _unsure(name, broken)}
-        findings += dangling_findings(store, linked, repair=repair, before=before)
+        findings += dangling_findings(store, whole, broken=broken, repair=repair, before=before)
         if not any(kind_of(name) in VECTORS.values() for name in broken):
             findings += vectorless_findings(whole)
     return _verification(uri, tables, findings)
@@ -154,19 +153,6 @@ def _row_findings(store: Store, dataset: Any, name: str, *, repair: bool) -> Ite
         dim = store.encoder(encoder_id).dim
         yield from vector_findings(dataset, name, dim, repair=repair)
         dataset.checkout_latest()
-
-
-def _unsure(name: str, broken: set[str]) -> bool:
-    """Whether a table names rows of one that is damaged: all of these would seem to be gone."""
-    targets = {
-        "image_vectors": {"images"},
-        "region_vectors": {"images"},
-        "text_vectors": {"texts", "combinations"},
-        "token_vectors": {"texts"},
-        "texts": {"combinations"},
-        "images": {"combinations"},
-    }
-    return bool(targets.get(kind_of(name), set()) & broken)
 
 
 def _verification(uri: str, tables: dict[str, Any], findings: list[Finding]) -> Verification:
