@@ -40,7 +40,7 @@ MODEL = "RN50"
 BATCH = 64
 LABELS = (20, 80, 400, 1000)
 OPENIMAGES = 7186
-"""Labels at which adapters are measured too, and to which the last cost of a prompt learner is drawn
+"""Labels at which adapters are measured too, and to which a prompt learner's last cost is drawn
 out, in proportion to the labels."""
 
 _REGIONS = 49
@@ -139,7 +139,9 @@ def measure_growth(
     device: str = "auto",
     progress: Progress = no_progress,
 ) -> LabelGrowth:
-    """Every method at every number of labels, and adapters at :data:`OPENIMAGES`, each in a process.
+    """Every method at every number of labels, adapters at :data:`OPENIMAGES` too.
+
+    Each is measured in a process of its own.
 
     Raises :class:`~taistore.errors.EncoderError` where open_clip's tokenizer is not there, and
     MemoryError where a process did not survive.
