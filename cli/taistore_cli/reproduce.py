@@ -18,10 +18,12 @@ TABLES = ("table1", "table2", "table3")
 METHODS = ("paper", "default", "default-texts")
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
-EFFICIENCY = "table4"
-"""That of ``taistore.reproduction.efficiency``, which counts networks and takes no data."""
+EFFICIENCY, GROWTH = "table4", "fig1"
+"""Of ``taistore.reproduction.efficiency`` and ``label_growth``, which take no data."""
 
-WITH_EFFICIENCY = {"--json", "--quiet", "--debug"}
+_ALWAYS = {"--json", "--quiet", "--debug"}
+WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--device"}}
+"""The options that each of these has."""
 
 _PAPER = "For the method paper"
 
@@ -29,12 +31,13 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
 
 
 @click.command(cls=SectionCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, EFFICIENCY)))
+@click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, *WITHOUT_DATA)))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of the sets; what it lacks is said in a line each.  [required, but for table4]",
+    help="Folder of the sets; what it lacks is said in a line each.  [required, but for table4 "
+    "and fig1]",
 )
 @click.option(
     "--work",
@@ -106,6 +109,9 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
     help="Scores of DualCoOp (table1) or CoOp (table3) to average with, as the paper does: "
     "SET-COLUMN.parquet or .npy, such as voc2007-10%.parquet, or SET.parquet for all columns.",
 )
+@click.option(
+    "--label-counts", metavar="N,N,...", help="fig1: numbers of labels.  [default: 20,80,400,1000]"
+)
 @device_option
 @precision_option
 @common_options
@@ -125,6 +131,7 @@ def command(
     methods: tuple[str, ...],
     regions: int,
     scores: Path | None,
+    label_counts: str | None,
     device: str,
     precision: str,
     out: Output,
@@ -137,6 +144,7 @@ def command(
     table2  zero-shot: voc2007, coco2014, nuswide
     table3  1 to 16 shots: voc2007, coco2014
     table4  weights and operations, counted: takes no data and no other options
+    fig1    time and memory of a training step against the labels, measured here: takes no data
 
     Sets lie in DIR as they are published (VOCdevkit/VOC2007, coco2014/annotations, nuswide with
     ImageList and Groundtruth), or as DIR/NAME/labels.jsonl with classes.csv, any NAME. Run it
@@ -147,11 +155,16 @@ def command(
       taistore reproduce table2 --data data/ --sets voc2012,coco --encoder packaged
       taistore reproduce table1 --data data/ --captions vicuna.jsonl --method paper --radius 25
       taistore reproduce table4
+      taistore reproduce fig1 --label-counts 20,80
     """
-    if name == EFFICIENCY:
-        return _efficiency(out)
-    if data is None:
-        raise click.UsageError(f"{name} needs --data DIR, the folder of the sets")
+    if name in WITHOUT_DATA:
+        return _without_data(name, label_counts, device, out)
+    if data is None or label_counts is not None:
+        raise click.UsageError(
+            f"{name} needs --data DIR, the folder of the sets"
+            if data is None
+            else f"--label-counts is for {GROWTH} and changes nothing here: leave it out"
+        )
     from taistore.reproduction.reproduce import reproduce
     from taistore.reproduction.table_texts import TableTexts
     from taistore.reproduction.tables import TABLES as TABLES_BY_NAME
@@ -169,7 +182,7 @@ def command(
         work=work,
         sets=_names(sets) if sets is not None else (),
         encoder_spec=encoder_spec,
-        seeds=_seeds(seeds),
+        seeds=_whole(seeds, "--seeds", low=0),
         texts=texts,
         methods=methods,
         settings={name: value for name, value in settings.items() if value is not None},
@@ -183,17 +196,22 @@ def command(
     return out.result(found.to_json(), found.text())
 
 
-def _efficiency(out: Output) -> dict[str, Any]:
-    useless = given_options() - WITH_EFFICIENCY
+def _without_data(name: str, label_counts: str | None, device: str, out: Output) -> dict[str, Any]:
+    useless = given_options() - WITHOUT_DATA[name]
     if useless:
         raise click.UsageError(
-            f"{min(useless)} has no meaning for {EFFICIENCY}, which counts networks alone: leave "
-            "it out"
+            f"{min(useless)} has no meaning for {name}, which takes no data: leave it out"
         )
-    from taistore.reproduction.efficiency import count_efficiency
+    if name == EFFICIENCY:
+        from taistore.reproduction.efficiency import count_efficiency
 
-    counted = count_efficiency()
-    return out.result(counted.to_json(), counted.text())
+        counted = count_efficiency()
+        return out.result(counted.to_json(), counted.text())
+    from taistore.reproduction.label_growth import LABELS, measure_growth
+
+    labels = LABELS if label_counts is None else _whole(label_counts, "--label-counts", low=1)
+    curves = measure_growth(labels, device=device, progress=out.progress)
+    return out.result(curves.to_json(), curves.text())
 
 
 def _names(text: str) -> list[str]:
@@ -206,13 +224,14 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _seeds(text: str) -> list[int]:
+def _whole(text: str, option: str, *, low: int) -> list[int]:
     try:
-        seeds = [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        found = []
+    if not found or min(found) < low or len(set(found)) < len(found):
         raise click.BadParameter(
-            f"{text!r}: give different whole numbers from 0 on, such as 0,1,2", param_hint="--seeds"
+            f"{text!r}: give different whole numbers from {low} on, such as {low},{low + 1}",
+            param_hint=option,
         )
-    return seeds
+    return found
