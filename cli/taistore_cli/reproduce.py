@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from taistore.texts.combinations.dealing import Combinations
 
 TABLES = ("table1", "table2", "table3")
-METHODS = ("paper", "default", "default-texts")
+METHODS = ("paper", "default", "default-texts", "coop", "dualcoop", "tai-dpt")
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
 EFFICIENCY, GROWTH = "table4", "fig1"
-"""Of ``taistore.reproduction.efficiency`` and ``label_growth``, which take no data."""
+"""Of ``taistore.reproduction.without_data.efficiency`` and ``label_growth``, which take no data."""
 
 _ALWAYS = {"--json", "--quiet", "--debug"}
 WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--device"}}
@@ -86,8 +86,9 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
     type=click.Choice(METHODS),
     multiple=True,
     help="paper: its network and settings; default: what taistore train does; default-texts "
-    "(table2): the same without the unlabelled photos. May be given several times.  [default: all "
-    "that the table has]",
+    "(table2): the same without the unlabelled photos. Prompt learners: dualcoop (table1) and coop "
+    "(table3), with which the others are then averaged as published, and tai-dpt. May be given "
+    "several times.  [default: all but the prompt learners]",
 )
 @click.option(
     "--regions",
@@ -203,11 +204,11 @@ def _without_data(name: str, label_counts: str | None, device: str, out: Output)
             f"{min(useless)} has no meaning for {name}, which takes no data: leave it out"
         )
     if name == EFFICIENCY:
-        from taistore.reproduction.efficiency import count_efficiency
+        from taistore.reproduction.without_data.efficiency import count_efficiency
 
         counted = count_efficiency()
         return out.result(counted.to_json(), counted.text())
-    from taistore.reproduction.label_growth import LABELS, measure_growth
+    from taistore.reproduction.without_data.label_growth import LABELS, measure_growth
 
     labels = LABELS if label_counts is None else _whole(label_counts, "--label-counts", low=1)
     curves = measure_growth(labels, device=device, progress=out.progress)

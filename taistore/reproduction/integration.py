@@ -8,17 +8,22 @@ Scores lie in a folder as ``SET-COLUMN.parquet`` or ``.npy``, such as ``voc2007-
 from collections.abc import Callable
 from pathlib import Path
 
+from taistore.adapter.run_files.run_folder import run_folder
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.reproduction.tables import Table
-from taistore.scoring.ensembles.ensemble import TASK
+from taistore.scoring.ensembles.ensemble import TASK, Rule
 from taistore.scoring.ensembles.make_ensemble import make_ensemble
 from taistore.scoring.ladders.ladder import Step
+from taistore.scoring.matrices.export_scores import export_scores
 from taistore.scoring.matrices.score_file import ScoreFile, open_scores
 from taistore.store.store import Store
 
 STEP: Step = "adapter_global"
 """Where the average of probabilities and scaled scores of whole images stands."""
+
+DPT_STEP: Step = "ensemble"
+"""Where that of all of TaI-DPT's score stands."""
 
 _SUFFIXES = (".parquet", ".npy")
 
@@ -42,19 +47,38 @@ def find_scores(
     return found
 
 
+def learner_scores(
+    store: Store, run_id: str, *, split: str, device: str, progress: Progress
+) -> ScoreFile:
+    """The scores of a prompt learner that was trained here, as those of another system's file.
+
+    They lie in the run's folder; what is there is taken.
+    """
+    path = run_folder(store, run_id) / f"scores-{split}.parquet"
+    if not path.is_file():
+        export_scores(store, run_id, path, split=split, device=device, progress=progress)
+    return open_scores(path, store.labels)
+
+
 def integrated_run(
     store: Store,
     run_id: str,
     scores: ScoreFile,
     *,
+    rule: Rule = "paper",
+    share: float = 0.5,
     split: str,
     device: str,
     progress: Progress = no_progress,
 ) -> str:
-    """The ensemble of a run and these scores: one that is there, or a new one."""
+    """The ensemble of a run and these scores: one that is there, or a new one.
+
+    ``share`` is the part of the average that the scores have.
+    """
     wanted = {
         "members": [run_id],
-        "rule": "paper",
+        "scores_weight": share,
+        "rule": rule,
         "split": split,
         "scores_digest": scores.digest(),
     }
@@ -62,5 +86,12 @@ def integrated_run(
         if row.task == TASK and all(row.config.get(k) == v for k, v in wanted.items()):
             return row.run_id
     return make_ensemble(
-        store, [run_id], rule="paper", scores=scores, split=split, device=device, progress=progress
+        store,
+        [run_id],
+        rule=rule,
+        weights=(1 - share, share),
+        scores=scores,
+        split=split,
+        device=device,
+        progress=progress,
     ).run_id

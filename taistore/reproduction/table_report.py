@@ -11,9 +11,14 @@ import polars as pl
 
 from taistore.reproduction.set_stores import SetCounts
 from taistore.reproduction.table_texts import TableTexts
-from taistore.reproduction.tables import INTEGRATED, METHODS, ZERO_SHOT, Table
+from taistore.reproduction.tables import DPT_INTEGRATED, INTEGRATED, METHODS, ZERO_SHOT, Table
 
-NAMES = {ZERO_SHOT: "zero-shot", **METHODS, INTEGRATED: "the same, averaged with --scores"}
+NAMES = {
+    ZERO_SHOT: "zero-shot",
+    **METHODS,
+    INTEGRATED: "the paper's, averaged with the other",
+    DPT_INTEGRATED: "TaI-DPT, averaged with the other",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

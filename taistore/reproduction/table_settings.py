@@ -18,18 +18,17 @@ def check_settings(table: Table, methods: Sequence[str], settings: Mapping[str, 
     ``paper``. Raises :class:`ScoringError` where a method is not the table's or the settings are
     nobody's, :class:`TrainingError` where a setting is not allowed.
     """
+    known = (*table.methods, *table.learners)
     for method in methods:
-        if method not in table.methods:
-            raise ScoringError(
-                f"{table.name} has no method={method}: it has {', '.join(table.methods)}"
-            )
+        if method not in known:
+            raise ScoringError(f"{table.name} has no method={method}: it has {', '.join(known)}")
     if settings and PAPER not in methods:
         raise ScoringError(
             f"{min(settings)}= changes method={PAPER}, which is not run: leave it out, or add "
             f"method={PAPER}"
         )
     for column in table.columns:
-        for method in methods:
+        for method in (one for one in methods if one not in table.learners):
             table.config(method, column, seed=0, split=None, device="cpu", changes=settings)
 
 
@@ -39,6 +38,10 @@ def check_scores(table: Table, methods: Sequence[str], scores: Path | None) -> N
         return
     if not table.integrated:
         raise ScoringError(f"{table.name} averages with no other system: leave scores= out")
+    if table.other in methods:
+        raise ScoringError(
+            f"scores= and method={table.other} are the same system twice: leave one of them out"
+        )
     if PAPER not in methods:
         raise ScoringError(
             f"scores= are averaged with method={PAPER}, which is not run: leave them out, or add "
@@ -46,6 +49,15 @@ def check_scores(table: Table, methods: Sequence[str], scores: Path | None) -> N
         )
     if not scores.is_dir():
         raise ScoringError(f"{scores}: no such folder: name the one that holds the scores")
+
+
+def check_learners(table: Table, methods: Sequence[str], regions: int) -> None:
+    """Refuse a learner of labelled images without the regions that it learns from."""
+    if not regions and table.other in methods:
+        raise ScoringError(
+            f"method={table.other} learns from regions of images: give regions=7, or 14 at a "
+            "resolution of 448"
+        )
 
 
 def setting_deviations(

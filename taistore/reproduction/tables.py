@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from taistore.adapter.config import TrainConfig
+from taistore.prompting.prompt_config import Method, PromptConfig
 from taistore.reproduction.published_figures import (
     FEW_SHOTS,
     FEW_SHOTS_ELSEWHERE,
@@ -25,21 +26,31 @@ SHOTS = (1, 2, 4, 8, 16)
 PAPER = "paper"
 DEFAULT = "default"
 DEFAULT_TEXTS = "default-texts"
+COOP: Method = "coop"
+DUALCOOP: Method = "dualcoop"
+TAI_DPT: Method = "tai-dpt"
 METHODS = {
     PAPER: "the paper's network and settings",
     DEFAULT: "taistore's defaults, whole ladder",
     DEFAULT_TEXTS: "the same, from texts alone",
+    COOP: "CoOp, trained here",
+    DUALCOOP: "DualCoOp, trained here",
+    TAI_DPT: "TaI-DPT, trained here",
 }
 """Ways to train; ``paper`` is read at the step ``adapter_logits``, the others at the top.
 
 ``default`` is what ``taistore train`` does for the table's task; without a label to read, that goes
-by the unlabelled photos of the store, which ``default-texts`` does not look at.
+by the unlabelled photos of the store, which ``default-texts`` does not look at. Prompt learners are
+trained with what their authors published.
 """
 
 ZERO_SHOT = "zero_shot"
 
 INTEGRATED = "paper-integrated"
 """The method ``paper``, averaged with another system's scores as in supplementary 8."""
+
+DPT_INTEGRATED = "tai-dpt-integrated"
+"""TaI-DPT, averaged with another system's scores as its authors do, both scaled to [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +69,10 @@ class Table:
     is to be known of both. ``beside`` says which published method stands beside each of ours,
     ``deviations`` in what ours must differ whatever the data, texts and settings. ``encoder`` is
     the default. ``test_only``: no training images are needed. ``methods`` are the ways to train
-    that it has. ``integrated`` is the system with whose scores the paper's figures are averaged, if
-    any; ``average`` heads a last column with the mean of the others, where the paper has one.
+    that are run unless others are named; ``learners`` are prompt learners that it has too.
+    ``integrated`` is the system with whose scores the paper's figures are averaged, if any,
+    ``other`` its method here and ``share`` its part of the average with TaI-DPT. ``average`` heads
+    a last column with the mean of the others, where the paper has one.
     """
 
     name: str
@@ -75,7 +88,10 @@ class Table:
     deviations: tuple[str, ...]
     test_only: bool = False
     methods: tuple[str, ...] = (PAPER, DEFAULT)
+    learners: tuple[Method, ...] = (TAI_DPT,)
     integrated: str = ""
+    other: Method | None = None
+    share: float = 0.0
     average: str = ""
 
     def config(
@@ -106,8 +122,34 @@ class Table:
             settings["shift"] = "none"
         return TrainConfig.of(**settings)
 
+    def learner_config(
+        self, method: Method, column: Column, *, seed: int, split: str | None, like: str | None
+    ) -> PromptConfig:
+        """The training of a prompt learner for a cell, as its authors had it.
+
+        TaI-DPT is the same in every column. ``like`` is the set of the paper that the photos are
+        of: TaI-DPT's rate and sharpness for NUS-WIDE are its own.
+        """
+        if method == TAI_DPT:
+            own = {"lr": 1e-3, "spatial_test": 4.0} if like == "nuswide" else {}
+            return PromptConfig.of(method, seed=seed, **own)
+        drawn = "mask_seed" if "known" in column.settings else "shot_seed"
+        return PromptConfig.of(
+            method,
+            task=self.task,
+            seed=seed,
+            **{drawn: seed, **column.settings},
+            **({} if split is None else {"split": split}),
+        )
+
 
 TIES = "equal scores share a rank here; the code of earlier papers breaks ties by position"
+
+_INTEGRATED_BESIDE = {
+    PAPER: "TaI-Adapter*",
+    INTEGRATED: "TaI-Adapter*",
+    DPT_INTEGRATED: "TaI-DPT*",
+}
 
 TABLES = {
     table.name: table
@@ -125,12 +167,15 @@ TABLES = {
             published=PARTIAL_LABELS,
             elsewhere=PARTIAL_LABELS_ELSEWHERE,
             remarks=PARTIAL_LABELS_REMARKS,
-            beside={PAPER: "TaI-Adapter*", INTEGRATED: "TaI-Adapter*"},
+            beside=_INTEGRATED_BESIDE | {DUALCOOP: "DualCoOp"},
             deviations=(
                 "which labels are known is drawn by the seed; the paper's masks are not public",
                 TIES,
             ),
+            learners=(DUALCOOP, TAI_DPT),
             integrated="DualCoOp",
+            other=DUALCOOP,
+            share=0.9,
             average="Avg.",
         ),
         Table(
@@ -143,7 +188,7 @@ TABLES = {
             published=ZERO_SHOT_FIGURES,
             elsewhere=ZERO_SHOT_ELSEWHERE,
             remarks=ZERO_SHOT_REMARKS,
-            beside={ZERO_SHOT: "CLIP", PAPER: "TaI-Adapter"},
+            beside={ZERO_SHOT: "CLIP", PAPER: "TaI-Adapter", TAI_DPT: "TaI-DPT"},
             deviations=(
                 "zero-shot prompts are taistore's own set; the paper does not name its",
                 TIES,
@@ -163,12 +208,15 @@ TABLES = {
             published=FEW_SHOTS,
             elsewhere=FEW_SHOTS_ELSEWHERE,
             remarks=FEW_SHOTS_REMARKS,
-            beside={PAPER: "TaI-Adapter*", INTEGRATED: "TaI-Adapter*"},
+            beside=_INTEGRATED_BESIDE | {COOP: "CoOp"},
             deviations=(
                 "which images are the shots is drawn by the seed; the paper's are not public",
                 TIES,
             ),
+            learners=(COOP, TAI_DPT),
             integrated="CoOp",
+            other=COOP,
+            share=0.6,
         ),
     )
 }

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from taistore.reproduction.label_growth import (
+from taistore.reproduction.without_data.label_growth import (
     ADAPTERS,
     OPENIMAGES,
     LabelGrowth,

@@ -15,7 +15,7 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, build_network
 from taistore.encoders.open_clip.architecture import META, shapes_of
 from taistore.encoders.open_clip.catalogue import native_resolution
-from taistore.reproduction.network_cost import Cost, full_cost, layer_cost, weights
+from taistore.reproduction.without_data.network_cost import Cost, full_cost, layer_cost, weights
 
 NAME = "table4"
 TITLE = "Table 4, efficiency: weights and operations with the 80 labels of MS-COCO"
@@ -62,7 +62,7 @@ AS_PRINTED, COMPLETE, STORED = "as-printed", "complete", "stored"
 
 RULES = {
     AS_PRINTED: "the paper names no rule; by this one all its figures but one come out: linear "
-    "maps, convolutions, batch norms (4 multiply-adds a value) and average pools that are called as "
+    "maps, convolutions, batch norms (4 multiply-adds a value), average pools that are called as "
     "layers, so no embedding, no layer norm and nothing inside attention; TaI-DPT's weights twice",
     COMPLETE: "every weight that a pass needs, once; all its matrix products and convolutions",
     STORED: "complete, of what taistore does: vectors of training texts are stored, and a finished "
