@@ -42,11 +42,9 @@ def canonical_spec(spec: str) -> str:
 
             return vectors_spec(spec.partition(":")[2])
         case "open_clip":
-            from taistore.encoders.open_clip.catalogue import native_resolution
-            from taistore.encoders.open_clip.spec import parse_open_clip_spec
+            from taistore.encoders.open_clip.catalogue import known_spec
 
-            parsed = parse_open_clip_spec(spec)
-            return str(parsed.canonical(native_resolution(parsed.model)))
+            return str(known_spec(spec))
     return spec
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 
 from taistore.encoders.open_clip.activation import Statement, stated_activation
+from taistore.encoders.open_clip.spec import NO_POSITIONS, OpenClipSpec, parse_open_clip_spec
 from taistore.encoders.weights import Weights
 from taistore.errors import EncoderError
 from taistore.printable import printable
@@ -43,6 +44,22 @@ def native_resolution(model: str) -> int:
     """Pixels of a side that ``model`` was configured for."""
     size: int | Sequence[int] = model_config(model)["vision_cfg"].get("image_size", 224)
     return size if isinstance(size, int) else int(size[0])
+
+
+def known_spec(spec: OpenClipSpec | str) -> OpenClipSpec:
+    """The one spelling of an encoder of a model that open_clip has.
+
+    Raises :class:`EncoderError` for malformed text, an unknown model, and where vectors without
+    positions are asked of a model whose image tower is no ResNet with an attention pool.
+    """
+    parsed = parse_open_clip_spec(spec) if isinstance(spec, str) else spec
+    vision = model_config(parsed.model)["vision_cfg"]
+    if not parsed.positions and ("timm_model_name" in vision or isinstance(vision["layers"], int)):
+        raise EncoderError(
+            f"open_clip:{parsed.model} has no attention pool with positions, as RN50 and its kin "
+            f"have: leave {NO_POSITIONS} out"
+        )
+    return parsed.canonical(native_resolution(parsed.model))
 
 
 def tag_config(model: str, tag: str) -> dict[str, Any]:

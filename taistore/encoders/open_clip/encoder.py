@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from taistore.encoders.open_clip.attention_pool import leave_positions_out
 from taistore.encoders.open_clip.catalogue import (
     QUICK,
     Recipe,
+    known_spec,
     model_config,
     native_resolution,
     recipe_of_file,
@@ -25,7 +27,7 @@ from taistore.encoders.open_clip.catalogue import (
 from taistore.encoders.open_clip.clip_prompts import ClipPrompts
 from taistore.encoders.open_clip.fetch import fetch_tag
 from taistore.encoders.open_clip.model import build_model, cast_model, fit_weights
-from taistore.encoders.open_clip.spec import OpenClipSpec, parse_open_clip_spec
+from taistore.encoders.open_clip.spec import NO_POSITIONS, OpenClipSpec
 from taistore.encoders.open_clip.text_tower import TextTower, load_tokenizer
 from taistore.encoders.pixels import PixelFitter
 from taistore.encoders.precision import resolve_device, resolve_precision
@@ -154,10 +156,9 @@ def load_open_clip(
 
     ``weights_dir`` replaces the cache folder of downloaded weights. Raises :class:`EncoderError`
     for an unknown model or tag, weights that cannot be fetched, are damaged or do not fit, and a
-    resolution that the model cannot take.
+    resolution or an option that the model cannot take.
     """
-    parsed = parse_open_clip_spec(spec) if isinstance(spec, str) else spec
-    parsed = parsed.canonical(native_resolution(parsed.model))
+    parsed = known_spec(spec)
     where, dtype = _placed(device, precision)
     folder = Path(weights_dir).expanduser() if weights_dir else None
     path = parsed.weights_file
@@ -185,6 +186,8 @@ def load_open_clip(
     tokenizer = load_tokenizer(parsed.model)
     info = _info(parsed, recipe, weights_digest(weights.tensors), int(tokenizer.context_length))
     del weights
+    if not parsed.positions:
+        leave_positions_out(model.visual)
     cast_model(model, dtype, where)
     return OpenClipEncoder(model, tokenizer, info=info, recipe=recipe, device=where, dtype=dtype)
 
@@ -199,7 +202,8 @@ def _info(spec: OpenClipSpec, recipe: Recipe, digest: str, context_length: int) 
     # Two activations on the same weights are two encoders, however the model was named.
     name = spec.model.removesuffix(QUICK) + (QUICK if recipe.quick_gelu else "")
     path = spec.weights_file
-    parts = ("open_clip", name, str(resolution), spec.resize, digest[:_DIGITS])
+    options = spec.resize if spec.positions else spec.resize + NO_POSITIONS
+    parts = ("open_clip", name, str(resolution), options, digest[:_DIGITS])
     return EncoderInfo(
         encoder_id=re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()),
         spec=str(spec),

@@ -1,4 +1,4 @@
-"""How an open_clip encoder is written: ``open_clip:<model>/<weights>[@<resolution>][,<resize>]``.
+"""How an open_clip encoder is written: :data:`GRAMMAR`.
 
 ``<weights>`` is a pretrained tag of open_clip or a local weights file. It is a file when its name
 ends in one of :data:`WEIGHTS_SUFFIXES`; a tag never does. The first slash ends the model's name, so
@@ -6,6 +6,7 @@ an absolute path shows two slashes::
 
     open_clip:RN50/openai                         tag, the model's own resolution, squashed
     open_clip:ViT-B-16/laion2b_s34b_b88k@448,crop tag, 448 x 448, centre crop
+    open_clip:RN50/openai@224,no-positions        whole images without positional embedding
     open_clip:RN50//models/rn50.pt@448            absolute path
     open_clip:RN50/models/rn50.safetensors        path relative to the working directory
     open_clip:RN50/~/rn50.pt                      path below the home folder
@@ -20,24 +21,34 @@ from taistore.errors import EncoderError
 
 PREFIX = "open_clip:"
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-GRAMMAR = "open_clip:<model>/<pretrained tag or weights file>[@<resolution>][,squash|crop]"
+NO_POSITIONS = ",no-positions"
+GRAMMAR = (
+    "open_clip:<model>/<pretrained tag or weights file>[@<resolution>][,squash|crop]"
+    f"[{NO_POSITIONS}]"
+)
 EXAMPLE = "open_clip:RN50/openai@224"
 _SMALLEST, _LARGEST = 32, 4096
 
 # The weights match lazily: a path may hold '@' and ',' as long as the options come last.
 _FORM = re.compile(
     r"(?P<model>[^/]+)/(?P<weights>.+?)(?:@(?P<resolution>\d+))?(?:,(?P<resize>squash|crop))?"
+    rf"(?P<no_positions>{NO_POSITIONS})?"
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenClipSpec:
-    """A parsed specification; ``resolution`` is ``None`` for the model's own."""
+    """A parsed specification; ``resolution`` is ``None`` for the model's own.
+
+    Without ``positions`` the attention pool of a ResNet makes the vectors of whole images without
+    its positional embedding.
+    """
 
     model: str
     weights: str
     resolution: int | None = None
     resize: ResizeMode = "squash"
+    positions: bool = True
 
     @property
     def weights_file(self) -> Path | None:
@@ -55,7 +66,8 @@ class OpenClipSpec:
     def __str__(self) -> str:
         resolution = f"@{self.resolution}" if self.resolution else ""
         resize = f",{self.resize}" if self.resize != "squash" else ""
-        return f"{PREFIX}{self.model}/{self.weights}{resolution}{resize}"
+        positions = "" if self.positions else NO_POSITIONS
+        return f"{PREFIX}{self.model}/{self.weights}{resolution}{resize}{positions}"
 
 
 def parse_open_clip_spec(text: str) -> OpenClipSpec:
@@ -78,6 +90,7 @@ def parse_open_clip_spec(text: str) -> OpenClipSpec:
         weights=form["weights"],
         resolution=int(resolution) if resolution else None,
         resize="crop" if form["resize"] == "crop" else "squash",
+        positions=form["no_positions"] is None,
     )
     if "/" in spec.weights and spec.weights_file is None:
         raise EncoderError(

@@ -1,5 +1,6 @@
 """How open_clip encoders are written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_every_form_is_read(
 ) -> None:
     wanted = OpenClipSpec(model=model, weights=weights, resolution=resolution, resize=resize)
     assert parse_open_clip_spec(text) == wanted
+    assert parse_open_clip_spec(f"{text},no-positions") == replace(wanted, positions=False)
 
 
 @given(
@@ -47,12 +49,18 @@ def test_every_form_is_read(
     suffix=st.sampled_from(WEIGHTS_SUFFIXES),
     resolution=st.none() | st.integers(32, 4096),
     crop=st.booleans(),
+    positions=st.booleans(),
 )
 def test_what_is_written_is_read_back(
-    model: str, weights: str, suffix: str, resolution: int | None, crop: bool
+    *, model: str, weights: str, suffix: str, resolution: int | None, crop: bool, positions: bool
 ) -> None:
-    resize: ResizeMode = "crop" if crop else "squash"
-    spec = OpenClipSpec(model=model, weights=weights + suffix, resolution=resolution, resize=resize)
+    spec = OpenClipSpec(
+        model=model,
+        weights=weights + suffix,
+        resolution=resolution,
+        resize="crop" if crop else "squash",
+        positions=positions,
+    )
     assert parse_open_clip_spec(str(spec)) == spec
 
 
