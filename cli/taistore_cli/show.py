@@ -38,7 +38,8 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
     for row in encoders:
         lines.append(
             f"encoder {row['spec']}: {row['dim']} dimensions, {row['text_vectors']:,} text, "
-            f"{row['image_vectors']:,} image, {row['region_vectors']:,} region vectors"
+            f"{row['token_vectors']:,} token, {row['image_vectors']:,} image, "
+            f"{row['region_vectors']:,} region vectors"
         )
     lines += [f"run {r.run_id}: {r.task}, {r.state}, {r.created:%F %R}" for r in runs]
     if rejects:
