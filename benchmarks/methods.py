@@ -42,7 +42,16 @@ WORDS = {
     "lr": 0.01,
     "epochs": 15,
 }
-"""Settings of prompts for the packaged encoder, tuned on one half of VOC2012 (docs/log.md)."""
+"""Settings of CoOp for the packaged encoder, tuned on one half of VOC2012 (docs/log.md)."""
+
+DUAL_WORDS = {
+    "context": 4,
+    "context_init": "a photo of a",
+    "loss": "ranking",
+    "lr": 0.02,
+    "epochs": 10,
+}
+"""The same of DualCoOp."""
 
 METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "zsl": {
@@ -60,7 +69,7 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "shift": "none",
         },
         "DualCoOp, as published": {"method": "dualcoop"},
-        "DualCoOp, from words": {"method": "dualcoop", **WORDS},
+        "DualCoOp, from words": {"method": "dualcoop", **DUAL_WORDS},
     },
     "fsl": {
         OURS: {},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.errors import EncoderError, ScoringError
@@ -44,15 +45,17 @@ def tables(tmp_path: Path, name: str, methods: tuple[str, ...], **options: objec
     )
 
 
-def matrix(store: Store, run_id: str, step: str, path: Path) -> np.ndarray:
+def matrix(store: Store, run_id: str, step: str, path: Path) -> NDArray[np.float32]:
     """The scores of the images to test, in the order of the store."""
     export_scores(store, run_id, path, split="test", step=step)  # type: ignore[arg-type]
-    return np.load(path)
+    scores_IN: NDArray[np.float32] = np.load(path)
+    return scores_IN
 
 
-def scaled(scores_IN: np.ndarray) -> np.ndarray:
+def scaled(scores_IN: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = scores_IN.min(), scores_IN.max()
-    return (scores_IN - low) / (high - low)
+    between_IN: NDArray[np.float32] = (scores_IN - low) / (high - low)
+    return between_IN
 
 
 @pytest.mark.parametrize(
@@ -98,10 +101,11 @@ def test_both_are_averaged_with_the_system_that_was_trained_here(
         averaged_IN = matrix(store, row.run_id, integrated.step, tmp_path / f"{row.run_id}.npy")
         np.testing.assert_allclose(averaged_IN, expected[method], atol=1e-5)
         precision = 100 * mean_average_precision(average_precision(averaged_IN, truth_IN))
-        assert integrated.values == ((pytest.approx(precision, abs=1e-4),),)
+        ((value,),) = integrated.values
+        assert value == pytest.approx(precision, abs=1e-4)
     assert "ours stand alone" not in found.text()
-    value = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    beside = {row["method"]: row["beside"] for row in value["sets"][0]["here"]}
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    beside = {row["method"]: row["beside"] for row in told["sets"][0]["here"]}
     assert beside["tai-dpt-integrated"] == "TaI-DPT*"
     assert beside[other] in TABLES[name].published["voc2007"]
     scores = run_folder(store, ids[other]) / "scores-test.parquet"
