@@ -33,14 +33,24 @@ from taistore.texts.label_prompts import prompt_vectors
 
 SETS = {"voc2012": "VOC2012, 1,000 photos", "coco": "COCO, 600 photos"}
 STEPS = (
-    *("zero_shot", "standardised", "regions"),
+    *("zero_shot", "standardised", "regions", "discriminant"),
     *("adapter_logits", "adapter_global", "adapter", "ensemble"),
 )
+ADAPTER_STEPS = STEPS[4:]
 UNLABELLED = TrainConfig(shift="neighbours")
 TEXTS_ALONE = TrainConfig(shift="none")
 RADII = ("0", "0.5x", "1x", "1.25x", "1.5x", "2.5x", "4x")
 INSIDE = ("1x", "2.5x", "4x")
 FIG_6A = ("0", "0.5x", "1x", "1.5x", "2.5x", "4x", "6x")
+NETWORKS = {
+    "default (with the unlabelled photos)": UNLABELLED,
+    "texts alone": TEXTS_ALONE,
+    # Zero-shot's own cosines, only scaled and competing: what training starts from.
+    "texts alone, untrained": dataclasses.replace(TEXTS_ALONE, epochs=1, lr=1e-12),
+    "default without noise": dataclasses.replace(UNLABELLED, radius="0"),
+    "texts alone, network small": TrainConfig.paper(network="small"),
+    "texts alone, paper's network": TrainConfig.paper(),
+}
 SWEEPS = ("default", "texts-alone", "paper")
 
 Ladders = dict[str, list[dict[str, float]]]
@@ -98,6 +108,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument(
         "--sweep", nargs="+", choices=SWEEPS, default=[], help="also sweep the radius of these"
     )
@@ -107,14 +118,7 @@ def main() -> None:
         prepare(name, options.data, options.work, encoder, seeds=options.seeds, texts=options.texts)
         for name in options.sets
     ]
-    networks = {
-        "default (with the unlabelled photos)": UNLABELLED,
-        "texts alone": TEXTS_ALONE,
-        # Zero-shot's own cosines, only scaled and competing: what training starts from.
-        "texts alone, untrained": dataclasses.replace(TEXTS_ALONE, epochs=1, lr=1e-12),
-        "texts alone, network small": TrainConfig.paper(network="small"),
-        "texts alone, paper's network": TrainConfig.paper(),
-    }
+    networks = {name: NETWORKS[name] for name in options.networks}
     tables = [_ladder_table(benches, networks)]
     if options.sweep:
         tables += [_sweep_table(bench, options.sweep) for bench in benches]
@@ -135,7 +139,11 @@ def _ladder_table(benches: Iterable[Bench], networks: Mapping[str, TrainConfig])
     rows = []
     for bench in benches:
         for network, ladders in bench.ladders(networks).items():
-            cells = [spread([ladder[step] for ladder in ladders]) for step in STEPS]
+            # A run that looks at no photo has no discriminant.
+            cells = [
+                spread([ladder[step] for ladder in ladders]) if step in ladders[0] else ""
+                for step in STEPS
+            ]
             rows.append([SETS[bench.name], network, *cells])
     return Table(["photos", "network", *STEPS], rows, "The ladder.")
 
@@ -157,9 +165,9 @@ def _sweep_table(bench: Bench, sweeps: Iterable[str]) -> Table:
     }
     rows = []
     for name, ladders in bench.ladders(settings).items():
-        cells = [spread([ladder[step] for ladder in ladders]) for step in STEPS[3:]]
+        cells = [spread([ladder[step] for ladder in ladders]) for step in ADAPTER_STEPS]
         rows.append([*name.split(), *cells])
-    columns = ["setting", "where", "radius", *STEPS[3:]]
+    columns = ["setting", "where", "radius", *ADAPTER_STEPS]
     return Table(columns, rows, f"Radius of the perturbation, {SETS[bench.name]}.")
 
 

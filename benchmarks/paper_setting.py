@@ -130,8 +130,9 @@ def main() -> None:
             for figure in options.figures:
                 texts = options.texts if figure == "ladder" else options.curve_texts
                 results(benches[texts], paths[name], list(trials(figure, seed)), run_trial)
+    every = set(options.figures) == set(FIGURES)
     written = write_report(
-        "paper-setting",
+        "paper-setting" if every else f"paper-setting-{'-'.join(options.figures)}",
         title="The paper's network and setting on real photos",
         text=(
             f"Encoder {encoder.info.spec}; the ladder learns from {options.texts:,} template texts,"
