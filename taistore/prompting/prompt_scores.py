@@ -65,7 +65,7 @@ class Logits:
         name = "local" if "local" in self._vectors else "whole"
         cosines_BLN = local_BLD @ self._vectors[name].T
         weights_BLN = self._weights(cosines_BLN, there_BL)
-        return (self._temperature * cosines_BLN * weights_BLN).sum(dim=1)
+        return self._temperature * (cosines_BLN * weights_BLN).sum(dim=1)
 
     def both(self, whole_BD: Tensor, local_BN: Tensor) -> Tensor:
         """The learner's own score [B, N]: half whole, half local; of DualCoOp local alone."""
@@ -82,10 +82,10 @@ class Logits:
             evidence_BLN = local_BLD @ self._vectors["evidence"].T
             positive_BLN = winner_take_all(positive_BLN)
         weights_BLN = self._weights(evidence_BLN, there_BL)
-        return (self._temperature * (positive_BLN - negative_BLN) * weights_BLN).sum(dim=1)
+        return self._temperature * ((positive_BLN - negative_BLN) * weights_BLN).sum(dim=1)
 
     def _weights(self, cosines_BLN: Tensor, there_BL: Tensor) -> Tensor:
-        sharp_BLN = (self._spatial * cosines_BLN).masked_fill(~there_BL[:, :, None], -torch.inf)
+        sharp_BLN = (self._spatial * cosines_BLN).masked_fill_(~there_BL[:, :, None], -torch.inf)
         return sharp_BLN.softmax(dim=1)
 
 

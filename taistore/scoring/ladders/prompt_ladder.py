@@ -20,6 +20,9 @@ from taistore.scoring.ladders.ladder import (
     Step,
 )
 
+CACHED_CELLS = 2**19
+"""Region scores held at once on a CPU, where the few passes over them then stay in its cache."""
+
 _AS_MEMBER: dict[Step, Step] = {"adapter_global": "prompts_global"}
 """What stands for an adapter's step in an ensemble; for any other, all of the learner's score."""
 
@@ -91,7 +94,8 @@ class PromptLadder(Ladder):
     def _local(self, regions_BRD: Tensor) -> Tensor:
         """Scores of the regions, a block of images at a time."""
         images, regions, _ = regions_BRD.shape
-        block = max(1, REGION_CELLS // (regions * self.labels))
+        cells = CACHED_CELLS if self._device.type == "cpu" else REGION_CELLS
+        block = max(1, cells // (regions * self.labels))
         there_R = torch.ones(regions, dtype=torch.bool, device=self._device)
         parts = []
         for low in range(0, images, block):
