@@ -539,8 +539,8 @@ class Project:
         """An adapter from the texts of the store, and from its labelled images; or prompts.
 
         ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
-        ``shift`` or ``seed``; ``network="paper"`` takes the paper's for all others. With ``method``
-        ``coop``, ``dualcoop`` or ``tai-dpt`` they are those of
+        ``shift`` or ``seed``; ``paper=True`` takes what was published for all others. With
+        ``method`` ``coop``, ``dualcoop`` or ``tai-dpt`` they are those of
         :class:`taistore.prompting.prompt_config.PromptConfig`. ``config`` is a configuration or a
         file of one (TOML, or a run's ``card.json``), whose fields task and settings override. The
         rest is that of :func:`taistore.adapter.train.train` and

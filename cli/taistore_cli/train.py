@@ -59,6 +59,13 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "images and paper's zsl and fsl none, paper's pll plain]",
 )
 @click.option(
+    "--paper",
+    is_flag=True,
+    default=None,
+    help="What was published, for all that is not said: of the adapter --network paper; prompt "
+    "learners have it anyway.",
+)
+@click.option(
     "--network",
     type=click.Choice(["residual", "paper", "small"]),
     help="residual starts as zero-shot; paper is TaI-Adapter's own, with its settings, small a "

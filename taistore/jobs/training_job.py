@@ -37,8 +37,19 @@ def train_config(
     """A configuration, or that of a file, with ``settings`` in it; ``device`` where none is.
 
     ``method`` None is that of the configuration, else the adapter. Prompts are learnt where their
-    encoder is: of them ``settings`` have no device.
+    encoder is: of them ``settings`` have no device. ``paper`` among them stands for the published
+    settings, which prompt learners have anyway.
     """
+    settings = dict(settings)
+    if settings.pop("paper", False):
+        if config is not None:
+            raise TrainingError(
+                "paper= and config= both say what the settings are: leave one of them out"
+            )
+        if method in (None, ADAPTER) and settings.setdefault("network", "paper") != "paper":
+            raise TrainingError(
+                f"paper= is network=paper, not {settings['network']!r:.80}: leave one of them out"
+            )
     if isinstance(config, TrainConfig | PromptConfig):
         own = config.method if isinstance(config, PromptConfig) else ADAPTER
         if method not in (None, own):

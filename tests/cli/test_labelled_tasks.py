@@ -90,8 +90,10 @@ def test_people_are_told_what_it_learnt_from(store: Store) -> None:
 
 
 def test_the_papers_form_can_be_named(store: Store) -> None:
-    config = trained(store, "--task", "pll", "--network", "paper", "--hidden", "8")["config"]
-    assert (config["shift"], config["learn_from"]) == ("plain", "texts")
+    for named in (("--network", "paper"), ("--paper",)):
+        config = trained(store, "--task", "pll", *named, "--hidden", "8")["config"]
+        assert (config["network"], config["shift"]) == ("paper", "plain")
+        assert config["learn_from"] == "texts"
     config = trained(store, "--task", "pll", "--shift", "plain", "--learn-from", "texts")["config"]
     assert (config["network"], config["shift"]) == ("residual", "plain")
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from taistore.adapter.config import TrainConfig
 from taistore.errors import TrainingError
-from taistore.prompting.prompt_config import PromptConfig
+from taistore.jobs.training_job import train_config
+from taistore.prompting.prompt_config import METHODS, PromptConfig
 
 
 def test_dualcoop_in_the_tables_that_integrate_it() -> None:
@@ -68,3 +70,15 @@ def test_what_is_refused(method: Any, settings: dict[str, Any], told: str) -> No
         PromptConfig.of(method, **settings)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_published_settings_are_named_paper() -> None:
+    for method in METHODS:
+        plain = train_config(None, {}, method=method, device="cpu")
+        assert train_config(None, {"paper": True}, method=method, device="cpu") == plain
+    chosen = train_config(None, {"paper": True, "seed": 3}, method=None, device="cpu")
+    assert chosen == TrainConfig.paper(seed=3, device="cpu")
+    with pytest.raises(TrainingError, match="paper= is network=paper, not 'small'"):
+        train_config(None, {"paper": True, "network": "small"}, method=None, device="cpu")
+    with pytest.raises(TrainingError, match="paper= and config= both say"):
+        train_config(chosen, {"paper": True}, method=None, device="cpu")
