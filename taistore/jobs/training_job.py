@@ -60,7 +60,7 @@ def _of_file(path: Path, settings: Mapping[str, Any], *, method: str | None) -> 
         raise TrainingError(f"{path}: {error}") from error
 
 
-def _of_settings(settings: Mapping[str, Any], method: object) -> AnyConfig:
+def _of_settings(settings: Mapping[str, Any], method: Any) -> AnyConfig:
     if method == ADAPTER:
         return TrainConfig.of(**settings)
     if method not in METHODS:
