@@ -55,21 +55,31 @@ def train_config(
         if method not in (None, own):
             raise TrainingError(f"method {method!r} is not that of the configuration, {own}")
         return replace(config, **settings)
-    read: Mapping[str, Any] = {}
     if config is not None:
-        path = Path(config)
-        read, _ = read_settings(path)
-    chosen = str(method or read.get("method", ADAPTER))
-    if chosen != ADAPTER:
-        if chosen not in METHODS:
-            raise TrainingError(
-                f"method {chosen!r:.80} is unknown: give one of {', '.join((ADAPTER, *METHODS))}"
-            )
-        mine = {name: value for name, value in settings.items() if name != "device"}
-        return PromptConfig.of(**{**read, **mine, "method": chosen})
-    if config is None:
-        return TrainConfig.of(**{"device": device, **settings})
-    return TrainConfig.from_file(config, **settings)
+        return _of_file(Path(config), settings, method=method)
+    return _of_settings({"device": device, **settings}, method or ADAPTER)
+
+
+def _of_file(path: Path, settings: Mapping[str, Any], *, method: str | None) -> AnyConfig:
+    """That of a file, which is named in what is wrong."""
+    read, _ = read_settings(path)
+    if (chosen := method or read.get("method", ADAPTER)) == ADAPTER:
+        return TrainConfig.from_file(path, **settings)
+    try:
+        return _of_settings({**read, **settings}, chosen)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error
+
+
+def _of_settings(settings: Mapping[str, Any], method: Any) -> AnyConfig:
+    if method == ADAPTER:
+        return TrainConfig.of(**settings)
+    if method not in METHODS:
+        raise TrainingError(
+            f"method {method!r:.80} is unknown: give one of {', '.join((ADAPTER, *METHODS))}"
+        )
+    mine = {name: value for name, value in settings.items() if name not in ("device", "method")}
+    return PromptConfig.of(method, **mine)
 
 
 def trained_run(

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 
 from taistore.adapter.config import Task
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
-from taistore.adapter.settings.setting_checks import number, one_of, whole
+from taistore.adapter.settings.setting_checks import number, one_of, text, whole
 from taistore.errors import TrainingError
 
 Method = Literal["coop", "dualcoop", "tai-dpt"]
@@ -134,6 +134,8 @@ class PromptConfig:
         self._check_task()
 
     def _check_numbers(self) -> None:
+        for name in ("context_init", "split"):
+            text(name, getattr(self, name))
         for name in ("context", "epochs", "batch"):
             whole(name, getattr(self, name), low=1)
         for name in ("seed", "shot_seed", "mask_seed", "shots"):

@@ -14,6 +14,12 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         )
 
 
+def text(name: str, value: object) -> None:
+    """It must be text."""
+    if not isinstance(value, str):
+        raise TrainingError(f"{name} {value!r:.80} is not allowed: give text in quotes")
+
+
 def whole(name: str, value: object, *, low: int) -> None:
     """It must be a whole number, ``low`` at least."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
