@@ -20,6 +20,7 @@ from taistore.errors import TrainingError
 from taistore.prompting.contexts import Contexts, LabelPrompts
 from taistore.prompting.examples import Examples
 from taistore.prompting.learner_files import LearnerCard, save_learner
+from taistore.prompting.out_of_memory import out_of_memory
 from taistore.prompting.prompt_config import PromptConfig, Variant
 from taistore.prompting.prompt_losses import asymmetric, known_bce, ranking
 from taistore.prompting.prompt_scores import Logits
@@ -83,7 +84,9 @@ class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
             logits = self.network.logits(self.prompts.vectors(self.network))
             loss = learner_loss(logits, batch.to(self.device), self.config)
             torch.autograd.backward(loss)
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             raise TrainingError(
                 f"out of memory at step {step + 1} with batch {self.config.batch} and "
                 f"{len(self.store.labels):,} labels: train anew with a smaller batch= or context=, "

@@ -14,7 +14,7 @@ from taistore.project import Project
 from taistore.prompting.examples import Examples, ImageExamples, TextExamples
 from taistore.store.stream import VectorStream
 
-SMALL = {"context": 1, "epochs": 2}
+SMALL: dict[str, Any] = {"context": 1, "epochs": 2}
 Array = NDArray[np.float64]
 
 
@@ -23,6 +23,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Both ways in which a table is shuffled: of a small one as a whole, else block by block."""
     if request.param == "blockwise":
         defaults = VectorStream.__init__.__kwdefaults__
+        assert defaults is not None
         monkeypatch.setitem(defaults, "block_rows", 4)
         monkeypatch.setitem(defaults, "buffer_rows", 1)
     return str(request.param)

@@ -17,6 +17,7 @@ from taistore.adapter.optimizer import SGD, warm_cosine
 from taistore.errors import EncoderError, ScoringError, StoreError, TextError, TrainingError
 from taistore.labels import Label, LabelSet
 from taistore.project import Project
+from taistore.prompting.contexts import LabelPrompts
 from taistore.run import Run
 from tests.prompting.learner_projects import make_project
 
@@ -244,3 +245,21 @@ def test_the_rate_is_a_cosine_behind_a_warm_epoch() -> None:
         cosine.step()
     found = [warm_cosine(e, epochs=7, lr=0.4, warm=1, warm_lr=1e-5) for e in range(7)]
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_step_without_memory_says_what_to_lower(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(self: LabelPrompts, contexts: object) -> dict[str, torch.Tensor]:
+        return {"local": torch.empty(2**50)}
+
+    monkeypatch.setattr(LabelPrompts, "vectors", greedy)
+    with pytest.raises(TrainingError, match=r"out of memory at step 1 with batch 5 and 4 labels"):
+        project.train("pll", method="dualcoop", **SMALL)
+
+    def broken(self: LabelPrompts, contexts: object) -> dict[str, torch.Tensor]:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(LabelPrompts, "vectors", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        project.train("pll", method="dualcoop", **SMALL)

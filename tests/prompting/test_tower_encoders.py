@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.encoders.test_prompt_tower import transformers_model
 from tests.fakes import ColourEncoder
 from tests.prompting.learner_projects import make_project
 
-SMALL = {"context": 2, "epochs": 1, "batch": 8}
+SMALL: dict[str, Any] = {"context": 2, "epochs": 1, "batch": 8}
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def _with_steps() -> None:
         step()
         return encode(self, *arguments)
 
-    ClipPrompts.encode_tokens = stepping  # type: ignore[method-assign]
+    setattr(ClipPrompts, "encode_tokens", stepping)  # noqa: B010
 
 
 if __name__ == "__main__":
