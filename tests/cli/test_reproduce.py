@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from taistore.encoders.protocol import Encoder
 from taistore.reproduction import reproduce
 from taistore.reproduction.tables import METHODS, TABLES
+from taistore.reproduction.without_data import efficiency
 from taistore_cli import reproduce as module
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder
@@ -37,6 +38,7 @@ def run(data: Path, *arguments: str, texts: int | None = 40) -> Result:
 def test_choices_are_those_of_the_library() -> None:
     assert tuple(TABLES) == module.TABLES
     assert tuple(METHODS) == module.METHODS
+    assert efficiency.NAME == module.EFFICIENCY
 
 
 def test_table2_on_a_set_of_ones_own(data: Path) -> None:
@@ -52,7 +54,8 @@ def test_table2_on_a_set_of_ones_own(data: Path) -> None:
 
 def test_refusals_are_one_line(data: Path) -> None:
     for arguments, code, message in (
-        (("table4",), 2, "table4"),
+        (("table5",), 2, "table5"),
+        (("table4",), 2, "--data has no meaning for table4, which takes no data"),
         (("table2", "--sets", "../x"), 2, "names of folders in --data"),
         (("table2", "--sets", ","), 2, "names of folders in --data"),
         (("table2", "--seeds", "0,0"), 2, "different whole numbers"),
@@ -94,3 +97,16 @@ def test_texts_that_do_not_go_together_are_refused_in_flags(data: Path) -> None:
         result = run(data, "table2", *arguments)
         assert result.exit_code == code, arguments
         assert message in result.stderr, (arguments, result.stderr)
+
+
+def test_table4_takes_no_data(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["reproduce", "table4", "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found == efficiency.count_efficiency().to_json()
+    assert found["paper"]["TaI-DPT"]["training"]["parameters"] == 50_400_000
+    for name in module.TABLES:
+        refused = CliRunner().invoke(main, ["reproduce", name, "--work", str(tmp_path / "work")])
+        assert refused.exit_code == 2
+        assert f"{name} needs --data DIR, the folder of the sets" in refused.stderr
+    assert not (tmp_path / "work").exists()

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from taistore.adapter.config import TrainConfig
@@ -13,6 +14,7 @@ from taistore.adapter.data import settle
 from taistore.encoders.protocol import Encoder
 from taistore.errors import EncoderError, ScoringError, TrainingError
 from taistore.reproduction import reproduce as module
+from taistore.reproduction.published_figures import Figures
 from taistore.reproduction.reproduce import reproduce
 from taistore.reproduction.set_stores import halve
 from taistore.reproduction.table_report import Reproduction, SetResult
@@ -41,11 +43,19 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> ColourEncoder:
 def small(name: str, columns: int = 2) -> Table:
     """A table with its first columns only."""
     table = TABLES[name]
-    published = {
-        one: {method: values[:columns] for method, values in methods.items()}
-        for one, methods in table.published.items()
-    }
-    return dataclasses.replace(table, columns=table.columns[:columns], published=published)
+
+    def cut(figures: Figures) -> Figures:
+        return {
+            one: {method: values[:columns] for method, values in methods.items()}
+            for one, methods in figures.items()
+        }
+
+    return dataclasses.replace(
+        table,
+        columns=table.columns[:columns],
+        published=cut(table.published),
+        elsewhere=cut(table.elsewhere),
+    )
 
 
 def run(table: Table, tmp_path: Path, **options: Any) -> Reproduction:
@@ -165,6 +175,54 @@ def test_a_published_set_is_evaluated_by_its_protocol(
     assert frame["mAP"].to_list() == [90.0]
     assert frame["seed"].null_count() == frame["step"].null_count() == 1
     assert set(splits_of(result).values()) == {"trainval", "test"}
+
+
+def test_figures_of_other_papers_stand_beside_with_what_is_to_be_known_of_them(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    voc2007(tmp_path / "data", trainval=False)
+    options: dict[str, Any] = {"texts": TableTexts(count=200), "methods": ("default-texts",)}
+    found = run(small("table2"), tmp_path, sets=["voc2007"], **options)
+    value = found.to_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    (voc,) = value["sets"]
+    assert voc["paper"] == {"CLIP": [77.3], "TaI-DPT": [88.3], "TaI-Adapter": [89.0]}
+    assert (voc["elsewhere"]["CoMC (RN50)"], voc["elsewhere"]["PIAA (ViT-B/16)"]) == (
+        [None],
+        [92.5],
+    )
+    assert value["remarks"] == list(TABLES["table2"].remarks)
+    lines = [line.split() for line in found.text().splitlines()]
+    assert ["elsewhere:", "CoMC", "(RN50)", "-"] in lines
+    assert ["elsewhere:", "TagCLIP", "(ViT-B/16)", "92.8"] in lines
+    assert ["of", "the", "published", "figures:"] in lines
+    assert "taistore itself picks nothing on a test split" in found.text()
+    frame = found.frame().filter(source="elsewhere")
+    assert frame["method"].to_list() == [name for name in voc["elsewhere"] if "CoMC" not in name]
+    own_form(tmp_path / "data")
+    alone = run(small("table2"), tmp_path, methods=("default-texts",)).text()
+    assert "published figures" not in alone
+
+
+def test_the_mean_over_the_columns_stands_where_the_paper_has_it(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    own_form(tmp_path / "data")
+    found = run(small("table1"), tmp_path, methods=("default",), seeds=(0, 1))
+    default = found.sets[0].rows[1]
+    averages = np.array(default.values).mean(axis=0)
+    row = found.to_json()["sets"][0]["here"][1]
+    assert row["average"] == round(float(averages.mean()), 2)
+    assert row["average_deviation"] == round(float(averages.std(ddof=1)), 2)
+    (headings,) = (line.split() for line in found.text().splitlines() if "Avg." in line)
+    assert headings == ["10%", "20%", "Avg."]
+    shown = f"{averages.mean():.1f} ±{averages.std(ddof=1):.1f}"
+    assert any(
+        line.endswith(shown) for line in found.text().splitlines() if "here:  taistore" in line
+    )
+    few = run(small("table3"), tmp_path, methods=("default",))
+    assert "average" not in few.to_json()["sets"][0]["here"][1]
+    assert "Avg." not in few.text()
 
 
 def test_nothing_to_run_says_all_that_is_missing(
