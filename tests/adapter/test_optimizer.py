@@ -34,12 +34,13 @@ def test_steps_are_those_of_torch_bit_by_bit() -> None:
             group["lr"], group["betas"] = lr, (momentum, 0.999)
         for network in (ours, theirs):
             network.zero_grad()
-            torch.autograd.backward(network(vectors_BD).square().mean())
+            torch.autograd.backward((network(vectors_BD) - 1).square().mean())
         optimizer.step(lr=lr, momentum=momentum)
         reference.step()
         for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert torch.equal(one, other), f"{name} at step {step}"
             assert torch.equal(optimizer.moments[name].second, reference.state[other]["exp_avg_sq"])
+    assert any(moments.second.any() for moments in optimizer.moments.values())
 
 
 def test_a_weight_without_a_gradient_stays() -> None:

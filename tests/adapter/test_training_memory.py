@@ -43,7 +43,7 @@ def resident():
 
 config = TrainConfig(task="pll", epochs=1, batch=16, image_batch=8, device="cpu")
 train(Store.open(sys.argv[1]), ENCODER_ID, config, prompts_ND=prompt_vectors(6))
-np.ones(2**22)  # a block of 32 MiB that was freed has glibc keep the next ones in its heap
+np.ones(3 * 2**20)  # a block of 24 MiB that was freed has glibc keep the next ones in its heap
 before, blocks, small = resident(), [], []
 for _ in range(8):
     blocks.append(np.ones(2**21))

@@ -143,6 +143,8 @@ def test_commands_only_parse_call_and_print() -> None:
         "taistore.project",
         "taistore.reproduction.reproduce",
         "taistore.reproduction.table_texts",
+        "taistore.reproduction.without_data.efficiency",
+        "taistore.reproduction.without_data.label_growth",
         "taistore.run",
         "taistore.stopping",
     }

@@ -63,7 +63,7 @@ METHODS = (*ADAPTERS, *LEARNERS)
 REMARKS = (
     "a step: forward, backward, optimiser; vectors of images and texts are there already",
     "prompts go through the text tower in every step, a few tokens longer than the label; of more "
-    "than 256 labels the tower's work is done again in the backward pass, so that memory stays",
+    "than 256 labels the tower's work is done again in the backward pass: time for memory",
     "memory is what the process held above what it held before it had the network and the tower",
     "the paper's own curves are of a V100 GPU and printed without figures: nothing stands beside",
 )
