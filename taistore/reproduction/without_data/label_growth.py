@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from taistore.adapter.config import TrainConfig
+from taistore.adapter.freed_memory import keep_large_blocks_apart
 from taistore.adapter.loss import sparse_bce
 from taistore.adapter.network import NetworkShape, build_network
 from taistore.adapter.optimizer import SGD, AdamW, one_cycle
@@ -164,6 +165,7 @@ def measure_growth(
 def step_cost(method: str, labels: int, device: str) -> StepCost:
     """One method at one number of labels, in this process."""
     where = torch.device(device)
+    keep_large_blocks_apart()  # as every training does
     before = _peak(where)
     made = _adapter_step if method in ADAPTERS else _learner_step
     step = made(method, labels, where)
