@@ -32,7 +32,7 @@ AMOUNTS: Mapping[str, tuple[float, ...]] = {
     "pll": (0.1, 0.5, 0.9),
     "fsl": (1, 4, 16),
 }
-OURS = "ours"
+OURS, PAPERS = "ours", "TaI-Adapter, its network and settings"
 WORDS = {
     "context": 4,
     "context_init": "a photo of a",
@@ -57,7 +57,7 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "zsl": {
         OURS: {"split": "train"},
         "ours, texts alone": {"shift": "none"},
-        "TaI-Adapter, its network and settings": {"network": "paper"},
+        PAPERS: {"network": "paper"},
         "TaI-DPT, as published": {"method": "tai-dpt"},
         "TaI-DPT, from words": {"method": "tai-dpt", "context": 4, "context_init": "a photo of a"},
     },
@@ -80,6 +80,7 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 PUBLISHED_SEEDS = 1
 """Of the prompt learners as published: minutes each, and far below zero-shot with this encoder."""
 
+COSTS = {"train_cpu_s": "{:.3g}", "peak_mib": "{:,.0f}", "score_cpu_s_per_1000": "{:.2g}"}
 INTEGRATED = {"pll": "DualCoOp, from words", "fsl": "CoOp, from words"}
 
 
@@ -183,14 +184,15 @@ def _line(method: str, rows: list[dict[str, Any]], amounts: tuple[float, ...]) -
     own = [row for row in rows if row["trial"]["method"] == method]
     # An average by the paper's rule stands where its adapter's probabilities of whole images stand.
     step = next(s for s in ("prompts", "ensemble", "adapter_global") if s in own[0]["mAP"])
+    step = "adapter_logits" if method == PAPERS else step
     cells = []
     for amount in amounts:
         values = [row["mAP"][step] for row in own if row["trial"]["amount"] == amount]
         cells.append(f"{spread(values)} ({len(values)})" if values else "-")
     last = [row for row in own if row["trial"]["amount"] == amounts[-1] and "peak_mib" in row]
     costs = [
-        f"{fmean(row[field] for row in last):.3g}" if last else "-"
-        for field in ("train_cpu_s", "peak_mib", "score_cpu_s_per_1000")
+        form.format(fmean(row[field] for row in last)) if last else "-"
+        for field, form in COSTS.items()
     ]
     return [method, step, *cells, *costs]
 
@@ -257,7 +259,7 @@ def main() -> None:
         text=(
             f"Packaged encoder, {options.texts:,} template texts, 7 x 7 regions; half of the "
             "photos to train on, half to test, drawn anew by each seed. Macro mAP in percent at "
-            "each method's top step, mean ± deviation, in brackets the seeds; columns are the "
+            "the step named, mean ± deviation, in brackets the seeds; columns are the "
             "share of known labels, or shots. Costs are those of the last column; the memory is "
             "all that the process held."
         ),
