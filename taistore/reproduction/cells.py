@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from taistore.adapter.data import settle
@@ -122,20 +123,22 @@ class Cells:
         """The integrated methods by name, NaN where the other system's scores are missing."""
         if not self._others and self._table.other not in ids:
             return {}
-        scores = self._other_scores(ids, column)
         found: dict[str, float] = {}
-        if PAPER in ids:
-            found[INTEGRATED] = self._average(ids[PAPER], scores, STEP)
-        if TAI_DPT in ids:
-            found[DPT_INTEGRATED] = self._average(
-                ids[TAI_DPT], scores, DPT_STEP, share=self._table.share
-            )
+        with self._other_scores(ids, column) as scores:
+            if PAPER in ids:
+                found[INTEGRATED] = self._average(ids[PAPER], scores, STEP)
+            if TAI_DPT in ids:
+                found[DPT_INTEGRATED] = self._average(
+                    ids[TAI_DPT], scores, DPT_STEP, share=self._table.share
+                )
         return found
 
-    def _other_scores(self, ids: Mapping[str, str], column: Column) -> ScoreFile | None:
+    def _other_scores(
+        self, ids: Mapping[str, str], column: Column
+    ) -> AbstractContextManager[ScoreFile | None]:
         trained = ids.get(self._table.other or "")
         if trained is None:
-            return self._others.get(column.heading)
+            return nullcontext(self._others.get(column.heading))
         return learner_scores(
             self._ready.store,
             trained,

@@ -5,10 +5,11 @@ Scores lie in a folder as ``SET-COLUMN.parquet`` or ``.npy``, such as ``voc2007-
 :mod:`taistore.scoring.matrices.score_file`.
 """
 
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from taistore.adapter.run_files.run_folder import run_folder
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.reproduction.tables import Table
@@ -47,17 +48,18 @@ def find_scores(
     return found
 
 
+@contextlib.contextmanager
 def learner_scores(
     store: Store, run_id: str, *, split: str, device: str, progress: Progress
-) -> ScoreFile:
+) -> Iterator[ScoreFile]:
     """The scores of a prompt learner that was trained here, as those of another system's file.
 
-    They lie in the run's folder; what is there is taken.
+    The file is there for the block alone: an ensemble keeps what it takes of it.
     """
-    path = run_folder(store, run_id) / f"scores-{split}.parquet"
-    if not path.is_file():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{run_id}.parquet"
         export_scores(store, run_id, path, split=split, device=device, progress=progress)
-    return open_scores(path, store.labels)
+        yield open_scores(path, store.labels)
 
 
 def integrated_run(
