@@ -22,10 +22,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, peak_bytes, write_report
+from benchmarks.report import Table, write_report
 from taistore.geometry.centroids import LabelCentroids, combination_centroids, label_centroids
 from taistore.geometry.offsets import TextSide, gap_targets, shrunk
 from taistore.labels import Label, LabelSet
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.partial_labels import PartialLabels, hash_order
 from taistore.store.store import Store

@@ -23,12 +23,13 @@ import numpy as np
 import torch
 
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, peak_bytes, write_report
+from benchmarks.report import Table, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, build_network
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter, save_prompts
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import Label, LabelSet
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.arrow import vector_column
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store

@@ -136,6 +136,12 @@ def _unit(store: Store, encoder_id: str, images: PartialLabels) -> NDArray[np.fl
     return unit
 
 
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """What a file keeps of the trials that were run: none where it is not there."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
 def results(
     bench: Bench,
     path: Path,
@@ -143,8 +149,7 @@ def results(
     run: Callable[[Bench, Trial], dict[str, float]] = run_trial,
 ) -> list[dict[str, Any]]:
     """Every trial's figures, those of earlier runs read back."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    done = {Trial(**row["trial"]): row for row in map(json.loads, lines)}
+    done = {Trial(**row["trial"]): row for row in kept_rows(path)}
     halved = None
     with path.open("a", encoding="utf-8") as file:
         for trial in wanted:

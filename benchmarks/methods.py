@@ -21,10 +21,11 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.accuracy import SETS, prepare
-from benchmarks.labelled import Trial, halve
-from benchmarks.report import Table, peak_bytes, spread, write_report
+from benchmarks.labelled import Trial, halve, kept_rows
+from benchmarks.report import Table, spread, write_report
 from taistore.encoders.registry import load_encoder
 from taistore.project import Project
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.texts.rows.token_vectors import write_token_vectors
 
 AMOUNTS: Mapping[str, tuple[float, ...]] = {
@@ -203,7 +204,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
     bench = prepare(name, options.data, options.work, encoder, seeds=1, texts=options.texts)
     folder = Path(bench.stores[0].uri)
     path = options.work / name / "methods.jsonl"
-    done = {Trial(**row["trial"]): row for row in read_rows(path)}
+    done = {Trial(**row["trial"]): row for row in kept_rows(path)}
     wanted = list(trials(options.tasks, options.seeds))
     if "zsl" in options.tasks:
         write_token_vectors(bench.stores[0], encoder)
@@ -227,12 +228,6 @@ def measure(name: str, options: argparse.Namespace) -> None:
         with path.open("a", encoding="utf-8") as file:
             print(json.dumps(done[trial]), file=file)
         print(name, json.dumps(done[trial]), flush=True)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """What is kept of earlier trials."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def main() -> None:
@@ -263,7 +258,7 @@ def main() -> None:
             "share of known labels, or shots. Costs are those of the last column; the memory is "
             "all that the process held."
         ),
-        tables=[table for name, path in paths.items() for table in tables(name, read_rows(path))],
+        tables=[table for name, path in paths.items() for table in tables(name, kept_rows(path))],
     )
     print(written)
 

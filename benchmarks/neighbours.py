@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, peak_bytes, write_report
+from benchmarks.report import Table, write_report
 from taistore.geometry.neighbours import (
     EXACT_ROWS,
     TRAINING_ROWS_PER_LIST,
@@ -31,6 +31,7 @@ from taistore.geometry.neighbours import (
     ivf_probes,
     open_index,
 )
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.store import Store
 
 CLUSTERS = 2000

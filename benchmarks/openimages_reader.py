@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.report import Table, peak_bytes, write_report
+from benchmarks.report import Table, write_report
 from taistore.images.sources.published.openimages import OpenImagesSource
 from taistore.images.sources.published.row_partitions import ImageRows
 from taistore.images.sources.source import SourceImage
 from taistore.labels import Label, LabelSet
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.rejects import Reject
 
 LABELS, IN_SET = 7500, 7186

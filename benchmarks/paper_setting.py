@@ -15,13 +15,12 @@ rerun goes on where it stopped, ``--report`` writes what is there.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import SETS, Bench, prepare
-from benchmarks.labelled import Trial, results
+from benchmarks.labelled import Trial, kept_rows, results
 from benchmarks.report import Table, spread, write_report
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.train import train
@@ -102,10 +101,6 @@ def tables(name: str, rows: list[dict[str, Any]]) -> list[Table]:
     return found
 
 
-def _line_rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> None:
     """Run the trials that are missing, or write the report of what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -141,7 +136,7 @@ def main() -> None:
             "seeds. `adapter_logits` is the score that the paper reads; `regions` and above use "
             "a 7 x 7 grid."
         ),
-        tables=[table for name, path in paths.items() for table in tables(name, _line_rows(path))],
+        tables=[table for name, path in paths.items() for table in tables(name, kept_rows(path))],
     )
     print(written)
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import resource
 import shlex
 import statistics
 import sys
@@ -62,18 +61,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "from the checkout" if package == "taistore" else "not installed"
     return found
-
-
-def peak_bytes() -> int:
-    """Most memory that this process held resident.
-
-    Not ``ru_maxrss`` where Linux tells more: that one counts what the process held that started it.
-    """
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("ascii"))):
-        return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def spread(values: Sequence[float]) -> str:

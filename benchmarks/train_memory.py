@@ -25,12 +25,13 @@ import pyarrow as pa
 
 from benchmarks.centroids import LABELS, write_images
 from benchmarks.random_encoder import ENCODER
-from benchmarks.report import Table, peak_bytes, write_report
+from benchmarks.report import Table, write_report
 from taistore.adapter.config import Task, TrainConfig
 from taistore.adapter.network import NETWORKS, Network
 from taistore.adapter.train import train
 from taistore.labels import Label, LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
 from taistore.store.stream import BUFFER_ROWS

@@ -128,7 +128,7 @@ LIMIT_MIB = 700
 
 JOB = """
 import json, resource, sys
-from benchmarks.report import peak_bytes
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.evaluation import label_columns
 from taistore.evaluation.evaluate import evaluate
 from taistore.store.store import Store

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.report import peak_bytes
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.folder import FolderSource
 from taistore.labels import Label, LabelSet
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.report import peak_bytes
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
 from taistore.errors import TaistoreError
 from taistore.images.sources.open_source import open_source
 from taistore.labels import Label, LabelSet
 from taistore.record_files import BadRecord, read_objects
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.scoring.ensembles.ensemble import load_ensemble
 from taistore.scoring.tags.read_tags import read_tags
 from taistore.store.rejects import Reject

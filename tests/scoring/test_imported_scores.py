@@ -417,7 +417,7 @@ IMPORT = """
 import sys
 from pathlib import Path
 import numpy as np
-from benchmarks.report import peak_bytes
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.labels import Label, LabelSet
 from taistore.scoring.ensembles.imported_scores import keep_scores
 from taistore.scoring.matrices import score_file

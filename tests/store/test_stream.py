@@ -154,7 +154,7 @@ def test_no_table_is_an_error(store: Store) -> None:
 
 JOB = """
 import sys
-from benchmarks.report import peak_bytes
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 from taistore.store.store import Store
 from taistore.store.stream import VectorStream
 

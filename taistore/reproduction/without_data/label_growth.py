@@ -4,16 +4,12 @@ CLIP RN50's text transformer as open_clip builds it, with random weights, on ran
 step costs does not depend on what it learns. B batch, L regions or tokens, N labels, D dimension.
 """
 
-import re
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +30,7 @@ from taistore.prompting.contexts import Contexts, LabelPrompts
 from taistore.prompting.examples import Examples
 from taistore.prompting.prompt_config import PromptConfig
 from taistore.prompting.prompt_job import learner_loss
+from taistore.reproduction.without_data.peak_memory import peak_bytes
 
 NAME = "fig1"
 TITLE = "Fig. 1: a training step against the number of labels, batch 64"
@@ -255,11 +252,7 @@ def _peak(device: torch.device) -> int:
     """Bytes that were held at most: on the GPU by torch, else by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("ascii"))):
-        return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_bytes()
 
 
 def _line(name: str, cells: Sequence[str]) -> str:
