@@ -64,6 +64,16 @@ def _field(name: str, kind: Any, *, nullable: bool = False) -> "pa.Field[Any]":
     return pa.field(name, kind, nullable=nullable)
 
 
+_SYNTHETIC = (
+    _field("synthetic_id", pa.string()),
+    _field("text_id", pa.string()),
+    _field("number", pa.int32()),
+    _field("combination_id", pa.int64()),
+    _field("content", pa.string()),
+)
+"""Of an image that was made from a text: its number among those of the text, and a hash of what it
+shows. ``synthetic_id`` is text and number in one key."""
+
 TABLES = {
     contract.kind: contract
     for contract in (
@@ -172,6 +182,30 @@ TABLES = {
             fields=(
                 _field("text_id", pa.string()),
                 _field("combination_id", pa.int64()),
+                _field("vectors", pa.list_(pa.field("item", pa.float16(), nullable=False))),
+            ),
+            per_encoder=True,
+        ),
+        TableContract(
+            kind="synthetic_vectors",
+            key=("synthetic_id",),
+            indexed=("synthetic_id", "combination_id"),
+            fields=(
+                *_SYNTHETIC,
+                _field("writer", pa.string()),
+                _field("model", pa.string(), nullable=True),
+                _field("seed", pa.int64(), nullable=True),
+            ),
+            per_encoder=True,
+            vector_fields=("vector",),
+        ),
+        TableContract(
+            kind="synthetic_regions",
+            key=("synthetic_id",),
+            indexed=("synthetic_id",),
+            fields=(
+                *_SYNTHETIC,
+                _field("grid", pa.int16()),
                 _field("vectors", pa.list_(pa.field("item", pa.float16(), nullable=False))),
             ),
             per_encoder=True,

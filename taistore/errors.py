@@ -41,6 +41,10 @@ class ScoringError(TaistoreError):
     """Scores cannot be computed or written."""
 
 
+class SyntheticError(TaistoreError):
+    """Images of texts cannot be made, read or told apart."""
+
+
 class PluginError(TaistoreError):
     """Another package's writer, encoder or source does not exist or cannot be used."""
 

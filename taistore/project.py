@@ -54,7 +54,14 @@ Labels = str | Path | LabelSet | Sequence[str]
 """A label file (.txt, .csv), a label set, or names."""
 
 _TABLES = ("labels", "combinations", "texts", "images", "runs", "rejects")
-_VECTORS = ("text_vectors", "token_vectors", "image_vectors", "region_vectors")
+_VECTORS = (
+    "text_vectors",
+    "token_vectors",
+    "image_vectors",
+    "region_vectors",
+    "synthetic_vectors",
+    "synthetic_regions",
+)
 
 _log = logging.getLogger("taistore")
 

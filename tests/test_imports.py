@@ -17,6 +17,7 @@ LAYERS = (
     ("taistore.scoring",),
     ("taistore.prompting",),
     ("taistore.adapter",),
+    ("taistore.synthetic",),
     ("taistore.texts", "taistore.images"),
     ("taistore.geometry",),
     ("taistore.store",),

@@ -115,6 +115,8 @@ def test_its_vectors_go_and_all_else_stays(project: Project, tmp_path: Path) -> 
         "image_vectors": 3,
         "region_vectors": 0,
         "token_vectors": 0,
+        "synthetic_vectors": 0,
+        "synthetic_regions": 0,
         "centroids": 3,
     }
     assert [one.info.spec for one in project.encoders()] == ["colour@32", "vectors:v0"]

@@ -47,6 +47,14 @@ _LINKS = (
     _Link(
         "token_vectors", "combination_id", "combinations", "run the job that wrote the texts again"
     ),
+    *(
+        _Link(kind, column, target, "run 'taistore generate-images' again", spare)
+        for kind in ("synthetic_vectors", "synthetic_regions")
+        for column, target, spare in (
+            ("text_id", "texts", True),
+            ("combination_id", "combinations", False),
+        )
+    ),
     _Link("texts", "combination_id", "combinations", "run the job that wrote the texts again"),
     _Link("images", "combination_id", "combinations", "run 'taistore ingest-images' again"),
 )

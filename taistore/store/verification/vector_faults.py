@@ -17,7 +17,7 @@ from taistore.store.writes.removal import remove_rows
 _FAR = 4.0
 """Norms of one encoder's vectors lie within a factor of 2 of each other; this is far outside."""
 
-RAGGED = ("region_vectors", "token_vectors")
+RAGGED = ("region_vectors", "token_vectors", "synthetic_regions")
 """Kinds of tables with several vectors a row."""
 
 _BATCH_ROWS = 1024
