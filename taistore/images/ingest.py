@@ -16,6 +16,7 @@ from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.tables.ragged_vectors import stored_grid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,11 +188,7 @@ def _plan(
 
 def _grid(store: Store, encoder: Encoder, regions: int | None) -> int:
     """The grid to store, which is the store's where it has one."""
-    rows = store.scan(
-        "region_vectors", columns=["grid"], encoder_id=encoder.info.encoder_id, batch_rows=1
-    )
-    first = next(rows, None)
-    there = first.column(0)[0].as_py() if first is not None and first.num_rows else 0
+    there = stored_grid(store, "region_vectors", encoder.info.encoder_id)
     if regions and there and regions != there:
         raise StoreError(
             f"{store.uri}: holds regions of a {there} x {there} grid for {encoder.info.spec}, not "

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
+from taistore.store.rejects import Reject
+
 UNANSWERED = "unanswered:"
 """Begins the reasons of pictures that no answer came to; every run asks for them again."""
 
@@ -30,8 +32,9 @@ class ImageRequest:
     """One picture that is wanted of one text.
 
     ``number`` tells the pictures of a text apart, ``seed`` (63 bits) depends on text, number and
-    the job's own seed alone: equal requests have equal seeds on every machine. ``place`` names the
-    request among the rejects. ``uri`` is where the picture lies already, "" where it is to be made.
+    the job's own seed alone: equal requests have equal seeds on every machine; None where nothing
+    is drawn. ``place`` names the request among the rejects. ``uri`` is the file of a picture that
+    was made elsewhere, ``content`` the hash of its bytes.
     """
 
     text: StoredText
@@ -39,6 +42,7 @@ class ImageRequest:
     seed: int | None
     place: str
     uri: str = ""
+    content: str = ""
 
     @property
     def synthetic_id(self) -> str:
@@ -83,8 +87,15 @@ class ImageWriter(Protocol):
         """How many requests one call of :meth:`write` is given at most."""
         ...
 
-    def requests(self, texts: Sequence[StoredText]) -> Iterator[ImageRequest]:
-        """The pictures that are wanted of these texts: see :func:`numbered`."""
+    def wanted(self, texts: int) -> int:
+        """How many pictures it gives of so many texts, for a progress bar."""
+        ...
+
+    def requests(self, texts: Iterable[StoredText]) -> Iterator[ImageRequest | Reject]:
+        """The pictures that are wanted of these texts: see :func:`numbered`.
+
+        And what cannot be asked for, such as a row that names no text of the store.
+        """
         ...
 
     def write(self, requests: Sequence[ImageRequest]) -> Iterable[WrittenImage]:
@@ -101,7 +112,7 @@ def synthetic_id(text_id: str, number: int) -> str:
     return f"{text_id}-{number}"
 
 
-def numbered(texts: Sequence[StoredText], per_text: int, *, seed: int) -> Iterator[ImageRequest]:
+def numbered(texts: Iterable[StoredText], per_text: int, *, seed: int) -> Iterator[ImageRequest]:
     """Pictures 0 ... ``per_text`` - 1 of each text, the seeds drawn from ``seed``."""
     for text in texts:
         for number in range(per_text):

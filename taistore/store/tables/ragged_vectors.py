@@ -36,6 +36,13 @@ def stored_tokens(
     return _found(store, "token_vectors", encoder_id, {"text_id": list(text_ids)}, version)
 
 
+def stored_grid(store: Store, kind: str, encoder_id: str) -> int:
+    """The side of the grid that ``region_vectors`` or ``synthetic_regions`` are of; 0: none."""
+    rows = store.scan(kind, columns=["grid"], encoder_id=encoder_id, batch_rows=1)
+    first = next(rows, None)
+    return int(first.column(0)[0].as_py()) if first is not None and first.num_rows else 0
+
+
 def in_order(
     found: Mapping[str, NDArray[np.float16]], ids: Sequence[str], *, what: str
 ) -> list[NDArray[np.float16]]:

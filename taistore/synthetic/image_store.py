@@ -1,0 +1,236 @@
+"""Pictures of texts on their way into the store, in bounded commits.
+
+Regions go before vectors. A picture that is made anew may come out another one, so that both rows
+name what they are of (``content``): a commit ends when both say the same.
+
+Shapes: D embedding dimension, G region grid.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taistore.encoders.protocol import Encoder
+from taistore.errors import StoreError
+from taistore.images.encoding import encode_each
+from taistore.images.image_rows import COMMIT_BYTES, COMMIT_SECONDS
+from taistore.images.photo_files import rejected
+from taistore.store.arrow import vector_column
+from taistore.store.rejects import Reject
+from taistore.store.store import Store
+from taistore.synthetic.image_pending import JOB, contents
+from taistore.synthetic.image_writer import ImageRequest, ImageWriter, WrittenImage
+from taistore.synthetic.kept_images import keep_image
+from taistore.synthetic.made_image import MadeImage, made_image
+
+COMMIT_ROWS = 1024
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A picture with its vector [D], float16, and regions [G * G, D] where they are kept."""
+
+    request: ImageRequest
+    content: str
+    whole_D: NDArray[np.float16]
+    regions_RD: NDArray[np.float16] | None
+
+
+class ImageStore:
+    """Takes what a writer made, encodes and commits it; counts what became of it.
+
+    Rejects are kept in the table ``rejects`` under the job's name, and forgotten where a later run
+    succeeds. With ``keep`` the pictures are also written into that folder.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        encoder: Encoder,
+        writer: ImageWriter,
+        *,
+        regions: int,
+        batch_size: int,
+        keep: Path | None,
+    ) -> None:
+        self._store, self._encoder, self._writer = store, encoder, writer
+        self._regions, self._batch_size, self._keep = regions, batch_size, keep
+        self._made: list[tuple[ImageRequest, MadeImage, NDArray[np.uint8]]] = []
+        self._encoded: list[_Encoded] = []
+        self._rejects: list[Reject] = []
+        self._bytes, self._since = 0, time.monotonic()
+        self.taken = self.written = 0
+        self.encoder_seconds = 0.0
+        self.rejects: Counter[str] = Counter()
+        self.first_reject: Reject | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Pictures of this run that were set aside."""
+        return self.rejects.total()
+
+    def take(self, written: WrittenImage | Reject) -> None:
+        """A picture, or why there is none; it lies in the store after the next :meth:`flush`."""
+        self.taken += 1
+        if isinstance(written, Reject):
+            self._set_aside(written)
+            return
+        request = written.request
+        if written.image is None:
+            self._set_aside(
+                Reject(request.place, written.reason, written.detail, self._writer.name)
+            )
+            return
+        try:
+            made = made_image(written.image)
+            pixels = self._encoder.prepare(made.picture)
+        except Exception as error:
+            self._refuse(request, error)
+            return
+        if self._keep is not None:
+            keep_image(self._keep, request.synthetic_id, written.image)
+        # The picture itself is not needed any more.
+        self._made.append((request, made._replace(picture=_NOTHING), pixels))
+        if len(self._made) >= self._batch_size:
+            self._encode()
+        self._flush_if_due()
+
+    def _set_aside(self, reject: Reject) -> None:
+        self._rejects.append(reject)
+        self.rejects[reject.reason] += 1
+        self.first_reject = self.first_reject or reject
+        self._flush_if_due()
+
+    def _refuse(self, request: ImageRequest, error: Exception) -> None:
+        self._set_aside(replace(rejected(request.place, error), writer=self._writer.name))
+
+    def _encode(self) -> None:
+        made, self._made = self._made, []
+        began = time.perf_counter()
+        vectors, failed = encode_each(
+            self._encoder, [pixels for *_, pixels in made], regions=self._regions
+        )
+        self.encoder_seconds += time.perf_counter() - began
+        rows = iter(range(len(made)))
+        for place, (request, image, _) in enumerate(made):
+            if place in failed:
+                self._refuse(request, failed[place])
+                continue
+            row = next(rows)
+            regions_RD = None
+            if self._regions and vectors.regions is not None:
+                regions_RD = vectors.regions[row].astype(np.float16)
+            whole_D = vectors.whole[row].astype(np.float16)
+            self._encoded.append(_Encoded(request, image.content, whole_D, regions_RD))
+            self._bytes += whole_D.nbytes + (0 if regions_RD is None else regions_RD.nbytes)
+
+    def _flush_if_due(self) -> None:
+        if (
+            len(self._encoded) + len(self._rejects) >= COMMIT_ROWS
+            or self._bytes >= COMMIT_BYTES
+            or time.monotonic() - self._since >= COMMIT_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode and commit all that was taken. Raises :class:`StoreError` where that fails."""
+        if self._made:
+            self._encode()
+        encoded = sorted(
+            self._encoded, key=lambda one: (one.request.text.combination_id, one.request.place)
+        )
+        rejects = self._rejects
+        self._encoded, self._rejects = [], []
+        self._bytes, self._since = 0, time.monotonic()
+        if encoded:
+            self._commit(encoded)
+            lost = {reject.uri for reject in rejects}
+            places = [one.request.place for one in encoded if one.request.place not in lost]
+            self._store.clear_rejects(JOB, places)
+        if rejects:
+            self._store.reject(JOB, rejects)
+
+    def _commit(self, encoded: Sequence[_Encoded]) -> None:
+        own = {one.request.synthetic_id: one for one in encoded}
+        before = self._contents("synthetic_vectors", own)
+        if not self._regions:
+            self._append_vectors([one for key, one in own.items() if key not in before])
+            self.written += len(own.keys() - before.keys())
+            return
+        for _ in range(_TRIES):
+            vectors = self._contents("synthetic_vectors", own)
+            regions = self._contents("synthetic_regions", own)
+            # What another job has whole is as good as ours.
+            left = {
+                key: one
+                for key, one in own.items()
+                if key not in vectors or vectors[key] != regions.get(key)
+            }
+            if not left:
+                self.written += len(own.keys() - before.keys())
+                return
+            self._upsert_regions([one for k, one in left.items() if regions.get(k) != one.content])
+            self._upsert_vectors([one for k, one in left.items() if vectors.get(k) != one.content])
+        raise StoreError(
+            f"{self._store.uri}: another job makes the same pictures at the same moment: run the "
+            "same command again"
+        )
+
+    def _contents(self, kind: str, own: Mapping[str, Any]) -> dict[str, str]:
+        return contents(self._store, kind, self._encoder.info.encoder_id, list(own))
+
+    def _append_vectors(self, rows: Sequence[_Encoded]) -> None:
+        if rows:
+            table, encoder_id = self._vector_table(rows), self._encoder.info.encoder_id
+            self._store.append("synthetic_vectors", table, encoder_id=encoder_id)
+
+    def _upsert_vectors(self, rows: Sequence[_Encoded]) -> None:
+        if rows:
+            table, encoder_id = self._vector_table(rows), self._encoder.info.encoder_id
+            self._store.upsert("synthetic_vectors", table, encoder_id=encoder_id)
+
+    def _vector_table(self, rows: Sequence[_Encoded]) -> pa.Table:
+        return pa.table(
+            {
+                **_identity(rows),
+                "writer": [self._writer.name] * len(rows),
+                "model": pa.array([self._writer.model] * len(rows), pa.string()),
+                "seed": pa.array([row.request.seed for row in rows], pa.int64()),
+                "vector": vector_column(np.stack([row.whole_D for row in rows])),
+            }
+        )
+
+    def _upsert_regions(self, rows: Sequence[_Encoded]) -> None:
+        if not rows:
+            return
+        cells = np.stack([row.regions_RD for row in rows if row.regions_RD is not None])
+        table = pa.table(
+            {
+                **_identity(rows),
+                "grid": pa.array([self._regions] * len(rows), pa.int16()),
+                "vectors": vector_column(cells.reshape(len(rows), -1)),
+            }
+        )
+        self._store.upsert("synthetic_regions", table, encoder_id=self._encoder.info.encoder_id)
+
+
+_NOTHING: Any = None
+
+
+def _identity(rows: Sequence[_Encoded]) -> dict[str, Any]:
+    requests = [row.request for row in rows]
+    return {
+        "synthetic_id": [request.synthetic_id for request in requests],
+        "text_id": [request.text.text_id for request in requests],
+        "number": pa.array([request.number for request in requests], pa.int32()),
+        "combination_id": [request.text.combination_id for request in requests],
+        "content": [row.content for row in rows],
+    }

@@ -1,0 +1,1 @@
+"""Where pictures of texts come from."""
