@@ -195,6 +195,7 @@ TABLES = {
                 _field("writer", pa.string()),
                 _field("model", pa.string(), nullable=True),
                 _field("seed", pa.int64(), nullable=True),
+                _field("fingerprint", pa.int64(), nullable=True),
             ),
             per_encoder=True,
             vector_fields=("vector",),

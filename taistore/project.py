@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from taistore.store.migrations import Upgrade
     from taistore.store.verification.finding import Verification
     from taistore.store.writes.encoder_removal import EncoderRemoval, StoredEncoder
+    from taistore.synthetic.generate_images import GenerateImagesSummary
+    from taistore.synthetic.image_audit import ImageAudit
+    from taistore.synthetic.image_writer import ImageWriter
     from taistore.texts.audit.audit_report import AuditReport
     from taistore.texts.audit.caption_audit import Lost
     from taistore.texts.combinations.dealing import Combinations
@@ -449,6 +452,61 @@ class Project:
             source = open_source(path, self.labels, layout=layout, photos=photos)
         return prune(
             self.store, source, apply=apply, lost_folders=lost_folders, progress=self.progress
+        )
+
+    # --- images of texts ------------------------------------------------------------------
+
+    def generate_images(
+        self,
+        *,
+        writer: "str | ImageWriter" = "diffusers",
+        regions: int | None = None,
+        text_writer: str | None = None,
+        max_texts: int | None = None,
+        keep: str | Path | None = None,
+        retry_rejects: bool = False,
+        max_rejects: int | None = None,
+        batch_size: int = 32,
+        encoder: str | None = None,
+        **options: Any,
+    ) -> "GenerateImagesSummary":
+        """Pictures of the store's texts, as vectors of their own kind; run again, it goes on.
+
+        ``writer`` is a writer or the name of one, whose ``options`` are those that
+        :func:`taistore.synthetic.image_writers.open_image_writer` hands on, such as ``model`` and
+        ``per_text`` of ``diffusers`` or ``images`` of ``folder``. The rest is that of
+        :func:`taistore.synthetic.generate_images.generate_images`.
+        """
+        from taistore.jobs.image_job import images_of_texts
+
+        return images_of_texts(
+            self,
+            writer,
+            options,
+            encoder=encoder,
+            keep=keep,
+            regions=regions,
+            text_writer=text_writer,
+            max_texts=max_texts,
+            retry_rejects=retry_rejects,
+            max_rejects=max_rejects,
+            batch_size=batch_size,
+        )
+
+    def audit_images(
+        self, *, min_score: float = 0.5, set_aside: bool = False, encoder: str | None = None
+    ) -> "ImageAudit":
+        """Whether the synthetic images show what their captions say, as
+        :func:`taistore.synthetic.image_audit.audit_images`."""
+        from taistore.synthetic.image_audit import audit_images
+
+        encoder_id = self.encoder_info(encoder).encoder_id
+        return audit_images(
+            self.store,
+            encoder_id,
+            min_score=min_score,
+            set_aside=set_aside,
+            progress=self.progress,
         )
 
     # --- vectors --------------------------------------------------------------------------

@@ -21,6 +21,8 @@ COMMANDS = (
     "generate-texts",
     "ingest-texts",
     "texts audit",
+    "generate-images",
+    "synthetic audit",
     "ingest-images",
     "ingest-vectors",
     "centroids",
@@ -131,7 +133,8 @@ def _describe(error: Exception) -> str:
 
 
 KEEPING = frozenset(
-    {"init", "generate-texts", "ingest-texts", "ingest-images", "ingest-vectors", "reproduce"}
+    {"init", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
+    | {"ingest-vectors", "reproduce"}
     | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""

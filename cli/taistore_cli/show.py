@@ -40,6 +40,12 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
             f"encoder {row['spec']}: {row['dim']} dimensions, {row['text_vectors']:,} text, "
             f"{row['token_vectors']:,} token, {row['image_vectors']:,} image, "
             f"{row['region_vectors']:,} region vectors"
+            + (
+                f"; {row['synthetic_vectors']:,} synthetic images, "
+                f"{row['synthetic_regions']:,} with regions"
+                if row["synthetic_vectors"]
+                else ""
+            )
         )
     lines += [f"run {r.run_id}: {r.task}, {r.state}, {r.created:%F %R}" for r in runs]
     if rejects:

@@ -9,9 +9,9 @@ Shapes: D embedding dimension, G region grid.
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,17 +31,27 @@ from taistore.synthetic.kept_images import keep_image
 from taistore.synthetic.made_image import MadeImage, made_image
 
 COMMIT_ROWS = 1024
+REMEMBERED = 512
+"""Pictures whose vectors are at hand for another text of theirs: 50 MB with regions of 1,024
+dimensions."""
+
 _TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A picture with its vector [D], float16, and regions [G * G, D] where they are kept."""
+class _Vectors(NamedTuple):
+    """A picture's vector [D], and its regions [G * G, D] where they are kept; float16."""
+
+    whole_D: NDArray[np.float16]
+    regions_RD: NDArray[np.float16] | None
+
+
+class _Encoded(NamedTuple):
+    """A picture on its way into the store."""
 
     request: ImageRequest
     content: str
-    whole_D: NDArray[np.float16]
-    regions_RD: NDArray[np.float16] | None
+    fingerprint: int
+    vectors: _Vectors
 
 
 class ImageStore:
@@ -64,6 +74,7 @@ class ImageStore:
         self._store, self._encoder, self._writer = store, encoder, writer
         self._regions, self._batch_size, self._keep = regions, batch_size, keep
         self._made: list[tuple[ImageRequest, MadeImage, NDArray[np.uint8]]] = []
+        self._seen: dict[str, _Vectors] = {}
         self._encoded: list[_Encoded] = []
         self._rejects: list[Reject] = []
         self._bytes, self._since = 0, time.monotonic()
@@ -91,14 +102,19 @@ class ImageStore:
             return
         try:
             made = made_image(written.image)
-            pixels = self._encoder.prepare(made.picture)
+            known = self._seen.get(made.content)
+            unknown = made.picture if known is None else None
+            pixels = None if unknown is None else self._encoder.prepare(unknown)
         except Exception as error:
             self._refuse(request, error)
             return
         if self._keep is not None:
             keep_image(self._keep, request.synthetic_id, written.image)
-        # The picture itself is not needed any more.
-        self._made.append((request, made._replace(picture=_NOTHING), pixels))
+        if known is not None:
+            self._add(request, made, known)
+        elif pixels is not None:
+            # The picture itself is not needed any more.
+            self._made.append((request, made._replace(picture=None), pixels))
         if len(self._made) >= self._batch_size:
             self._encode()
         self._flush_if_due()
@@ -114,23 +130,33 @@ class ImageStore:
 
     def _encode(self) -> None:
         made, self._made = self._made, []
+        pixels = {image.content: found for _, image, found in made}
         began = time.perf_counter()
-        vectors, failed = encode_each(
-            self._encoder, [pixels for *_, pixels in made], regions=self._regions
-        )
+        vectors, failed = encode_each(self._encoder, list(pixels.values()), regions=self._regions)
         self.encoder_seconds += time.perf_counter() - began
-        rows = iter(range(len(made)))
-        for place, (request, image, _) in enumerate(made):
+        rows = iter(range(len(pixels)))
+        errors = {}
+        for place, content in enumerate(pixels):
             if place in failed:
-                self._refuse(request, failed[place])
+                errors[content] = failed[place]
                 continue
             row = next(rows)
             regions_RD = None
             if self._regions and vectors.regions is not None:
                 regions_RD = vectors.regions[row].astype(np.float16)
-            whole_D = vectors.whole[row].astype(np.float16)
-            self._encoded.append(_Encoded(request, image.content, whole_D, regions_RD))
-            self._bytes += whole_D.nbytes + (0 if regions_RD is None else regions_RD.nbytes)
+            self._seen[content] = _Vectors(vectors.whole[row].astype(np.float16), regions_RD)
+        for request, image, _ in made:
+            if image.content in errors:
+                self._refuse(request, errors[image.content])
+            else:
+                self._add(request, image, self._seen[image.content])
+        while len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    def _add(self, request: ImageRequest, image: MadeImage, vectors: "_Vectors") -> None:
+        self._encoded.append(_Encoded(request, image.content, image.fingerprint, vectors))
+        regions = vectors.regions_RD
+        self._bytes += vectors.whole_D.nbytes + (0 if regions is None else regions.nbytes)
 
     def _flush_if_due(self) -> None:
         if (
@@ -153,8 +179,8 @@ class ImageStore:
         if encoded:
             self._commit(encoded)
             lost = {reject.uri for reject in rejects}
-            places = [one.request.place for one in encoded if one.request.place not in lost]
-            self._store.clear_rejects(JOB, places)
+            named = {n for one in encoded for n in (one.request.place, one.request.synthetic_id)}
+            self._store.clear_rejects(JOB, sorted(named - lost))
         if rejects:
             self._store.reject(JOB, rejects)
 
@@ -204,14 +230,16 @@ class ImageStore:
                 "writer": [self._writer.name] * len(rows),
                 "model": pa.array([self._writer.model] * len(rows), pa.string()),
                 "seed": pa.array([row.request.seed for row in rows], pa.int64()),
-                "vector": vector_column(np.stack([row.whole_D for row in rows])),
+                "fingerprint": [row.fingerprint for row in rows],
+                "vector": vector_column(np.stack([row.vectors.whole_D for row in rows])),
             }
         )
 
     def _upsert_regions(self, rows: Sequence[_Encoded]) -> None:
         if not rows:
             return
-        cells = np.stack([row.regions_RD for row in rows if row.regions_RD is not None])
+        found = (row.vectors.regions_RD for row in rows)
+        cells = np.stack([one_RD for one_RD in found if one_RD is not None])
         table = pa.table(
             {
                 **_identity(rows),
@@ -220,9 +248,6 @@ class ImageStore:
             }
         )
         self._store.upsert("synthetic_regions", table, encoder_id=self._encoder.info.encoder_id)
-
-
-_NOTHING: Any = None
 
 
 def _identity(rows: Sequence[_Encoded]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dctn
 
 from taistore.errors import ImageError
 from taistore.images.decoding import decode_image, image_id
@@ -19,11 +21,22 @@ BLANK_DEVIATION = 2.0
 _DARK = 8.0
 
 
-class MadeImage(NamedTuple):
-    """A picture, and the hash of what it shows: that of its file's bytes, or of its pixels."""
+BITS = 63
+ALIKE_BITS = 8
+"""Bits of two fingerprints that may differ in near-duplicates. Of 800 real photos no two come so
+near; a photo that is saved at quality 30, halved or blurred differs in 2, cropped by 2 % in 8."""
 
-    picture: Image.Image
+_GRID = 32
+_WAVES = 8
+
+
+class MadeImage(NamedTuple):
+    """A picture (None once it is prepared for the encoder), the hash of what it shows (of its
+    file's bytes, or of its pixels), and its :func:`fingerprint`."""
+
+    picture: Image.Image | None
     content: str
+    fingerprint: int
 
 
 def made_image(image: bytes | Image.Image) -> MadeImage:
@@ -46,4 +59,22 @@ def made_image(image: bytes | Image.Image) -> MadeImage:
             "another seed",
             reason="blank",
         )
-    return MadeImage(picture, content)
+    return MadeImage(picture, content, fingerprint(grey_HW))
+
+
+def fingerprint(grey_HW: NDArray[np.float32]) -> int:
+    """63 bits that hardly change with size, compression or sharpness: a perceptual hash.
+
+    Which of the lowest 8 x 8 waves of a discrete cosine transform, but for the mean, are stronger
+    than their median.
+    """
+    small = Image.fromarray(grey_HW).resize((_GRID, _GRID), Image.Resampling.BOX)
+    waves = dctn(np.asarray(small, dtype=np.float32))[:_WAVES, :_WAVES].ravel()[1:]
+    bits = np.packbits(np.concatenate([[False], waves > np.median(waves)]))
+    return int.from_bytes(bits.tobytes(), "big")
+
+
+def fingerprint_signs(fingerprints: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The bits of fingerprints [n] as 1 and -1 [n, 63]: products count those that agree."""
+    raw = fingerprints.astype(">i8").view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(raw, axis=1)[:, 1:].astype(np.float32) * 2 - 1
