@@ -9,7 +9,9 @@ from taistore.jobs.upkeep import tidy
 from taistore.store.places import local_path
 from taistore.synthetic.generate_images import GenerateImagesSummary, generate_images
 from taistore.synthetic.image_writer import ImageWriter
-from taistore.synthetic.image_writers import open_image_writer
+from taistore.synthetic.image_writers import (
+    open_image_writer,
+)
 
 if TYPE_CHECKING:
     from taistore.project import Project

@@ -15,6 +15,9 @@ from PIL import Image
 
 from taistore.store.rejects import Reject
 
+PER_TEXT = 6
+"""Pictures of a text unless another number is asked for: as T2I-PAL has it."""
+
 UNANSWERED = "unanswered:"
 """Begins the reasons of pictures that no answer came to; every run asks for them again."""
 

@@ -8,11 +8,13 @@ from typing import Any, Final
 from taistore import plugins
 from taistore.errors import PluginError, SyntheticError
 from taistore.synthetic.image_writer import ImageWriter
+from taistore.synthetic.writers.diffusers_writer import diffusers_writer
 from taistore.synthetic.writers.folder_writer import folder_writer
 
 GROUP: Final = "taistore.image_writers"
 """The group of entry points."""
 
+plugins.register(GROUP, "diffusers", diffusers_writer)
 plugins.register(GROUP, "folder", folder_writer)
 
 
@@ -32,6 +34,11 @@ def open_image_writer(name: str, **options: Any) -> Iterator[ImageWriter]:
                 made = stack.enter_context(made)
         plugins.require(GROUP, name, made, ImageWriter)
         yield made
+
+
+def takes_device(name: str) -> bool:
+    """Whether a writer works on a device that can be chosen."""
+    return "device" in (plugins.options_of(plugins.find(GROUP, name)) or ())
 
 
 def check_image_options(name: str, options: Mapping[str, Any]) -> None:
