@@ -1,4 +1,4 @@
-"""Weights that are replaced in their file: no job mixes their vectors with those of the old ones."""
+"""Weights that are replaced in their file: no job mixes their vectors with the old ones."""
 
 import dataclasses
 from pathlib import Path
