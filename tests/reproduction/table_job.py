@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
+
 from taistore.prompting.prompt_job import LearnerJob
+from taistore.prompting.prompt_training import train_prompts
 from taistore.reproduction import cells, integration, table_runs
 from taistore.reproduction.table_report import Reproduction
 from taistore.reproduction.table_texts import TableTexts
@@ -41,7 +44,7 @@ def _with_steps() -> None:
         (cells, "evaluate"),
     ):
         setattr(module, function, _stepping(getattr(module, function)))
-    saved = functools.partial(table_runs.train_prompts, checkpoint_seconds=0)
+    saved = functools.partial(train_prompts, checkpoint_seconds=0)
     setattr(table_runs, "train_prompts", saved)  # noqa: B010
 
 
@@ -54,11 +57,7 @@ def _stepping(done: Any) -> Any:
     return stepping
 
 
-def _told(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
     _with_steps()
-    found = make(Path(sys.argv[1]), sys.argv[2], note=_told)
+    found = make(Path(sys.argv[1]), sys.argv[2], note=lambda line: click.echo(line, err=True))
     Path(sys.argv[3]).write_text(json.dumps(found.to_json()), encoding="utf-8")
