@@ -212,7 +212,10 @@ class Project:
     # --- encoders -------------------------------------------------------------------------
 
     def encoder(self, spec: str | None = None) -> "Encoder":
-        """The encoder of a spec, else the store's default: loaded, and registered in the store."""
+        """The encoder of a spec, else the store's default: loaded, and registered in the store.
+
+        Raises :class:`StoreError` where its weights are no longer those of the vectors there.
+        """
         encoder = self._loaded(spec)
         self.store.register_encoder(encoder.info)
         return encoder

@@ -1,12 +1,15 @@
 """``taistore runs``: the runs of a store, and removing those that are not needed."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, options_after, store_option
 from taistore_cli.output import Output
+
+if TYPE_CHECKING:
+    from taistore.run import Run
 
 
 @click.group(invoke_without_command=True)
@@ -27,11 +30,18 @@ def command(context: click.Context, *, store_uri: str, out: Output) -> dict[str,
     if options_after(context):
         return {}
     runs = open_project(store_uri, out).runs()
-    lines = [f"{run.run_id}  {run.task}, {run.state}, begun {run.created:%F %R}" for run in runs]
+    lines = [
+        f"{run.run_id}  {_made_as(run)}, {run.state}, begun {run.created:%F %R}" for run in runs
+    ]
     return out.result(
         {"runs": [run.to_json() for run in runs]},
         "\n".join(lines) or "no runs yet: 'taistore train' makes one",
     )
+
+
+def _made_as(run: "Run") -> str:
+    """The task, and the method of a prompt learner."""
+    return " ".join([run.task, *filter(None, [run.config.get("method")])])
 
 
 @command.command()

@@ -161,7 +161,7 @@ def _warnings(ladder: dict[Step, Metrics], scored: LabelledSplit, tally: Tally) 
         )
     if value[top] < value["zero_shot"]:
         warnings.append(
-            f"the {top} loses to plain zero-shot: mAP {value[top]:.1f} against "
+            f"step {top} loses to plain zero-shot: mAP {value[top]:.1f} against "
             f"{value['zero_shot']:.1f}"
         )
     if not scored.regions:

@@ -72,7 +72,9 @@ class LearnerCard:
         """From :meth:`to_json`; raises ValueError naming what is wrong."""
         found = from_plain(cls, values)
         if found.card_version != CARD_VERSION:
-            raise ValueError(f"card_version: {found.card_version}, this taistore reads 1")
+            raise ValueError(
+                f"card_version: {found.card_version}, this taistore reads {CARD_VERSION}"
+            )
         if len(found.label_names) != len(found.label_keys):
             raise ValueError(
                 f"label_names: {len(found.label_names)} of {len(found.label_keys)} labels"

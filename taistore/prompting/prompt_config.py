@@ -149,7 +149,7 @@ class PromptConfig:
         number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
 
     def _check_task(self) -> None:
-        """Refuse settings that the task would silently ignore."""
+        """Refuse settings that the task or the variant would silently ignore."""
         if self.task == "fsl" and not self.shots:
             raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
         idle: dict[str, str] = {}
@@ -159,8 +159,10 @@ class PromptConfig:
             idle |= dict.fromkeys(("known", "mask_seed"), "task pll")
         if self.task == "zsl":
             idle["split"] = "task fsl or pll"
+        if self.variant == "in-tai-dpt":
+            idle["spatial_test"] = "variants whose spatial is not learnt"
         plain = {field.name: field.default for field in dataclasses.fields(self)}
-        plain["split"] = _split(self.task)
+        plain |= {"split": _split(self.task), "spatial_test": self.spatial}
         for name, purpose in idle.items():
             if getattr(self, name) != plain[name]:
                 raise TrainingError(

@@ -156,7 +156,7 @@ def _position(folder: Path) -> Position[LearnerStart]:
 
 
 def _label_prompts(store: Store, tower: PromptTower, config: PromptConfig) -> LabelPrompts:
-    names = [label.name for label in store.labels]
+    names = [store.labels.prompt_name(label_id) for label_id in range(len(store.labels))]
     return LabelPrompts(tower, names, context=config.context)
 
 

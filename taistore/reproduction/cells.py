@@ -121,7 +121,8 @@ class Cells:
 
     def _averages(self, ids: Mapping[str, str], column: Column) -> dict[str, float]:
         """The integrated methods by name, NaN where the other system's scores are missing."""
-        if not self._others and self._table.other not in ids:
+        averaged = {PAPER, TAI_DPT}.intersection(ids)
+        if not averaged or (not self._others and self._table.other not in ids):
             return {}
         found: dict[str, float] = {}
         with self._other_scores(ids, column) as scores:

@@ -22,7 +22,8 @@ from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.cells import Cells
 from taistore.reproduction.data_sets import FoundSet, MissingSet, find_set
 from taistore.reproduction.integration import find_scores
-from taistore.reproduction.set_stores import ready_store
+from taistore.reproduction.set_stores import ready_store, store_folder
+from taistore.reproduction.set_turns import set_turn
 from taistore.reproduction.table_report import Reproduction
 from taistore.reproduction.table_settings import (
     check_learners,
@@ -62,7 +63,7 @@ def reproduce(
     in a line each, through ``note`` as it is found and in the result; raises :class:`ScoringError`
     where nothing is left to run, or a method or setting is not the table's. Stopped and called
     again it goes on: images and texts are not encoded again, a run with the same settings is not
-    trained again.
+    trained again. Of two processes on one set and ``work`` the second waits for the first.
     """
     texts = texts or TableTexts()
     methods = tuple(dict.fromkeys(methods or table.methods))
@@ -85,26 +86,32 @@ def reproduce(
     results = []
     for one in found:
         note(f"{one.name}: {one.folder}")
-        ready = ready_store(
-            one, encoder, work=work, texts=texts, regions=regions, progress=progress, note=note
-        )
-        note(f"{one.name}: {ready.counts}")
-        if not table.test_only and ready.train_split is None:
-            lacks(f"{one.name}: no image of {one.folder} is of a split to train on: name one train")
-            continue
-        others = find_scores(scores, one.name, table, ready.store.labels, lacks) if scores else {}
-        cells = Cells(
-            table,
-            one,
-            ready,
-            encoder=encoder,
-            others=others,
-            settings=settings,
-            device=device,
-            progress=progress,
-            note=note,
-        )
-        results.append(cells.run(methods, seeds))
+        path = store_folder(one, encoder, work=work, texts=texts, regions=regions)
+        with set_turn(path, note=note):
+            ready = ready_store(
+                path, one, encoder, texts=texts, regions=regions, progress=progress, note=note
+            )
+            note(f"{one.name}: {ready.counts}")
+            if not table.test_only and ready.train_split is None:
+                lacks(
+                    f"{one.name}: no image of {one.folder} is of a split to train on: name one "
+                    "train"
+                )
+                continue
+            labels = ready.store.labels
+            others = find_scores(scores, one.name, table, labels, lacks) if scores else {}
+            cells = Cells(
+                table,
+                one,
+                ready,
+                encoder=encoder,
+                others=others,
+                settings=settings,
+                device=device,
+                progress=progress,
+                note=note,
+            )
+            results.append(cells.run(methods, seeds))
     if not results:
         raise ScoringError(f"{table.name}: nothing of it can be run: {missing[-1]}")
     return Reproduction(

@@ -62,24 +62,35 @@ class SetCounts:
         )
 
 
+def store_folder(
+    found: FoundSet, encoder: Encoder, *, work: Path, texts: TableTexts, regions: int = 0
+) -> Path:
+    """Where the store of a set lies below ``work``.
+
+    Its name holds a hash of the set's folder, the encoder, the regions and the texts: with others,
+    it is another store.
+    """
+    parts = [str(found.folder.resolve()), encoder.info.encoder_id, str(regions), texts.identity()]
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
+    return work / f"{found.name}-{digest}"
+
+
 def ready_store(
+    path: Path,
     found: FoundSet,
     encoder: Encoder,
     *,
-    work: Path,
     texts: TableTexts,
     regions: int = 0,
     progress: Progress = no_progress,
     note: Note = lambda line: None,
 ) -> ReadyStore:
-    """Make or complete the store of a set below ``work``; what is there is not done again.
+    """Make or complete the store of a set at ``path``; what is there is not done again.
 
-    Its folder's name holds a hash of the set's folder, the encoder, the regions and the texts: with
-    others, it is another store, which takes over the images that a store beside it has encoded. A
-    manifest that names no split is divided into halves by a seeded hash of the images' contents.
-    Raises what ingesting and writing texts raise.
+    It takes over the images that a store beside it has encoded. A manifest that names no split is
+    divided into halves by a seeded hash of the images' contents. Raises what ingesting and writing
+    texts raise.
     """
-    path = work / f"{found.name}-{_identity(found, encoder, texts, regions)}"
     store = Store.create(path, found.labels, default_encoder=encoder.info.spec)
     store.register_encoder(encoder.info)
     # Images come after all texts. Once there is one, no writer need be there, and what a model did
@@ -91,7 +102,7 @@ def ready_store(
         store,
         encoder.info.encoder_id,
         {item.uri for _, source in sources for item in _images(source)},
-        folders=sorted(folder for folder in work.iterdir() if folder != path),
+        folders=sorted(one for one in path.parent.iterdir() if one.is_dir() and one != path),
         regions=regions,
         progress=progress,
     )
@@ -114,11 +125,6 @@ def ready_store(
         made_split=made,
         counts=_counted(store),
     )
-
-
-def _identity(found: FoundSet, encoder: Encoder, texts: TableTexts, regions: int) -> str:
-    parts = [str(found.folder.resolve()), encoder.info.encoder_id, str(regions), texts.identity()]
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
 
 
 def _source(store: Store, found: FoundSet, part: Part) -> ImageSource:

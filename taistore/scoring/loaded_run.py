@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from taistore.adapter.run_files.checkpoint import (
+    AGAIN,
     CARD,
     Adapter,
     AdapterCard,
@@ -126,7 +127,10 @@ class _Opening:
 
     def _learner(self, row: RunRow) -> ScoringRun:
         """A run of a prompt learner, from its label vectors."""
-        learner = load_learner(run_folder(self.store, row.run_id))
+        folder = run_folder(self.store, row.run_id)
+        learner = load_learner(folder)
+        if learner.card.run_id != row.run_id:
+            raise TrainingError(f"{folder / CARD}: is that of run {learner.card.run_id}: {AGAIN}")
         check_fits(learner.card, self.store, row.encoder_id)
         return ScoringRun(
             run_id=row.run_id,

@@ -62,6 +62,9 @@ def test_the_list(store: Store) -> None:
     )
     store.record_run(dataclasses.replace(store.run("three"), status="running"))
     assert "three  zsl, stopped, last seen 2026-01-01 00:02, begun" in runs(store).stdout
+    learner = {"task": "pll", "method": "dualcoop"}
+    store.record_run(dataclasses.replace(store.run("two"), task="pll", config=learner))
+    assert "two  pll dualcoop, finished, begun 2026" in runs(store).stdout
 
 
 def test_removing_a_run_frees_what_its_files_took(store: Store) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
@@ -70,6 +71,14 @@ def _without_field(folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
 
 
+def _of_variant(variant: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        config = json.loads((folder / CARD).read_text(encoding="utf-8"))["config"]
+        _card(folder, config=config | {"variant": variant})
+
+    return edit
+
+
 def _names_of_fewer(folder: Path) -> None:
     _card(folder, label_names=["red"])
 
@@ -101,6 +110,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no json": (_no_json, CARD, "not a readable card"),
     "no object": (_no_object, CARD, "not a readable card"),
     "a field less": (_without_field, CARD, "temperature"),
+    "a variant that is none": (_of_variant("super"), CARD, "config.variant: input should be"),
+    "another method's variant": (_of_variant("plain"), CARD, "variant 'plain' is none of method"),
+    "a variant of three prompts": (_of_variant("plus"), LEARNER, "not the label vectors"),
     "names of fewer labels": (_names_of_fewer, CARD, "label_names: 1 of 4 labels"),
     "labels of fewer": (_labels_of_fewer, LEARNER, "not the label vectors of its card"),
     "vectors of fewer": (_vectors_of_fewer, LEARNER, "not the label vectors of its card"),
@@ -131,6 +143,51 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_it(
     assert not (tmp_path / "o.csv").exists()
     [found] = Project.verify(run.project.uri).findings
     assert run.run_id in f"{found.table} {found.what}"
+
+
+@pytest.mark.parametrize("method", ["dualcoop", "tai-dpt"])
+def test_an_image_without_regions_is_its_own_only_region(
+    project: Project, tmp_path: Path, method: str
+) -> None:
+    """Beside images that have some: in every step, and by every command."""
+    shutil.copytree(project.uri, tmp_path / "store")
+    own = Project.open(tmp_path / "store", device="cpu")
+    run = own.train("zsl" if method == "tai-dpt" else "pll", method=method, **SMALL)
+    adapter = own.train("pll", epochs=1).run_id
+    gone = own.images()["image_id"].to_list()[::3]
+    own.store.remove("region_vectors", {"image_id": gone}, encoder_id=run.encoder.encoder_id)
+    store = ("--store", own.uri, "--quiet")
+
+    def printed(*arguments: str | Path) -> str:
+        done = CliRunner().invoke(main, [*map(str, arguments), *store])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    told = json.loads(printed("evaluate", run.run_id, "--json"))
+    assert 0 < told["images_with_regions"] < 12
+    assert {"prompts_local", "prompts"} <= set(told["ladder"])
+    for number, step in enumerate(("prompts_local", "prompts")):
+        out = tmp_path / f"{number}.csv"
+        assert "16 of 24 with regions" in printed("score", run.run_id, "--step", step, "--out", out)
+        printed("export-scores", run.run_id, "--step", step, "--out", tmp_path / f"{number}.npy")
+    local_IN, whole_IN = (np.load(tmp_path / f"{number}.npy") for number in range(2))
+    assert np.isfinite(local_IN).all()
+    assert np.array_equal(local_IN, whole_IN) == (method == "dualcoop")
+    printed("compare", run.run_id, adapter)
+    printed("ensemble", adapter, run.run_id, "--rule", "paper", "--split", "train")
+
+
+def test_files_of_another_run_are_told(project: Project, run: Run) -> None:
+    """Its vectors, and its vectors with their card."""
+    other = project.train("pll", method="dualcoop", seed=1, **SMALL)
+    shutil.copy(other.folder / LEARNER, run.folder)
+    with pytest.raises(TrainingError, match=r"damaged, or of another run than card\.json"):
+        run.evaluate(split="test")
+    shutil.copy(other.folder / CARD, run.folder)
+    told = rf"card\.json: is that of run {other.run_id}: train it"
+    with pytest.raises(TrainingError, match=told):
+        run.evaluate(split="test")
+    project.remove_runs([other])
 
 
 def test_a_learner_of_other_labels_is_told(run: Run) -> None:

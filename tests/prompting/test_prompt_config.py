@@ -53,6 +53,11 @@ def test_it_comes_back_from_json() -> None:
         ("tai-dpt", {"shots": 4}, "shots 4 is for task fsl"),
         ("tai-dpt", {"split": "train"}, "split 'train' is for task fsl or pll"),
         ("dualcoop", {"shots": 4}, "shots 4 is for task fsl"),
+        (
+            "dualcoop",
+            {"spatial_test": 9.0},
+            "spatial_test 9.0 is for variants whose spatial is not",
+        ),
         ("coop", {"shots": 4, "known": 0.5}, "known 0.5 is for task pll"),
         ("coop", {"shots": 4, "variant": "plus"}, "variant 'plus' is none of method coop"),
         ("dualcoop", {"variant": "plain"}, "variant 'plain' is none of method dualcoop"),

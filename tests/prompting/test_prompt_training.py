@@ -18,6 +18,7 @@ from taistore.errors import EncoderError, ScoringError, StoreError, TextError, T
 from taistore.labels import Label, LabelSet
 from taistore.project import Project
 from taistore.prompting.contexts import LabelPrompts
+from taistore.prompting.learner_files import load_learner
 from taistore.run import Run
 from tests.prompting.learner_projects import make_project
 
@@ -138,6 +139,27 @@ def test_runs_score_tag_compare_and_join_ensembles(project: Project, tmp_path: P
     with pytest.raises(ScoringError, match="is no adapter, and the paper's rule begins with one"):
         project.ensemble([prompts, adapter], rule="paper")
     assert not Project.verify(project.uri).findings
+
+
+def test_labels_of_one_name_are_told_apart_by_their_synonyms(
+    project: Project, tmp_path: Path
+) -> None:
+    """As in zero-shot: without, one context for all would make one vector of both."""
+    labels = [
+        Label("bird", "crane", ("grey heron",)),
+        Label("machine", "crane", ("tower crane",)),
+        Label("other", "crane"),
+    ]
+    own = taistore.create(
+        tmp_path / "cranes",
+        labels=LabelSet(labels),
+        encoder=project.store.default_encoder,
+        device="cpu",
+    )
+    own.generate_texts(20)
+    run = own.train("zsl", method="tai-dpt", context=2, epochs=1, batch=8)
+    vectors_ND = load_learner(run.folder).vectors["whole"]
+    assert len({tuple(vector_D.tolist()) for vector_D in vectors_ND}) == 3
 
 
 def test_images_of_another_grid_and_of_none(tmp_path: Path) -> None:

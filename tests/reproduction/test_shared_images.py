@@ -8,7 +8,7 @@ import pytest
 
 from taistore.reproduction import set_stores
 from taistore.reproduction.data_sets import FoundSet, find_set
-from taistore.reproduction.set_stores import ready_store
+from taistore.reproduction.set_stores import ready_store, store_folder
 from taistore.reproduction.table_texts import TableTexts
 from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
@@ -26,9 +26,9 @@ def found(data: Path) -> FoundSet:
 
 
 def ready(tmp_path: Path, encoder: ColourEncoder, texts: TableTexts, regions: int = 0) -> Store:
-    work = tmp_path / "work"
     one = found(tmp_path / "data")
-    return ready_store(one, encoder, work=work, texts=texts, regions=regions).store
+    path = store_folder(one, encoder, work=tmp_path / "work", texts=texts, regions=regions)
+    return ready_store(path, one, encoder, texts=texts, regions=regions).store
 
 
 def rows(store: Store, kind: str, encoder_id: str | None = None) -> list[dict[str, Any]]:

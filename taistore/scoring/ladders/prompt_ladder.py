@@ -39,13 +39,8 @@ class PromptLadder(Ladder):
         self._logits = learner.to(self._device).logits
 
     def steps(self, *, regions: bool) -> tuple[Step, ...]:
-        """Zero-shot's, those of the parts that there are, and ``prompts``."""
-        own = [
-            step
-            for step in PROMPT_STEPS
-            if step == "prompts"
-            or (self._logits.has_whole if step == "prompts_global" else regions)
-        ]
+        """Zero-shot's, those of the learner's parts, and ``prompts``; with or without regions."""
+        own = (s for s in PROMPT_STEPS if self._logits.has_whole or s != "prompts_global")
         return (*super().steps(regions=regions), *own)
 
     @property
