@@ -16,11 +16,11 @@ from torch import Tensor
 from taistore.adapter.loop import TrainingLoop, library_versions
 from taistore.adapter.optimizer import SGD, warm_cosine
 from taistore.adapter.run_files.plain_json import STRICT, from_plain
+from taistore.encoders.out_of_memory import out_of_memory
 from taistore.errors import TrainingError
 from taistore.prompting.contexts import Contexts, LabelPrompts
 from taistore.prompting.examples import Examples
 from taistore.prompting.learner_files import LearnerCard, save_learner
-from taistore.prompting.out_of_memory import out_of_memory
 from taistore.prompting.prompt_config import PromptConfig, Variant
 from taistore.prompting.prompt_losses import asymmetric, known_bce, ranking
 from taistore.prompting.prompt_scores import Logits

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from taistore.prompting.out_of_memory import out_of_memory
+from taistore.encoders.out_of_memory import out_of_memory
 
 
 def raised(shape: tuple[int, ...]) -> BaseException:
