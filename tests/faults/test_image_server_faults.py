@@ -399,7 +399,7 @@ def test_one_moderated_prompt_is_tried_with_a_harmless_one() -> None:
 def test_a_server_that_is_down_is_named() -> None:
     with FaultServer(draws) as server:
         url = server.url
-    with pytest.raises(SyntheticError, match="no model answers at"):
+    with pytest.raises(SyntheticError, match="no image model answers at"):
         openai_images_writer(per_text=1, seed=0, base_url=url).__enter__()
 
 

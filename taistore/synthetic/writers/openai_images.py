@@ -132,6 +132,7 @@ class OpenAIImagesWriter:
 
 class _ImagesEngine(Asking[ImageRequest, WrittenImage]):
     ahead: ClassVar[int] = 2
+    what: ClassVar[str] = "image model"
     needs_model: ClassVar[bool] = False
     size: int | None = None
 

@@ -115,6 +115,7 @@ class Asking(ABC, Generic[Asked, Got]):
     ahead: ClassVar[int] = 8
     """Replies per connection that may wait for whoever reads them before requests stop going out.
     """
+    what: ClassVar[str] = "language model"
     needs_model: ClassVar[bool] = True
     """Whether a server that lists no model, or several, must be told which one."""
 
@@ -139,7 +140,7 @@ class Asking(ABC, Generic[Asked, Got]):
         self._transport = Transport(
             Endpoint.parse(base_url), seconds=timeout, key=self._key, most=most
         )
-        self._stops = Stops(self._transport.hide(str(self._transport.endpoint)))
+        self._stops = Stops(self._transport.hide(str(self._transport.endpoint)), self.what)
         self._asked_for = model
         self._concurrency = concurrency
         self._policy = RetryPolicy(retries=retries, first_wait=first_wait)

@@ -23,9 +23,10 @@ _ON_TRIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The errors of one endpoint; ``where`` is its base URL."""
+    """The errors of one endpoint; ``where`` is its base URL, ``what`` should answer there."""
 
     where: str
+    what: str = "language model"
 
     def answer(self, status: int, said: ServerError, *, model: str) -> TextError | None:
         """For an answer that every request would get; None for any other."""
@@ -52,7 +53,8 @@ class Stops:
     def down(self, detail: str) -> TextError:
         """Nobody answered at the start."""
         return TextError(
-            f"no model answers at {self.where} ({detail}): start the server or mend the base URL"
+            f"no {self.what} answers at {self.where} ({detail}): "
+            "start the server or mend the base URL"
         )
 
     def silent(self, detail: str) -> TextError:
