@@ -10,12 +10,14 @@ from taistore.errors import PluginError, SyntheticError
 from taistore.synthetic.image_writer import ImageWriter
 from taistore.synthetic.writers.diffusers_writer import diffusers_writer
 from taistore.synthetic.writers.folder_writer import folder_writer
+from taistore.synthetic.writers.openai_images import openai_images_writer
 
 GROUP: Final = "taistore.image_writers"
 """The group of entry points."""
 
 plugins.register(GROUP, "diffusers", diffusers_writer)
 plugins.register(GROUP, "folder", folder_writer)
+plugins.register(GROUP, "openai", openai_images_writer)
 
 
 @contextlib.contextmanager

@@ -36,8 +36,15 @@ class Exchange:
 
     @property
     def prompt(self) -> str:
-        """The last message."""
+        """The last message, or what an image is wanted of."""
+        if "prompt" in self.body:
+            return str(self.body["prompt"])
         return str(self.body["messages"][-1]["content"])
+
+    @property
+    def host(self) -> str:
+        """Whom the client asked: host and port."""
+        return str(self._handler.headers["Host"])
 
     def wait(self, seconds: float) -> None:
         """Let time pass, unless the server closes."""
@@ -189,7 +196,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        self.faults.listing(Exchange(self, -1, {}))
+        faults = self.faults
+        faults.gets.append({"path": self.path, "headers": dict(self.headers)})
+        behaviour = faults.files.get(self.path, faults.listing)
+        try:
+            behaviour(Exchange(self, -1, {}))
+        except OSError:
+            self.close_connection = True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -226,9 +239,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class FaultServer:
-    """Runs ``behaviour`` for ``POST /v1/chat/completions`` while the context is open.
+    """Runs ``behaviour`` for every ``POST`` while the context is open, and ``files`` by their path.
 
-    ``requests`` keeps what came in, ``most_at_once`` how many were under way at the same time.
+    ``requests`` and ``gets`` keep what came in, ``most_at_once`` how many were under way at the
+    same time.
     """
 
     def __init__(
@@ -236,12 +250,15 @@ class FaultServer:
         behaviour: Behaviour,
         *,
         listing: Behaviour | None = None,
+        files: Mapping[str, Behaviour] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         models = json.dumps({"object": "list", "data": [{"id": MODEL}]}).encode()
         self.behaviour = behaviour
         self.listing = listing or raw(models)
+        self.files = files or {}
         self.requests: list[Json] = []
+        self.gets: list[Json] = []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Condition()
         self.closing = threading.Event()

@@ -1,14 +1,13 @@
 """The writer ``diffusers``: a text-to-image pipeline in this process, on a GPU or a CPU.
 
-Shapes: B pictures of a batch, H height, W width.
+Shapes: B images of a batch, H height, W width, C three colours.
 """
 
-import contextlib
+import gc
 import inspect
-import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from taistore.encoders.out_of_memory import out_of_memory
 from taistore.encoders.precision import resolve_device, resolve_precision
 from taistore.errors import SyntheticError
 from taistore.printable import printable
+from taistore.stopping import check
 from taistore.synthetic.image_writer import (
     PER_TEXT,
     UNANSWERED,
@@ -31,54 +31,67 @@ from taistore.synthetic.image_writer import (
     numbered,
 )
 
-BATCH = 4
-GIVEN_UP = 3
-"""Pictures that fail one after another, with none drawn before, after which the job ends."""
+WAVE = 8
+"""Batches in one call of ``write``: what is there already would leave small ones half empty."""
 
-_LOGGERS = ("diffusers", "transformers", "accelerate", "huggingface_hub")
+GIVEN_UP = 4
+"""Images in a row that a pipeline fails at, each for itself, before the job ends."""
+
+SIDE_FACTOR = 8
+"""Most pipelines want sides that are multiples of this, whatever their VAE does."""
 
 
 @contextmanager
 def diffusers_writer(
     *,
-    model: str = "",
     per_text: int = PER_TEXT,
     seed: int = 0,
-    batch: int = BATCH,
+    model: str = "",
+    batch: int = 4,
     steps: int | None = None,
     guidance: float | None = None,
     size: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
 ) -> Iterator["DiffusersWriter"]:
-    """Pictures by any text-to-image pipeline of diffusers.
+    """``per_text`` images of each text by any text-to-image pipeline of diffusers.
 
-    ``model`` is a name on the hub or a folder that ``save_pretrained`` wrote; only safetensors are
-    read, and no code of the model's runs. ``batch`` pictures are drawn at once, in ``steps`` steps,
-    with the weight ``guidance`` on the caption, ``size`` pixels wide and high; None: what the
-    pipeline does by itself. Half precision on a GPU. Raises :class:`MissingExtraError` where
-    diffusers is not installed, and :class:`SyntheticError` where the model cannot be loaded, or
-    does not take a setting.
+    ``model`` is a name on the hub or a folder that ``save_pretrained`` wrote; of its files only
+    configurations and safetensors are read. ``batch`` images are drawn at once, in ``steps`` steps,
+    with the weight ``guidance`` of the text, ``size`` pixels wide and high; None: as the pipeline
+    has it. ``precision`` "auto" is fp16 on a GPU and fp32 on a CPU.
+
+    Raises :class:`MissingExtraError` where diffusers is not installed and :class:`SyntheticError`
+    where there is no such pipeline or it does not take an option.
     """
     if not model:
         raise SyntheticError("writer diffusers needs model, a name on the hub or a folder")
+    if batch < 1 or (steps is not None and steps < 1):
+        raise SyntheticError(f"batch and steps must be at least 1, not {batch} and {steps}")
+    options = {"num_inference_steps": steps, "guidance_scale": guidance}
+    options |= {"height": size, "width": size}
     on = resolve_device(device)
+    dtype = resolve_precision(precision, on)
     with _quiet():
-        pipeline = _loaded(model, on)
+        pipeline = _loaded(model, dtype).to(on)
         pipeline.set_progress_bar_config(disable=True)
-        drawn = {"num_inference_steps": steps, "guidance_scale": guidance}
-        settings = {name: value for name, value in drawn.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None}
+        _require_taken(pipeline, model, given)
         if size is not None:
-            _require_size(pipeline, model, size)
-            settings |= {"height": size, "width": size}
-        _require_taken(pipeline, model, settings)
-    name = Path(model).name if Path(model).is_dir() else model
-    yield DiffusersWriter(
-        pipeline, name, settings, device=on, per_text=per_text, seed=seed, batch=batch
-    )
+            _require_side(pipeline, model, size)
+        writer = DiffusersWriter(pipeline, model, given, batch=batch, per_text=per_text, seed=seed)
+        try:
+            yield writer
+        finally:
+            writer.close()
 
 
 class DiffusersWriter:
-    """Draws with a pipeline; each picture from a generator of its own, whatever its batch."""
+    """An :class:`~taistore.synthetic.image_writer.ImageWriter` that draws itself.
+
+    Each image has its own noise, drawn on the CPU from its request's seed: it does not depend on
+    those beside it, nor on the device, but for the rounding of sums.
+    """
 
     name = "diffusers"
 
@@ -86,182 +99,207 @@ class DiffusersWriter:
         self,
         pipeline: Any,
         model: str,
-        settings: dict[str, Any],
+        options: dict[str, Any],
         *,
-        device: torch.device,
+        batch: int,
         per_text: int,
         seed: int,
-        batch: int,
     ) -> None:
-        self.model = model
-        self.batch = batch
-        self._pipeline, self._settings = pipeline, settings
-        # On the CPU, so that the same seed gives the same picture on every device.
-        self._noise = torch.device("cpu" if device.type == "mps" else device)
-        self._per_text, self._seed = per_text, seed
-        self._drawn = self._failed = 0
+        self._pipeline = pipeline
+        self._options = options | {"output_type": "np"}
+        if "callback_on_step_end" in _parameters(pipeline):
+            self._options["callback_on_step_end"] = _after_step
+        self._at_once = batch
+        self._per_text = per_text
+        self._seed = seed
+        self._drawn = 0
+        self._failed_in_a_row = 0
+        self.model = Path(model).resolve().name if Path(model).is_dir() else model
+        self.batch = WAVE * batch
 
     def wanted(self, texts: int) -> int:
         """``per_text`` of each."""
         return texts * self._per_text
 
     def requests(self, texts: Iterable[StoredText]) -> Iterator[ImageRequest]:
-        """Those of each text, numbered from 0."""
+        """``per_text`` images of each text."""
         return numbered(texts, self._per_text, seed=self._seed)
 
     def write(self, requests: Sequence[ImageRequest]) -> Iterator[WrittenImage]:
-        """Draw a batch; where it fails, in halves, until what fails is found.
+        """Images, a batch at a time; a signal that a job holds back ends it between two steps.
 
-        Raises :class:`SyntheticError` where a single picture takes more memory than there is, and
-        where nothing can be drawn at all.
+        Raises :class:`SyntheticError` where not even one image fits into memory, where the pipeline
+        refuses the first one, or fails at several in a row.
         """
+        start = 0
+        while start < len(requests):
+            check()
+            batch = requests[start : start + self._at_once]
+            outcome = self._outcome(batch)
+            if not isinstance(outcome, Exception):
+                self._drawn += len(batch)
+                self._failed_in_a_row = 0
+                yield from outcome
+            elif len(batch) > 1:
+                # Memory: smaller batches from here on; else one image may be to blame.
+                if out_of_memory(outcome):
+                    self._at_once = len(batch) // 2
+                    self._free()
+                    continue
+                for request in batch:
+                    alone = self._outcome([request])
+                    yield from self._blamed(request, alone)
+            else:
+                yield from self._blamed(batch[0], outcome)
+            start += len(batch)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._pipeline = None
+        self._free()
+
+    def _outcome(self, batch: Sequence[ImageRequest]) -> list[WrittenImage] | Exception:
+        """What is drawn, or what the pipeline raised, without the frames that hold its tensors."""
         try:
-            with _quiet():
-                pictures = self._draw(requests)
+            return self._draw(batch)
         except Exception as error:
-            if len(requests) > 1:
-                half = len(requests) // 2
-                if out_of_memory(error):
-                    self.batch = min(self.batch, half)
-                    torch.cuda.empty_cache()
-                yield from self.write(requests[:half])
-                yield from self.write(requests[half:])
-                return
-            yield self._failure(requests[0], error)
-            return
-        self._drawn += len(pictures)
-        self._failed = 0
-        yield from pictures
+            return error.with_traceback(None)
 
-    def _draw(self, requests: Sequence[ImageRequest]) -> list[WrittenImage]:
-        generators = [
-            torch.Generator(self._noise).manual_seed(request.seed or 0) for request in requests
-        ]
-        with torch.inference_mode():
-            found = self._pipeline(
-                prompt=[request.text.text for request in requests],
-                generator=generators,
-                output_type="np",
-                **self._settings,
-            )
-        unsafe = getattr(found, "nsfw_content_detected", None) or [False] * len(requests)
+    def _blamed(
+        self, request: ImageRequest, outcome: list[WrittenImage] | Exception
+    ) -> list[WrittenImage]:
+        """The image of a request that was put alone, or why there is none."""
+        if not isinstance(outcome, Exception):
+            self._drawn += 1
+            self._failed_in_a_row = 0
+            return outcome
+        said = _one_line(outcome)
+        if out_of_memory(outcome):
+            raise SyntheticError(
+                f"the model {self.model!r} has too little memory for a single image ({said}): take "
+                "a smaller --size (--batch is at 1 already) or a device with more"
+            ) from outcome
+        self._failed_in_a_row += 1
+        refused = isinstance(outcome, ValueError | TypeError) and not self._drawn
+        if refused or self._failed_in_a_row >= GIVEN_UP:
+            raise SyntheticError(f"the model {self.model!r} cannot draw: {said}") from outcome
         return [
-            _written(request, picture_HW3, unsafe=bool(flag))
-            for request, picture_HW3, flag in zip(requests, found.images, unsafe, strict=True)
+            WrittenImage(
+                request=request, image=None, reason=f"{UNANSWERED}pipeline_error", detail=said
+            )
         ]
 
-    def _failure(self, request: ImageRequest, error: Exception) -> WrittenImage:
-        said = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")[:300]
-        if out_of_memory(error):
-            raise SyntheticError(
-                f"out of memory while {self.model} draws a single picture: give a smaller size=, "
-                "or a smaller model="
-            ) from error
-        self._failed += 1
-        if not self._drawn and self._failed >= GIVEN_UP:
-            raise SyntheticError(
-                f"{self.model} draws nothing ({said}): look at model=, steps=, guidance= and size="
-            ) from error
-        return WrittenImage(
-            request=request, image=None, reason=f"{UNANSWERED}failed", detail=f"not drawn: {said}"
-        )
+    def _draw(self, batch: Sequence[ImageRequest]) -> list[WrittenImage]:
+        noise = [torch.Generator("cpu").manual_seed(request.seed or 0) for request in batch]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            output = self._pipeline(
+                prompt=[request.text.text for request in batch], generator=noise, **self._options
+            )
+        images_BHWC = np.asarray(output.images, dtype=np.float32)
+        # Pipelines without a checker have no such field, those whose checker is off have None.
+        unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
+        return [
+            _written(request, image_HWC, unsafe=bool(verdict))
+            for request, image_HWC, verdict in zip(batch, images_BHWC, unsafe, strict=True)
+        ]
+
+    @staticmethod
+    def _free() -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
-def _written(request: ImageRequest, picture_HW3: NDArray[Any], *, unsafe: bool) -> WrittenImage:
+def _written(
+    request: ImageRequest, image_HWC: NDArray[np.float32], *, unsafe: bool
+) -> WrittenImage:
     if unsafe:
-        return WrittenImage(
-            request=request,
-            image=None,
-            reason="unsafe",
-            detail="the safety checker of the model took it away: nothing is to be done",
-        )
-    if not np.isfinite(picture_HW3).all():
-        return WrittenImage(
-            request=request,
-            image=None,
-            reason="not_finite",
-            detail="its pixels are no numbers: half precision may be too small for this model",
-        )
-    pixels = (np.clip(picture_HW3, 0, 1) * 255).round().astype(np.uint8)
-    return WrittenImage(request=request, image=Image.fromarray(pixels))
+        detail = "the model's safety checker refuses it"
+        return WrittenImage(request=request, image=None, reason="unsafe", detail=detail)
+    if not np.isfinite(image_HWC).all():
+        detail = "some of its pixels are no numbers: another precision may help"
+        return WrittenImage(request=request, image=None, reason="not_finite", detail=detail)
+    pixels_HWC = (image_HWC * 255).round().astype(np.uint8)
+    return WrittenImage(request=request, image=Image.fromarray(pixels_HWC))
 
 
-def _loaded(model: str, device: torch.device) -> Any:
-    """The pipeline of a name or folder, on a device; :class:`SyntheticError` names why not."""
-    diffusers = require("diffusers", extra="diffusers", purpose="writer diffusers")
-    require("transformers", extra="diffusers", purpose="writer diffusers")
-    if Path(model).is_dir() and not (Path(model) / "model_index.json").is_file():
+def _after_step(*_: object) -> dict[str, object]:
+    """Let a waiting signal through; changes nothing."""
+    check()
+    return {}
+
+
+def _loaded(model: str, dtype: torch.dtype) -> Any:
+    """The pipeline of a folder or of a name on the hub, on the CPU."""
+    folder = Path(model)
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise SyntheticError(
-            f"{model}: no pipeline in this folder (it has no model_index.json): name one that "
-            "save_pretrained wrote"
+            f"{printable(model)}: no diffusers pipeline (no model_index.json): name the folder "
+            "that save_pretrained wrote"
         )
+    library = _library("diffusers")
+    options = {"dtype": dtype, "use_safetensors": True}
     try:
-        return _from_pretrained(diffusers, model, device).to(device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return library.AutoPipelineForText2Image.from_pretrained(model, **options)
+            except ValueError:
+                # Of a kind that is not on its list; what it takes is looked at later.
+                return library.DiffusionPipeline.from_pretrained(model, **options)
+    # A missing file, a gated hub, damaged weights: every part has errors of its own.
     except Exception as error:
-        said = printable(" ".join(str(error).split()))[:300]
         if out_of_memory(error):
-            raise SyntheticError(
-                f"{model}: too large for {device}: name a smaller model"
-            ) from error
+            raise SyntheticError(f"the model {model!r} does not fit into memory") from error
         raise SyntheticError(
-            f"{model}: cannot be loaded as a text-to-image pipeline ({type(error).__name__}: "
-            f"{said}): check the name or folder, and that its weights are safetensors"
+            f"diffusers cannot load the model {model!r} ({_one_line(error)}): name a pipeline on "
+            "the hub, or a folder that save_pretrained wrote with safetensors"
         ) from error
 
 
-def _from_pretrained(diffusers: Any, model: str, device: torch.device) -> Any:
-    dtype = resolve_precision("auto", device)
-
-    def loaded(variant: str | None) -> Any:
-        settings = {"torch_dtype": dtype, "use_safetensors": True, "variant": variant}
-        try:
-            return diffusers.AutoPipelineForText2Image.from_pretrained(model, **settings)
-        except ValueError:
-            # A kind that is not registered as one of text to image; what it takes is looked at.
-            return diffusers.DiffusionPipeline.from_pretrained(model, **settings)
-
-    if dtype == torch.float16:
-        # Half precision is often published in files of its own, half the size.
-        with contextlib.suppress(Exception):
-            return loaded("fp16")
-    return loaded(None)
+def _library(module: str) -> Any:
+    return require(module, extra="diffusers", purpose="drawing images with diffusers")
 
 
-def _require_taken(pipeline: Any, model: str, settings: dict[str, Any]) -> None:
-    """Raise where the pipeline does not take a setting, or draws from no prompt."""
-    taken = inspect.signature(pipeline.__call__).parameters
-    words = {"num_inference_steps": "steps", "guidance_scale": "guidance", "height": "size"}
-    for name in ("prompt", "generator", "output_type", *settings):
-        if name not in taken:
-            kind = type(pipeline).__name__
+def _parameters(pipeline: Any) -> set[str]:
+    return set(inspect.signature(pipeline.__call__).parameters)
+
+
+def _require_taken(pipeline: Any, model: str, options: dict[str, Any]) -> None:
+    takes = _parameters(pipeline)
+    for option in ("prompt", "generator", "output_type", *options):
+        if option not in takes:
             raise SyntheticError(
-                f"{model} is a {kind}, which takes no {words.get(name, name)}: "
-                + ("leave it out" if name in words else "name a text-to-image model")
+                f"the model {model!r} is a {type(pipeline).__name__}, which takes no {option}: "
+                "leave the option out or name another text-to-image pipeline"
             )
 
 
-def _require_size(pipeline: Any, model: str, size: int) -> None:
-    factor = int(getattr(pipeline, "vae_scale_factor", 8))
-    if size % max(factor, 8):
+def _require_side(pipeline: Any, model: str, size: int) -> None:
+    factor = getattr(pipeline, "vae_scale_factor", SIDE_FACTOR)
+    factor = max(SIDE_FACTOR, factor if isinstance(factor, int) else SIDE_FACTOR)
+    if size < factor or size % factor:
         raise SyntheticError(
-            f"size {size} is no multiple of {max(factor, 8)}, which {model} needs: give "
-            f"size={round(size / max(factor, 8)) * max(factor, 8) or max(factor, 8)}"
+            f"size must be a multiple of {factor} pixels for the model {model!r}, not {size}"
         )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no chatter of the libraries: the job has its own."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for name in _LOGGERS:
-            logger = logging.getLogger(name)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.CRITICAL)
-        for library in ("diffusers.utils", "transformers.utils"):
-            with contextlib.suppress(ImportError):
-                logs = __import__(library, fromlist=["logging"]).logging
-                logs.disable_progress_bar()
+    """Neither bars nor remarks of diffusers and transformers while the block runs."""
+    with ExitStack() as stack:
+        for name in ("diffusers", "transformers"):
+            _library(name)
+            logs: Any = _library(f"{name}.utils.logging")
+            stack.callback(logs.set_verbosity, logs.get_verbosity())
+            if logs.is_progress_bar_enabled():
                 stack.callback(logs.enable_progress_bar)
+            logs.set_verbosity_error()
+            logs.disable_progress_bar()
         yield
+
+
+def _one_line(error: Exception) -> str:
+    line = printable(str(error)).strip()[:200]
+    return line or type(error).__name__

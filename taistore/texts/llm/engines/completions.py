@@ -45,7 +45,7 @@ def read_completion(request_id: str, body: bytes) -> ChatReply:
 
     Reasoning beside the text (``reasoning_content``) is ignored.
     """
-    content = _json(body)
+    content = read_json(body)
     try:
         choice = content["choices"][0]
         message = choice["message"]
@@ -79,7 +79,7 @@ def read_completion(request_id: str, body: bytes) -> ChatReply:
 def server_error(body: bytes) -> ServerError:
     """Message and code of an error answer, in one line, however the server wraps them."""
     try:
-        content = _json(body)
+        content = read_json(body)
     except ReplyError:
         return ServerError(message=one_line(body[: 4 * DETAIL_LENGTH].decode(errors="replace")))
     inner = content.get("error", content) if isinstance(content, dict) else content
@@ -92,7 +92,7 @@ def server_error(body: bytes) -> ServerError:
 def model_names(body: bytes) -> list[str]:
     """The models that ``GET /models`` lists; empty when it lists none in the usual form."""
     try:
-        rows = _json(body)["data"]
+        rows = read_json(body)["data"]
         return [row["id"] for row in rows if isinstance(row["id"], str)]
     except (ReplyError, KeyError, TypeError):
         return []
@@ -104,7 +104,8 @@ def one_line(text: str) -> str:
     return line if len(line) <= DETAIL_LENGTH else line[:DETAIL_LENGTH] + "…"
 
 
-def _json(body: bytes) -> Any:
+def read_json(body: bytes) -> Any:
+    """What a body holds; raises :class:`ReplyError` where that is no JSON."""
     try:
         return json.loads(body.decode())
     except UnicodeDecodeError as error:

@@ -4,351 +4,44 @@ Requests go out over a fixed number of kept connections, replies come back as th
 key is read from ``OPENAI_API_KEY`` and sent to the base URL, nowhere else.
 """
 
-import queue
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from pathlib import PurePath
-from types import TracebackType
-from typing import Self
+from dataclasses import replace
 
-from taistore.errors import TextError
 from taistore.texts.llm.chat import ChatReply, ChatRequest, Message
-from taistore.texts.llm.engines.completions import (
-    AGAIN,
-    ReplyError,
-    model_names,
-    one_line,
-    read_completion,
-    request_body,
-    server_error,
-)
-from taistore.texts.llm.engines.endpoint import Endpoint, key_from_environment
-from taistore.texts.llm.engines.retry import (
-    CLOCK,
-    LONGEST_PAUSE,
-    Clock,
-    Gate,
-    Health,
-    RetryPolicy,
-    Trial,
-    retry_after,
-)
-from taistore.texts.llm.engines.stops import TRIAL, Stops
-from taistore.texts.llm.engines.transport import (
-    Answer,
-    NoAnswerError,
-    NotConnectedError,
-    TooLargeError,
-    Transport,
-)
-
-AHEAD = 8
-"""Replies per connection that may wait for whoever reads them before requests stop going out."""
-
-PATIENCE = 10
-"""Rate limits are kept, not failures: they may be met this many times as often as ``retries``."""
-
-ONE_OR_ALL = (401, 403, 404)
-"""Said of a key or a model, and by some servers of one prompt that their moderation stops."""
+from taistore.texts.llm.engines.asking import Asking
+from taistore.texts.llm.engines.completions import ServerError, read_completion, request_body
+from taistore.texts.llm.engines.transport import Answer
 
 HARMLESS = Message("user", "Say hello.")
 
-
-class _StoppedError(Exception):
-    """The engine is closing; nobody wants this reply any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What one call of ``chat`` shares with the workers; ``over`` once nobody reads ``done``."""
-
-    done: "queue.SimpleQueue[ChatReply | BaseException]" = field(default_factory=queue.SimpleQueue)
-    over: threading.Event = field(default_factory=threading.Event)
+LIMIT = "max_tokens"
+NEW_LIMIT = "max_completion_tokens"
+"""Newer hosted models know the bound under this name only, and say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why an attempt failed and whether another one may help; ``wait`` is the server's wish."""
+class OpenAIEngine(Asking[ChatRequest, ChatReply]):
+    """A :class:`~taistore.texts.llm.chat.ChatEngine` over HTTP; options as of :class:`Asking`.
 
-    reason: str
-    detail: str
-    again: bool = True
-    wait: float | None = None
-    answered: bool = True
-
-
-class OpenAIEngine:
-    """A :class:`~taistore.texts.llm.chat.ChatEngine` over HTTP.
-
-    ``base_url`` ends before ``/chat/completions`` (``http://localhost:8000/v1``). ``model`` is a
-    name that the server knows, or "" for the only one that it lists. ``concurrency`` requests are
-    under way at once; ``timeout`` bounds one attempt in seconds, from connecting to the last byte;
-    after a failure that may pass, up to ``retries`` further attempts follow, the first about
-    ``first_wait`` seconds later on ``clock``.
-
-    Entering asks the server for its models and raises :class:`TextError` when nobody answers; an
-    engine is entered once.
+    ``model`` is a name that the server knows, or "" for the only one that it lists.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str = "",
-        *,
-        concurrency: int = 8,
-        timeout: float = 120.0,
-        retries: int = 5,
-        first_wait: float = 0.5,
-        clock: Clock = CLOCK,
-    ) -> None:
-        if concurrency < 1 or timeout <= 0 or retries < 0 or first_wait <= 0:
-            raise TextError(
-                "concurrency, timeout and first_wait must be positive and retries at least 0, "
-                f"not {concurrency}, {timeout:g}, {first_wait:g} and {retries}"
-            )
-        self._key = key_from_environment()
-        self._transport = Transport(Endpoint.parse(base_url), seconds=timeout, key=self._key)
-        self._stops = Stops(self._transport.hide(str(self._transport.endpoint)))
-        self._asked_for = model
-        self._concurrency = concurrency
-        self._policy = RetryPolicy(retries=retries, first_wait=first_wait)
-        self._health = Health(
-            connects=(retries + 1) * concurrency,
-            requests=max(3, concurrency),
-            limited=LONGEST_PAUSE,
-            clock=clock,
-        )
-        self._trial = Trial(requests=TRIAL)
-        self._gate = Gate(clock=clock)
-        self._limit_field = "max_tokens"
-        self._probing = threading.Lock()
-        self._served_at: float | None = None
-        self._pool: ThreadPoolExecutor | None = None
-        self.others: tuple[str, ...] = ()
-        """What the server lists where it does not list the model that was asked for; some servers
-        answer to any name."""
-
-    def __repr__(self) -> str:
-        return f"OpenAIEngine({str(self._transport.endpoint)!r}, {self._asked_for!r})"
-
-    @property
-    def model(self) -> str:
-        """The model's name; of a path on the server's disk only the last part."""
-        name = self._transport.hide(self._asked_for)
-        return PurePath(name).name if name.startswith("/") else name
-
-    def __enter__(self) -> Self:
-        try:
-            self._settle_model(self._served_models())
-        except BaseException:
-            self._transport.close()
-            raise
-        self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="chat")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self._gate.shut()
-        self._transport.abort()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        self._transport.close()
-
     def chat(self, requests: Sequence[ChatRequest]) -> Iterator[ChatReply]:
-        """One reply per request as they become ready; requests are taken when there is room.
+        """One reply per request: see :meth:`ask`."""
+        return self.ask(requests)
 
-        Raises :class:`TextError` when no further request can succeed; replies that were under way
-        then are lost, and asking again for what is missing loses nothing else.
-        """
-        call = _Call()
-        waiting = iter(requests)
-        under_way = 0
-        try:
-            while True:
-                if self._pool is None:
-                    raise RuntimeError("the engine is not open: use it in a with statement")
-                for request in islice(waiting, self._concurrency * AHEAD - under_way):
-                    self._pool.submit(self._work, request, call)
-                    under_way += 1
-                if not under_way:
-                    return
-                outcome = call.done.get()
-                under_way -= 1
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                yield outcome
-        finally:
-            # Whoever asked has gone, or nobody can be answered: nothing more goes out.
-            call.over.set()
-
-    def _settle_model(self, served: list[str]) -> None:
-        if self._asked_for:
-            known = {form for name in served for form in (name, name.partition(":")[0])}
-            if self._asked_for not in known:
-                self.others = tuple(map(self._transport.hide, served))
-            return
-        if len(served) != 1:
-            listed = ", ".join(served[:5]) or (
-                "none: is it an OpenAI-compatible server, and the base URL right (most end in /v1)?"
-            )
-            raise TextError(f"name a model; the server at {self._stops.where} lists {listed}")
-        self._asked_for = served[0]
-
-    def _served_models(self) -> list[str]:
-        try:
-            answer = self._transport.send("GET", "/models")
-        except NoAnswerError as error:
-            raise self._stops.down(error.detail) from error
-        if answer.status == 200:
-            return model_names(answer.body)
-        # Some servers have no list, and some keys may chat but not list.
-        if answer.status not in (403, 404):
-            self._raise_for_all(answer)
-        return []
-
-    def _work(self, request: ChatRequest, call: _Call) -> None:
-        try:
-            call.done.put(self._reply(request, call))
-        except BaseException as error:
-            # First in the queue, so that it is what the caller hears of.
-            call.done.put(error)
-            call.over.set()
-
-    def _reply(self, request: ChatRequest, call: _Call) -> ChatReply:
-        """Ask until there is a reply, a refusal, or no attempt is left."""
-        failures = limited = 0
-        while True:
-            if not self._gate.enter() or call.over.is_set():
-                raise _StoppedError
-            outcome = self._attempt(request)
-            if isinstance(outcome, ChatReply):
-                return self._tried(outcome)
-            if self._gate.is_shut:
-                raise _StoppedError
-            if outcome.reason == "rate_limited":
-                limited += 1
-            else:
-                failures += 1
-            over = failures > self._policy.retries or limited > self._policy.retries * PATIENCE
-            if over or not outcome.again:
-                return self._lost(request, outcome)
-            # Rate limits are the account's and Retry-After the server's word: all wait.
-            if outcome.wait is not None:
-                self._gate.pause(outcome.wait)
-            elif outcome.reason == "rate_limited":
-                self._gate.pause(self._policy.wait(limited - 1))
-            else:
-                self._gate.sleep(self._policy.wait(failures - 1))
-
-    def _lost(self, request: ChatRequest, failure: _Failure) -> ChatReply:
-        if failure.reason == "rate_limited" and self._health.limit_lost():
-            raise self._stops.limited(failure.detail)
-        if not failure.answered and self._health.request_lost():
-            raise self._stops.silent(failure.detail)
-        return self._tried(
-            ChatReply(
-                request_id=request.request_id,
-                text=None,
-                reason=failure.reason,
-                detail=failure.detail,
-            )
-        )
-
-    def _tried(self, reply: ChatReply) -> ChatReply:
-        """``reply``; raises when nothing but such replies has come."""
-        if reply.text is not None:
-            self._trial.passed()
-        elif (error := self._stops.on_trial(reply)) and self._trial.failed(reply.reason):
-            raise error
-        return reply
-
-    def _attempt(self, request: ChatRequest) -> ChatReply | _Failure:
-        limit = self._limit_field
-        sent_at = time.monotonic()
-        try:
-            answer = self._send(request, limit)
-        except TooLargeError as error:
-            self._health.answered()
-            return _Failure(error.reason, error.detail, again=False)
-        except NotConnectedError as error:
-            if self._health.not_connected():
-                raise self._stops.silent(error.detail) from error
-            return _Failure(error.reason, error.detail, answered=False)
-        except NoAnswerError as error:
-            return _Failure(error.reason, error.detail, answered=False)
-        if answer.status != 429:
-            self._health.answered()
-        if answer.status == 200:
-            try:
-                reply = read_completion(request.request_id, answer.body)
-            except ReplyError as error:
-                return _Failure("invalid_reply", self._transport.hide(str(error)))
-            self._served_at = time.monotonic()
-            return reply
-        if answer.status in ONE_OR_ALL:
-            self._raise_unless_alone(request, answer, limit=limit, sent_at=sent_at)
-        else:
-            self._raise_for_all(answer)
-        return self._refusal(answer, limit)
-
-    def _send(self, request: ChatRequest, limit: str) -> Answer:
+    def _send(self, request: ChatRequest, without: frozenset[str]) -> Answer:
+        limit = NEW_LIMIT if LIMIT in without else LIMIT
         body = request_body(request, model=self._asked_for, limit=limit)
         return self._transport.send("POST", "/chat/completions", body)
 
-    def _raise_unless_alone(
-        self, request: ChatRequest, answer: Answer, *, limit: str, sent_at: float
-    ) -> None:
-        """Raise :class:`TextError` unless others are answered where this request is refused.
+    def _read(self, request: ChatRequest, body: bytes) -> ChatReply:
+        return read_completion(request.request_id, body)
 
-        Where nobody has been answered since it went out, the same request with harmless words
-        tells: a key may be withdrawn in the middle of a job, and a job may begin with the one
-        prompt that no moderation lets through.
-        """
-        if answer.status == 401 and self._served_at is None:
-            self._raise_for_all(answer)
-        with self._probing:
-            if self._served_at is not None and self._served_at > sent_at:
-                return
-            try:
-                probe = self._send(replace(request, messages=(HARMLESS,)), limit)
-            except NoAnswerError:
-                return
-            if probe.status == 200:
-                self._served_at = time.monotonic()
-            else:
-                self._raise_for_all(probe)
+    def _failed(self, request: ChatRequest, reason: str, detail: str) -> ChatReply:
+        return ChatReply(request_id=request.request_id, text=None, reason=reason, detail=detail)
 
-    def _refusal(self, answer: Answer, limit: str) -> _Failure:
-        """What an answer other than 200 means for this request."""
-        said = server_error(answer.body)
-        detail = self._transport.hide(f"{answer.status} {one_line(answer.phrase)}: {said.message}")
-        if answer.status in AGAIN:
-            wait = retry_after(answer.headers.get("retry-after"))
-            if wait is not None and wait > LONGEST_PAUSE:
-                raise self._stops.asked_to_wait(wait)
-            if answer.status != 429:
-                return _Failure("server_error", detail, wait=wait)
-            if self._health.rate_limited():
-                raise self._stops.limited(detail)
-            return _Failure("rate_limited", detail, wait=wait)
-        if limit == "max_tokens" and "max_completion_tokens" in said.message:
-            # Newer hosted models know the bound under this name only, and say so.
-            self._limit_field = "max_completion_tokens"
-            return _Failure("refused_request", detail, wait=0.0)
-        return _Failure("refused_request", detail, again=False)
+    def _harmless(self, request: ChatRequest) -> ChatRequest:
+        return replace(request, messages=(HARMLESS,))
 
-    def _raise_for_all(self, answer: Answer) -> None:
-        """Raise :class:`TextError` for an answer that every request would get."""
-        said = server_error(answer.body)
-        if error := self._stops.answer(answer.status, said, model=self.model):
-            raise error
+    def _refused_fields(self, said: ServerError) -> frozenset[str]:
+        return frozenset({LIMIT}) if NEW_LIMIT in said.message else frozenset()

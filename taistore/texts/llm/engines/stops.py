@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from taistore.errors import TextError
-from taistore.texts.llm.chat import ChatReply
 from taistore.texts.llm.engines.completions import ServerError
 from taistore.texts.llm.engines.endpoint import KEY_VARIABLE
 
@@ -15,14 +14,19 @@ _ON_TRIAL = {
     "server objects to and run the same command again",
     "empty_reply": "answered {count} requests and gave no text ({detail}): the model may spend its "
     "tokens on reasoning, raise max_tokens= or turn thinking off at the server",
+    "no_image": "answered {count} requests and gave no image ({detail}): is it a server of a model "
+    "that draws?",
+    "elsewhere": "gives its images at other addresses ({detail}), where nothing is fetched from: "
+    "have it answer with b64_json",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The errors of one endpoint; ``where`` is its base URL."""
+    """The errors of one endpoint; ``where`` is its base URL, ``what`` should answer there."""
 
     where: str
+    what: str = "language model"
 
     def answer(self, status: int, said: ServerError, *, model: str) -> TextError | None:
         """For an answer that every request would get; None for any other."""
@@ -39,17 +43,17 @@ class Stops:
             )
         return None
 
-    def on_trial(self, reply: ChatReply) -> TextError | None:
+    def on_trial(self, reason: str, detail: str) -> TextError | None:
         """For such a reply :data:`TRIAL` times from the start on; None when it may be chance."""
-        if reply.reason not in _ON_TRIAL:
+        if reason not in _ON_TRIAL:
             return None
-        what = _ON_TRIAL[reply.reason].format(count=TRIAL, detail=reply.detail)
+        what = _ON_TRIAL[reason].format(count=TRIAL, detail=detail)
         return TextError(f"{self.where} {what}")
 
     def down(self, detail: str) -> TextError:
         """Nobody answered at the start."""
         return TextError(
-            f"no language model answers at {self.where} ({detail}): "
+            f"no {self.what} answers at {self.where} ({detail}): "
             "start the server or mend the base URL"
         )
 

@@ -7,8 +7,9 @@ Nothing here follows a redirect: the key must not travel to another host.
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import httpcore2
 
@@ -16,7 +17,8 @@ from taistore.texts.llm.engines.endpoint import Endpoint
 from taistore.texts.llm.engines.wires import Wires
 
 MAX_BYTES = 1 << 20
-"""A caption has a few hundred bytes; what is larger than this is not read to its end."""
+"""A caption has a few hundred bytes; what is larger than this is not read to its end. Images have
+bounds of their own."""
 
 HIDDEN = "***"
 
@@ -38,7 +40,7 @@ class NotConnectedError(NoAnswerError):
 
 
 class TooLargeError(NoAnswerError):
-    """The answer has more than :data:`MAX_BYTES`; asking again would bring it again."""
+    """The answer has more bytes than are allowed; asking again would bring it again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +56,16 @@ class Answer:
 class Transport:
     """Sends requests to one endpoint from many threads and keeps its connections open.
 
-    ``seconds`` bounds a request in all, from connecting to the last byte.
+    ``seconds`` bounds a request in all, from connecting to the last byte, ``most`` an answer in
+    bytes.
     """
 
-    def __init__(self, endpoint: Endpoint, *, seconds: float, key: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, seconds: float, key: str, most: int = MAX_BYTES
+    ) -> None:
         self.endpoint = endpoint
+        self._most = most
+        self._key = key.encode()
         self._seconds = seconds
         self._shown_key = _shown(key) if len(key) >= SHORTEST_KEY else None
         self._headers: dict[bytes | str, bytes | str] = {
@@ -85,9 +92,35 @@ class Transport:
 
         Raises :class:`NotConnectedError`, :class:`TooLargeError` or :class:`NoAnswerError`.
         """
+        with self._bounded():
+            answer = self._exchange(method, self.endpoint.prefix + path, content)
+        # All but impossible in a long body of base64, which is looked through in no time.
+        if self._key in answer.body or b"\\" in answer.body:
+            return replace(answer, body=self._readable(answer.body).encode("latin-1"))
+        return answer
+
+    def fetch(self, target: str) -> Answer:
+        """Get a file of the endpoint's host and port, byte for byte; ``target`` begins with "/".
+
+        Raises as :meth:`send`.
+        """
+        with self._bounded():
+            return self._exchange("GET", target, None)
+
+    def abort(self) -> None:
+        """Break off what is under way in other threads; nothing is sent any more."""
+        self._wires.abort()
+
+    def close(self) -> None:
+        """Close every connection; no other thread may be sending."""
+        self._pool.close()
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """One request: its time, and its errors in our words."""
         try:
             with self._wires.timed(self._seconds):
-                return self._exchange(method, path, content)
+                yield
         except httpcore2.ConnectTimeout as error:
             raise NotConnectedError("unreachable", "connecting took too long") from error
         except httpcore2.ConnectError as error:
@@ -99,15 +132,7 @@ class Transport:
             # Such errors quote what the server sent, and a traceback would show it.
             raise NoAnswerError("dropped", detail) from None
 
-    def abort(self) -> None:
-        """Break off what is under way in other threads; nothing is sent any more."""
-        self._wires.abort()
-
-    def close(self) -> None:
-        """Close every connection; no other thread may be sending."""
-        self._pool.close()
-
-    def _exchange(self, method: str, path: str, content: object) -> Answer:
+    def _exchange(self, method: str, target: str, content: object) -> Answer:
         headers, body = self._headers, None
         if content is not None:
             headers = {**headers, "Content-Type": "application/json"}
@@ -116,14 +141,15 @@ class Transport:
             scheme="https" if self.endpoint.secure else "http",
             host=self.endpoint.host,
             port=self.endpoint.port,
-            target=self.endpoint.prefix + path,
+            target=target,
         )
         with self._pool.stream(method, url, headers=headers, content=body) as response:
+            # Before anything is read, where the server says how much it is.
+            self._require_small(_announced(response.headers))
             content_bytes = bytearray()
             for chunk in response.iter_stream():
                 content_bytes += chunk
-                if len(content_bytes) > MAX_BYTES:
-                    raise TooLargeError("too_large", f"an answer of more than {MAX_BYTES:,} bytes")
+                self._require_small(len(content_bytes))
         return Answer(
             status=response.status,
             phrase=self._readable(response.extensions["reason_phrase"]),
@@ -131,12 +157,21 @@ class Transport:
                 self._readable(name).lower(): self._readable(value)
                 for name, value in response.headers
             },
-            body=self._readable(bytes(content_bytes)).encode("latin-1"),
+            body=bytes(content_bytes),
         )
+
+    def _require_small(self, length: int) -> None:
+        if length > self._most:
+            raise TooLargeError("too_large", f"an answer of more than {self._most:,} bytes")
 
     def _readable(self, sent: bytes) -> str:
         # Latin-1 takes any bytes there and back, and a key is ASCII.
         return self.hide(sent.decode("latin-1"))
+
+
+def _announced(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    said = next((value for name, value in headers if name.lower() == b"content-length"), b"")
+    return int(said) if said.isdigit() else 0
 
 
 def _why(error: httpcore2.ConnectError) -> str:
