@@ -72,11 +72,12 @@ class TrainConfig:
     lies ``neighbour_share`` of the way from that gap to the ``neighbours`` images nearest to the
     label's texts (0: one in 25 images, 20 to 100), which are looked up in ``neighbour_rounds``
     rounds; ``neighbour_index`` finds them: ``torch`` and ``faiss`` exactly, ``ivf`` nearly. A step
-    takes ``batch`` texts and ``image_batch`` images; the images are perturbed with ``image_radius``, on
-    that sphere or inside it (``image_where``, ``auto``: inside for the paper's networks, Eq. 6).
-    ``zsl`` learns from ``texts``, from ``synthetic`` images (made from the store's texts, whose
-    labels are theirs; the texts then only set the start and the length of an epoch) or from
-    ``texts+synthetic``, a batch of each a step: what is said of images then holds for these.
+    takes ``batch`` texts and ``image_batch`` images; the images are perturbed with
+    ``image_radius``, on that sphere or inside it (``image_where``, ``auto``: inside for the
+    paper's networks, Eq. 6). ``zsl`` learns from ``texts``, from ``synthetic`` images (made from
+    the store's texts, whose labels are theirs; the texts then only set the start and the length of
+    an epoch) or from ``texts+synthetic``, a batch of each a step: what is said of images then holds
+    for these.
 
     ``loss`` is binary cross-entropy over known cells, each counting the same, or ``partial-bce``,
     which weighs an image by the share of its labels that is known
