@@ -153,8 +153,7 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "--pseudo-counts",
     type=click.FloatRange(min=0),
     metavar="K",
-    help="Images that a label's expected place is worth beside its known or synthetic ones.  "
-    "[default: 4]",
+    help="Images that a label's expected place is worth beside its known ones.  [default: 4]",
 )
 @experiment_option(
     "--neighbours",

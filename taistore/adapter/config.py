@@ -43,6 +43,9 @@ neighbours alone texts land less exactly, which more noise forgives."""
 IMAGE_RADIUS: Mapping[Network, float] = {"residual": 1.0, "paper": 0.1, "small": 0.1}
 """``auto`` around image vectors, in multiples of their mean norm."""
 
+SYNTHETIC_RADIUS: Mapping[Network, float] = {**IMAGE_RADIUS, "residual": AUTO_RADIUS}
+"""The same around synthetic images: what a model draws is not worth being met exactly."""
+
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
     """What the radius ``auto`` comes to: less after a shift.
@@ -67,9 +70,9 @@ class TrainConfig:
     ``shot_seed``; ``pll`` the share ``known`` of the known cells, drawn by ``mask_seed`` (1 is all
     that the store knows). ``learn_from`` says what enters the loss, ``shift`` where the texts are
     moved: ``plain`` is Eq. 9-10 of arXiv:2312.04160, ``neighbours`` shrinks each label's place,
-    with ``pseudo_counts``, towards where its images are expected; ``synthetic`` goes by the images
-    made from the label's texts, shrunk towards the common gap. Where ``neighbours`` expects images
-    lies ``neighbour_share`` of the way from that gap to the ``neighbours`` images nearest to the
+    with ``pseudo_counts``, towards where its images are expected; ``synthetic`` is the plain form
+    by the images made from the label's texts. Where ``neighbours`` expects images lies
+    ``neighbour_share`` of the way from the common gap to the ``neighbours`` images nearest to the
     label's texts (0: one in 25 images, 20 to 100), which are looked up in ``neighbour_rounds``
     rounds; ``neighbour_index`` finds them: ``torch`` and ``faiss`` exactly, ``ivf`` nearly. A step
     takes ``batch`` texts and ``image_batch`` images; the images are perturbed with
@@ -238,7 +241,7 @@ class TrainConfig:
         if self.images_in_loss:
             changes["image_where"] = self.image_place
             if self.image_radius == "auto":
-                multiple = f"{IMAGE_RADIUS[self.network]:g}x"
+                multiple = f"{self._auto_image_radius:g}x"
                 changes["image_radius"] = IMAGE_RADIUS_RN50 if own else multiple
         return dataclasses.replace(self, **changes)
 
@@ -248,8 +251,14 @@ class TrainConfig:
 
     def image_radius_at(self, mean_norm: float) -> float:
         """The radius around image vectors of this mean norm, in their unit."""
-        auto = IMAGE_RADIUS[self.network]
-        return resolve_radius(self.image_radius, mean_norm, auto=auto, name="image_radius")
+        return resolve_radius(
+            self.image_radius, mean_norm, auto=self._auto_image_radius, name="image_radius"
+        )
+
+    @property
+    def _auto_image_radius(self) -> float:
+        radii = SYNTHETIC_RADIUS if self.synthetic_in_loss else IMAGE_RADIUS
+        return radii[self.network]
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:

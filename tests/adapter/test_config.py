@@ -79,7 +79,7 @@ def test_paper_settings() -> None:
         ({"shift": "synthetic", "neighbours": 9}, "neighbours 9 is for shift neighbours"),
         ({"shift": "synthetic", "split": "test"}, "split 'test' is for a shift"),
         ({"learn_from": "synthetic", "loss": "partial-bce"}, "loss 'partial-bce' is for task fsl"),
-        ({"learn_from": "synthetic", "pseudo_counts": 1.0}, "fsl or pll, or shift synthetic"),
+        ({"shift": "synthetic", "pseudo_counts": 1.0}, "pseudo_counts 1.0 is for task fsl or pll"),
         ({"task": "pll", "shift": "far"}, "shift 'far'"),
         ({"task": "pll", "image_radius": "much"}, "image_radius 'much'"),
         ({"task": "pll", "pseudo_counts": -1.0}, "pseudo_counts -1.0"),
@@ -105,6 +105,17 @@ def test_paper_settings() -> None:
 def test_settings_of_another_task_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(message)):
         TrainConfig(**settings)
+
+
+def test_synthetic_images_get_the_noise_of_texts() -> None:
+    settled = TrainConfig(learn_from="texts+synthetic").settled("none")
+    assert (settled.image_radius, settled.radius, settled.image_where) == (
+        "2.5x",
+        "2.5x",
+        "surface",
+    )
+    assert TrainConfig.paper(learn_from="synthetic").settled("none").image_radius_at(10) == 1
+    assert TrainConfig(shift="synthetic").settled("synthetic").text_radius(10) == 12.5
 
 
 def test_auto_is_written_out_by_task() -> None:

@@ -26,6 +26,10 @@ from taistore.store.combination_rows import CombinationIndex
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 
+SYNTHETIC_PSEUDO_COUNTS = 0.5
+"""Synthetic images that the common gap is worth. Their labels are not in doubt: the plain form (0)
+is as good, but leaves the texts of a label without any where they are, apart from all others."""
+
 
 @dataclass(kw_only=True)
 class SideBuilder:
@@ -44,10 +48,7 @@ class SideBuilder:
     searched: str = ""
 
     def of_synthetic(self, texts: CombinationCentroids, index: CombinationIndex) -> ImageSide:
-        """Each label's centroid is that of its synthetic images, shrunk towards the common gap.
-
-        With 0 ``pseudo_counts`` it is Eq. 7 as it stands.
-        """
+        """Each label's centroid (Eq. 7) is that of its synthetic images, hardly shrunk."""
         images = synthetic_centroids(
             self.store,
             self.encoder_id,
@@ -57,7 +58,7 @@ class SideBuilder:
             progress=self.progress,
         )
         side = TextSide.build(texts, index, labels=images.labels)
-        return ImageSide.build(images, side, pseudo_counts=self.config.pseudo_counts)
+        return ImageSide.build(images, side, pseudo_counts=SYNTHETIC_PSEUDO_COUNTS)
 
     def of_images(
         self, known: PartialLabels, texts: CombinationCentroids, index: CombinationIndex

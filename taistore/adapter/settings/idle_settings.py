@@ -16,14 +16,10 @@ def idle_settings(values: Mapping[str, Any]) -> dict[str, str]:
     if task != "pll":
         found |= dict.fromkeys(("known", "mask_seed"), "task pll")
     if shift in ("none", "plain", "synthetic"):
-        found |= dict.fromkeys(_NEIGHBOURS, "shift neighbours")
-    if shift in ("none", "plain"):
-        found["pseudo_counts"] = "shift neighbours"
+        found |= dict.fromkeys((*_NEIGHBOURS, "pseudo_counts"), "shift neighbours")
     if task == "zsl":
-        found["loss"] = "task fsl or pll"
-        if shift != "synthetic":
-            # Without a known label there is no count to weigh them against.
-            found["pseudo_counts"] = "task fsl or pll, or shift synthetic"
+        # Without a known label there is no count to weigh them against.
+        found |= dict.fromkeys(("pseudo_counts", "loss"), "task fsl or pll")
         if shift in ("none", "synthetic"):
             found["split"] = "a shift towards the store's images, or task fsl or pll"
     if values["learn_from"] == "texts":
