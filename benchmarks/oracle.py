@@ -13,7 +13,7 @@ import argparse
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ PARTS = ("test", "tune")
 STEPS = ("adapter_logits", "adapter_global", "adapter", "ensemble")
 BASE = ("zero_shot", "standardised", "regions")
 GRID = 7
+READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,37 +140,33 @@ class Oracle:
     def store(self, oracle: str, seed: int) -> Path:
         """The texts, the test photos, and the captions' photos as their synthetic images."""
         name, _, _ = oracle.partition(" (")
-        folder = self.work / f"{name.replace(' ', '-')}-seed{seed}"
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self._texts(seed), folder)
+
+        def build(folder: Path) -> None:
+            copied(self._texts(seed), folder)
             self._add_synthetic(Store.open(folder), oracle, seed)
-            (folder / "ready").touch()
-        return folder
+
+        return whole(self.work / f"{name.replace(' ', '-')}-seed{seed}", build)
 
     def _texts(self, seed: int) -> Path:
         """Captions, template texts of this seed, and the test photos."""
-        folder = self.work / f"texts-seed{seed}"
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self._base(), folder)
+
+        def build(folder: Path) -> None:
+            copied(self._base(), folder)
             config = GenerateConfig(count=self.templates, seed=seed)
             generate_texts(Store.open(folder), self.encoder, config)
-            (folder / "ready").touch()
-        return folder
+
+        return whole(self.work / f"texts-seed{seed}", build)
 
     def _base(self) -> Path:
-        folder = self.work / "base"
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        def build(folder: Path) -> None:
             store = self._encoded(folder, self.data / "coco" / "images", self.tested)
             lines = [json.dumps({"text": t}) for texts in self.captions.values() for t in texts]
             path = self.work / "captions.jsonl"
             path.write_text("\n".join(lines), encoding="utf-8")
             print(ingest_texts(store, self.encoder, path), flush=True)
             prompt_vectors(store, self.encoder)
-            (folder / "ready").touch()
-        return folder
+
+        return whole(self.work / "base", build)
 
     def _encoded(self, folder: Path, photos: Path, numbers: frozenset[int]) -> Store:
         """A new store of some photos with their labels, all of the split test."""
@@ -188,26 +185,26 @@ class Oracle:
 
     def _photos(self, kind: str) -> Photos:
         """Vectors of the captioned photos, as they are or degraded."""
-        folder = self.work / f"photos-{kind}"
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+
+        def build(folder: Path) -> None:
             images = self.data / "coco" / "images"
             if kind != "faithful":
                 images = self._degraded(images, kind)
             self._encoded(folder, images, frozenset(self.captions))
-            (folder / "ready").touch()
+
+        folder = whole(self.work / f"photos-{kind}", build)
         store, encoder_id = Store.open(folder), self.encoder.info.encoder_id
         uris = {row["image_id"]: row["uri"] for b in store.scan("images") for row in b.to_pylist()}
-        whole, regions = {}, {}
+        found, regions = {}, {}
         for batch in store.scan("image_vectors", encoder_id=encoder_id):
             for row in batch.to_pylist():
                 vector = np.array(row["vector"], dtype=np.float16)
-                whole[number_of(uris[row["image_id"]])] = vector
+                found[number_of(uris[row["image_id"]])] = vector
         for batch in store.scan("region_vectors", encoder_id=encoder_id):
             for row in batch.to_pylist():
                 vector = np.array(row["vectors"], dtype=np.float16)
                 regions[number_of(uris[row["image_id"]])] = vector
-        return Photos(whole, regions)
+        return Photos(found, regions)
 
     def _degraded(self, images: Path, kind: str) -> Path:
         folder = self.work / kind
@@ -262,6 +259,20 @@ class Oracle:
             ],
             encoder_id=encoder_id,
         )
+
+
+def whole(folder: Path, build: Callable[[Path], None]) -> Path:
+    """The folder, built anew unless it was built to its end before."""
+    if not (folder / READY).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        build(folder)
+        (folder / READY).touch()
+    return folder
+
+
+def copied(source: Path, folder: Path) -> None:
+    """A copy of a store, which is yet to be changed."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(READY))
 
 
 def number_of(path: str) -> int:
