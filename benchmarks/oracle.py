@@ -341,13 +341,38 @@ def cell(rows: Sequence[Mapping[str, Any]], method: str, oracle: str, step: str)
     return spread(values) if values else ""
 
 
+def base_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """What needs no training, on the photos of each part."""
+    lines = []
+    for part, found in rows.items():
+        if found:
+            cells = [f"{found[0]['mAP'][step]:.1f}" for step in BASE]
+            lines.append([f"the photos of {part}", *cells])
+    return Table(["", *BASE], lines, "Without training.")
+
+
 def methods_table(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
-    """Methods down, steps across, with faithful images."""
+    """Methods down, steps across, with faithful images; the last column is paired by seed."""
     methods = dict.fromkeys(row["trial"]["method"] for row in rows)
-    first = next(iter(methods))
-    lines = [[step, *[""] * 3, cell(rows, first, "faithful", step)] for step in BASE]
-    lines += [[m, *(cell(rows, m, "faithful", step) for step in STEPS)] for m in methods]
-    return Table(["", *STEPS], lines, caption)
+    lines = []
+    for method in methods:
+        cells = [cell(rows, method, "faithful", step) for step in STEPS]
+        lines.append([method, *cells, _gain(rows, method)])
+    return Table(["", *STEPS, "`adapter` against texts alone"], lines, caption)
+
+
+def _gain(rows: Sequence[Mapping[str, Any]], method: str) -> str:
+    by_seed = {
+        name: {
+            row["trial"]["seed"]: row["mAP"]["adapter"]
+            for row in rows
+            if (row["trial"]["method"], row["trial"]["oracle"]) == (name, "faithful")
+        }
+        for name in (method, "texts alone")
+    }
+    both = by_seed[method].keys() & by_seed["texts alone"].keys()
+    gains = [by_seed[method][seed] - by_seed["texts alone"][seed] for seed in sorted(both)]
+    return spread(gains) if gains and method != "texts alone" else ""
 
 
 def faithfulness_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
@@ -365,6 +390,7 @@ def report(work: Path, encoder: Encoder, data: Path) -> Path:
     oracle = Oracle.of(data, work, encoder, part="test", templates=0)
     seeds = len({row["trial"]["seed"] for row in rows["test"]})
     tables = [
+        base_table(rows),
         methods_table(rows["test"], "Faithful images, on the test photos."),
         *faithfulness_tables(rows["test"]),
     ]

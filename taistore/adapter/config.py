@@ -44,7 +44,7 @@ IMAGE_RADIUS: Mapping[Network, float] = {"residual": 1.0, "paper": 0.1, "small":
 """``auto`` around image vectors, in multiples of their mean norm."""
 
 SYNTHETIC_RADIUS: Mapping[Network, float] = {**IMAGE_RADIUS, "residual": AUTO_RADIUS}
-"""The same around synthetic images: what a model draws is not worth being met exactly."""
+"""The same around synthetic images: the residual network takes as much as around texts."""
 
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
