@@ -411,7 +411,8 @@ def report(work: Path, encoder: Encoder, data: Path) -> Path:
             "how much two of them, unfaithful and unlike images, would cost. All methods learn "
             "from the same texts, the captions and 2,000 templates, but for `synthetic alone`. "
             "`moved by the test photos` reads these photos, though none of their labels. Encoder "
-            f"{encoder.info.spec}, macro mAP in percent, mean ± deviation over {seeds} seeds."
+            f"{encoder.info.spec}, macro mAP in percent, mean ± deviation over {seeds} seeds "
+            "of texts, swaps and training; other test photos would move all figures by more."
         ),
         tables=tables,
     )
