@@ -84,7 +84,7 @@ def finished(store: Store, method: Method) -> str:
         created=created,
     )
     vectors = {role: unit(n) for n, role in enumerate(roles(method, config.variant))}
-    save_learner(folder, card, vectors=vectors, contexts={})
+    save_learner(folder, card, vectors=vectors, contexts={}, prototypes={})
     row: dict[str, Any] = {
         "run_id": run_id,
         "task": config.task,
