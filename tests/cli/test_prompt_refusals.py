@@ -106,8 +106,8 @@ def test_a_setting_given_beside_a_file_takes_its_place(project: Project, tmp_pat
 def test_stores_without_texts_photos_or_labels(project: Project, tmp_path: Path) -> None:
     empty = bare(project, tmp_path, list(COLOURS))
     empty.label_prompts()
-    for method in ("tai-dpt", "t2i-pal"):
-        assert "holds no texts" in refused(empty, "--method", method, *QUICK)
+    for name in ("tai-dpt", "t2i-pal"):
+        assert "holds no texts" in refused(empty, "--method", name, *QUICK)
     for method in (("dualcoop",), ("coop", "--shots", "1")):
         assert "taistore ingest-images" in refused(empty, "--method", *method, *QUICK)
     empty.ingest_images(Path(project.uri).parent / "photos", regions=2, split="train")

@@ -134,8 +134,8 @@ class Case:
             row[: len(own)] = own
         there = np.arange(5) < np.array([len(own) for own in parts])[:, None]
         targets = np.full((rows, N), ABSENT, np.int8)
-        for row, present in enumerate(self.present[branch]):
-            targets[row, present] = PRESENT
+        for place, present in enumerate(self.present[branch]):
+            targets[place, present] = PRESENT
         made = (self.whole[branch], padded, there, targets)
         return Examples(*map(torch.tensor, made))
 
@@ -329,7 +329,7 @@ def test_a_finished_learner_scores_as_the_equations_say(
     def no_encoder(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("an encoder is loaded")
 
-    own = {} if prototypes == "none" else {"alpha": ALPHA}
+    own: dict[str, Any] = {} if prototypes == "none" else {"alpha": ALPHA}
     run = made.train("zsl", method="t2i-pal", prototypes=prototypes, **own, **SMALL)
     tensors = {name: value.double().numpy() for name, value in weights(run).items()}
     roles = prototype_roles(prototypes)
