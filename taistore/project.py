@@ -303,7 +303,8 @@ class Project:
     ) -> "GenerateSummary":
         """Captions for combinations of labels, and their vectors; run again, it does what is left.
 
-        With ``tokens`` also a vector of each token, which ``tai-dpt`` learns from.
+        With ``tokens`` also a vector of each token, which ``tai-dpt`` and
+        ``t2i-pal`` learn from.
 
         ``writer`` is a writer or the name of one, whose ``options`` are those that
         :func:`taistore.texts.writers.open_writer` hands on, such as ``base_url`` of ``openai``.
@@ -608,7 +609,7 @@ class Project:
 
         ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
         ``shift`` or ``seed``; ``paper=True`` takes what was published for all others. With
-        ``method`` ``coop``, ``dualcoop`` or ``tai-dpt`` they are those of
+        ``method`` ``coop``, ``dualcoop``, ``tai-dpt`` or ``t2i-pal`` they are those of
         :class:`taistore.prompting.prompt_config.PromptConfig`. ``config`` is a configuration or a
         file of one (TOML, or a run's ``card.json``), whose fields task and settings override. The
         rest is that of :func:`taistore.adapter.train.train` and

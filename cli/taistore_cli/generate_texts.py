@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokens",
     is_flag=True,
-    help="Also keep a vector of each token, which train --method tai-dpt learns from.",
+    help="Also keep a vector of each token, which train --method tai-dpt and t2i-pal learn from.",
 )
 @model_options
 @encoder_option

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 FOR_EXPERIMENTS = "For experiments"
-FOR_PROMPTS = "For coop, dualcoop and tai-dpt"
+FOR_PROMPTS = "For coop, dualcoop, tai-dpt and t2i-pal"
 
 
 class SectionOption(click.Option):

@@ -33,9 +33,10 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @click.command(cls=SectionCommand)
 @click.option(
     "--method",
-    type=click.Choice(["adapter", "coop", "dualcoop", "tai-dpt"]),
+    type=click.Choice(["adapter", "coop", "dualcoop", "tai-dpt", "t2i-pal"]),
     help="adapter learns from vectors alone; the others learn prompts through the text tower: coop "
-    "(fsl, pll) and dualcoop (pll, fsl) from images, tai-dpt (zsl) from texts.  [default: adapter]",
+    "(fsl, pll) and dualcoop (pll, fsl) from images, tai-dpt (zsl) from texts, t2i-pal (zsl, fsl, "
+    "pll) from texts and images made of them.  [default: adapter]",
 )
 @click.option(
     "--task",
@@ -77,7 +78,7 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     type=click.Choice(["bce", "partial-bce", "asymmetric", "ranking"]),
     help="What is lowered: adapter bce or partial-bce, which weighs images by how much of them is "
     "known; the other methods bce, asymmetric or ranking.  [default: bce, dualcoop asymmetric, "
-    "tai-dpt ranking]",
+    "tai-dpt and t2i-pal ranking]",
 )
 @click.option(
     "--radius",
@@ -113,7 +114,8 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @prompt_option(
     "--class-specific/--class-shared",
     default=None,
-    help="A context for each label, or one for all.  [default: shared, dualcoop specific]",
+    help="A context for each label, or one for all.  [default: shared, dualcoop and t2i-pal "
+    "specific]",
 )
 @prompt_option(
     "--variant",
@@ -124,13 +126,34 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @prompt_option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
-    help="What cosines are multiplied by.  [default: coop 100, dualcoop 50, tai-dpt 4]",
+    help="What cosines are multiplied by.  [default: coop 100, dualcoop 50, tai-dpt 4, t2i-pal 1]",
 )
 @prompt_option(
     "--spatial",
     type=click.FloatRange(min=0, min_open=True),
     help="Sharpness of the softmax over regions or tokens.  [default: coop 50, dualcoop 20, "
-    "tai-dpt 50 and 40 on images]",
+    "tai-dpt 50 and 40 on images, t2i-pal 50]",
+)
+@prompt_option(
+    "--prototypes",
+    type=click.Choice(["local", "none", "global"]),
+    help="t2i-pal: learnt prototypes of the labels for regions, none, or for whole images too.  "
+    "[default: local]",
+)
+@prompt_option(
+    "--alpha",
+    type=click.FloatRange(min=0),
+    help="t2i-pal: what nearness to a prototype counts beside a cosine.  [default: 1]",
+)
+@prompt_option(
+    "--beta",
+    type=click.FloatRange(min=0, min_open=True),
+    help="t2i-pal: sharpness of that nearness.  [default: 3.5]",
+)
+@prompt_option(
+    "--gamma",
+    type=click.FloatRange(min=0, max=1),
+    help="t2i-pal: share of images in the loss, texts have the rest.  [default: 0.2]",
 )
 @experiment_option(
     "--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]"
@@ -140,9 +163,11 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 )
 @experiment_option(
     "--learn-from",
-    type=click.Choice(["texts", "images", "both", "synthetic", "texts+synthetic"]),
-    help="What enters the loss; synthetic (zsl) are images made from the texts, see "
-    "generate-images.  [default: both, zsl texts]",
+    type=click.Choice(
+        ["texts", "images", "both", "synthetic", "texts+synthetic", "texts+synthetic+images"]
+    ),
+    help="What enters the loss; synthetic are images made from the texts, see generate-images.  "
+    "[default: both, zsl texts; t2i-pal texts+synthetic, fsl and pll texts+synthetic+images]",
 )
 @experiment_option(
     "--text-weights",
@@ -232,6 +257,7 @@ def command(
       taistore train --task fsl --shots 4
       taistore train --task pll
       taistore train --method dualcoop --task pll
+      taistore train --method t2i-pal
       taistore train --config settings.toml --seed 3
     """
     given = given_options()

@@ -1,1 +1,1 @@
-"""Prompt learners on the vectors of a store: CoOp, DualCoOp, TaI-DPT."""
+"""Prompt learners on the vectors of a store: CoOp, DualCoOp, TaI-DPT, T2I-PAL."""

@@ -1,5 +1,7 @@
 """The learnt context of a prompt learner, and the label vectors that a text tower makes of it.
 
+T2I-PAL learns prototypes beside them, which go through no tower.
+
 Shapes: N labels, M context tokens, W width of the tower, D embedding dimension.
 """
 
@@ -14,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from taistore.encoders.prompt_tower import Prompts, PromptTower
 from taistore.errors import TrainingError
 from taistore.prompting.prompt_config import PromptConfig
-from taistore.prompting.prompt_scores import Logits, roles
+from taistore.prompting.prompt_scores import Logits, prototype_roles, roles
 
 DEVIATION = 0.02
 """Of the first contexts: drawn from N(0, 0.02²), as all prompt learners here do."""
@@ -26,17 +28,23 @@ LABELS_AT_ONCE = 256
 class Contexts(nn.Module):
     """M learnt tokens for each role, one for all labels [M, W] or one each [N, M, W].
 
-    DualCoOp as TaI-DPT trains it learns its two temperatures too, by their logarithms.
+    DualCoOp as TaI-DPT trains it learns its two temperatures too, by their logarithms. T2I-PAL's
+    prototypes begin as the labels' unit prompt vectors, ``prompts_ND``.
     """
 
     def __init__(
-        self, config: PromptConfig, tower: PromptTower, *, labels: int, generator: torch.Generator
+        self,
+        config: PromptConfig,
+        tower: PromptTower,
+        *,
+        prompts_ND: Tensor,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self._config = config
         self.tokens = nn.ParameterDict(
             {
-                role: nn.Parameter(first_tokens(config, tower, labels, generator))
+                role: nn.Parameter(first_tokens(config, tower, len(prompts_ND), generator))
                 for role in roles(config.method, config.variant)
             }
         )
@@ -44,6 +52,9 @@ class Contexts(nn.Module):
         if config.variant == "in-tai-dpt":
             self.temperatures["temperature"] = _logarithm(config.temperature)
             self.temperatures["spatial"] = _logarithm(config.spatial)
+        self.prototypes = nn.ParameterDict(
+            {role: nn.Parameter(prompts_ND.clone()) for role in prototype_roles(config.prototypes)}
+        )
 
     def temperature(self, name: str) -> float | Tensor:
         """``temperature`` or ``spatial``, as it is now."""
@@ -58,6 +69,9 @@ class Contexts(nn.Module):
             vectors,
             temperature=self.temperature("temperature"),
             spatial=self.temperature("spatial"),
+            prototypes=dict(self.prototypes),
+            alpha=self._config.alpha,
+            beta=self._config.beta,
         )
 
 

@@ -1,10 +1,10 @@
-"""What a prompt learner learns from: labelled images with regions, or texts with their tokens.
+"""What a prompt learner learns from: images with their regions, or texts with their tokens.
 
 Shapes: B batch, D embedding dimension, N labels, L regions or tokens of the longest, padded.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,12 @@ from taistore.labels import ABSENT, PRESENT
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 from taistore.store.stream import VectorBatch, VectorStream
-from taistore.store.tables.ragged_vectors import in_order, stored_regions, stored_tokens
+from taistore.store.tables.ragged_vectors import (
+    in_order,
+    stored_regions,
+    stored_synthetic_regions,
+    stored_tokens,
+)
 
 _IDS = 10_000
 
@@ -68,8 +73,14 @@ class ImageExamples:
             yield _examples(batch, in_order(found, ids, what="region"), targets_BN)
 
 
+Parts = Literal["token", "region"]
+
+_STORED = {"token": stored_tokens, "region": stored_synthetic_regions}
+
+
 class TextExamples:
-    """The texts of a stream: labels that a text does not name are absent."""
+    """The texts of a stream with their tokens, or images that were made of texts with their
+    ``parts``, the regions: labels that a text does not name are absent."""
 
     def __init__(
         self,
@@ -78,13 +89,15 @@ class TextExamples:
         stream: VectorStream,
         *,
         labels: int,
-        tokens_version: int | None,
+        parts: Parts = "token",
+        parts_version: int | None,
     ) -> None:
         self._store = store
         self._encoder_id = encoder_id
         self._stream = stream
         self._labels = labels
-        self._version = tokens_version
+        self._parts: Parts = parts
+        self._version = parts_version
 
     @property
     def batches_per_epoch(self) -> int:
@@ -92,13 +105,14 @@ class TextExamples:
         return self._stream.batches_per_epoch
 
     def batches(self, *, epoch: int, start: int) -> Iterator[Examples]:
-        """Batches of an epoch from ``start`` on; the tokens are read batch by batch."""
+        """Batches of an epoch from ``start`` on; the parts are read batch by batch."""
+        stored = _STORED[self._parts]
         for batch in self._stream.batches(epoch=epoch, start=start):
-            ids = [str(text_id) for text_id in batch.keys.tolist()]
-            found = stored_tokens(self._store, self._encoder_id, ids, version=self._version)
+            ids = [str(one) for one in batch.keys.tolist()]
+            found = stored(self._store, self._encoder_id, ids, version=self._version)
             targets_BN = np.full((len(ids), self._labels), ABSENT, np.int8)
             targets_BN[np.repeat(np.arange(len(ids)), batch.counts), batch.label_ids] = PRESENT
-            yield _examples(batch, in_order(found, ids, what="token"), targets_BN)
+            yield _examples(batch, in_order(found, ids, what=self._parts), targets_BN)
 
 
 def require_regions(store: Store, encoder_id: str, known: PartialLabels) -> None:
@@ -116,6 +130,45 @@ def require_regions(store: Store, encoder_id: str, known: PartialLabels) -> None
             f"{store.encoder(encoder_id).spec}, which prompts are learnt from: add them with "
             "'taistore ingest-images PHOTOS --regions 7'"
         )
+
+
+def require_synthetic(store: Store, encoder_id: str) -> None:
+    """Raise :class:`TrainingError` where there are no images made of texts, or one has no regions.
+
+    Those are meant that have a vector of the encoder.
+    """
+    count = store.count("synthetic_vectors", encoder_id)
+    spec = store.encoder(encoder_id).spec
+    if not count:
+        raise TrainingError(
+            f"{store.uri}: holds no images made of texts for encoder {spec!r}: make some with "
+            "'taistore generate-images --regions 7'"
+        )
+    lacking = 0
+    for batch in store.scan(
+        "synthetic_vectors", columns=["synthetic_id"], encoder_id=encoder_id, batch_rows=_IDS
+    ):
+        ids = [str(one) for one in batch.column(0).to_pylist()]
+        lacking += len(store.missing("synthetic_regions", ids, encoder_id=encoder_id))
+    if lacking:
+        raise TrainingError(
+            f"{store.uri}: {lacking:,} of {count:,} images made of texts have no region vectors of "
+            f"{spec!r}, which prompts are learnt from: add them with 'taistore generate-images "
+            "--regions 7'"
+        )
+
+
+def together(one: Examples, other: Examples) -> Examples:
+    """Both batches as one, the parts of the shorter ones padded."""
+    most = max(one.local_BLD.shape[1], other.local_BLD.shape[1])
+    return Examples(*map(torch.cat, zip(_widened(one, most), _widened(other, most), strict=True)))
+
+
+def _widened(batch: Examples, most: int) -> Examples:
+    more = most - batch.local_BLD.shape[1]
+    return batch._replace(
+        local_BLD=F.pad(batch.local_BLD, (0, 0, 0, more)), there_BL=F.pad(batch.there_BL, (0, more))
+    )
 
 
 def padded(parts: Sequence[NDArray[np.float16]]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Finished prompt learners on disk: ``learner.safetensors`` and ``card.json``.
 
-A learner is its label vectors: the text tower that made them is not needed to score. Shapes: N
-labels, D embedding dimension, M context tokens, W width of the tower, B images, L regions.
+A learner is its label vectors, one of T2I-PAL its prototypes too: scoring needs no text tower.
+Shapes: N labels, D embedding dimension, M context tokens, W width of the tower, B images, L
+regions.
 """
 
 import dataclasses
@@ -30,11 +31,11 @@ from taistore.adapter.run_files.plain_json import STRICT, from_plain
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError
 from taistore.prompting.prompt_config import PromptConfig
-from taistore.prompting.prompt_scores import Logits, roles
+from taistore.prompting.prompt_scores import Logits, prototype_roles, roles
 from taistore.store.object_folder import file_digest
 
 CARD_VERSION = 1
-_VECTORS, _CONTEXT = "vectors.", "context."
+_VECTORS, _CONTEXT, _PROTOTYPES = "vectors.", "context.", "prototypes."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,18 +84,25 @@ class LearnerCard:
 
 
 class Learner:
-    """A finished prompt learner: unit label vectors [N, D] by role, and the zero-shot prompts."""
+    """A finished prompt learner: unit label vectors [N, D] by role, the prototypes [N, D] of those
+    that have any, and the zero-shot prompts."""
 
     def __init__(
-        self, card: LearnerCard, vectors: Mapping[str, Tensor], prompts_ND: NDArray[np.float32]
+        self,
+        card: LearnerCard,
+        vectors: Mapping[str, Tensor],
+        prototypes: Mapping[str, Tensor],
+        prompts_ND: NDArray[np.float32],
     ) -> None:
         self.card = card
         self.vectors = dict(vectors)
+        self.prototypes = dict(prototypes)
         self.prompts_ND = prompts_ND
 
     def to(self, device: torch.device) -> Self:
         """Itself, on a device."""
         self.vectors = {role: vector_ND.to(device) for role, vector_ND in self.vectors.items()}
+        self.prototypes = {role: one_ND.to(device) for role, one_ND in self.prototypes.items()}
         return self
 
     @property
@@ -107,6 +115,9 @@ class Learner:
             self.vectors,
             temperature=self.card.temperature,
             spatial=self.card.spatial,
+            prototypes=self.prototypes,
+            alpha=config.alpha,
+            beta=config.beta,
         )
 
 
@@ -116,10 +127,13 @@ def save_learner(
     *,
     vectors: Mapping[str, Tensor],
     contexts: Mapping[str, Tensor],
+    prototypes: Mapping[str, Tensor],
 ) -> LearnerCard:
-    """Write label vectors [N, D], contexts and card; returns the card with the files' digests."""
+    """Write label vectors and prototypes [N, D], contexts and card; returns the card with the
+    files' digests."""
     tensors = {_VECTORS + role: value for role, value in vectors.items()}
     tensors |= {_CONTEXT + role: value for role, value in contexts.items()}
+    tensors |= {_PROTOTYPES + role: value for role, value in prototypes.items()}
     write_tensors(folder / LEARNER, tensors)
     card = dataclasses.replace(
         card,
@@ -138,9 +152,15 @@ def load_learner(folder: Path) -> Learner:
     card = read_card(folder, LearnerCard.from_json, beside=LEARNER, what="prompt learner")
     tensors = checked_tensors(folder / LEARNER, card.learner_digest)
     size = (len(card.label_keys), card.encoder.dim)
-    wanted = roles(card.config.method, card.config.variant)
-    vectors = {role: tensors[_VECTORS + role] for role in wanted if _VECTORS + role in tensors}
-    if len(vectors) < len(wanted) or any(one.shape != size for one in vectors.values()):
-        raise TrainingError(f"{folder / LEARNER}: not the label vectors of its card: {AGAIN}")
+    found = []
+    for begin, wanted in (
+        (_VECTORS, roles(card.config.method, card.config.variant)),
+        (_PROTOTYPES, prototype_roles(card.config.prototypes)),
+    ):
+        values = {role: tensors[begin + role] for role in wanted if begin + role in tensors}
+        if len(values) < len(wanted) or any(one.shape != size for one in values.values()):
+            raise TrainingError(f"{folder / LEARNER}: not the label vectors of its card: {AGAIN}")
+        found.append(values)
+    vectors, prototypes = found
     prompts_ND = read_label_prompts(folder, card.prompts_digest, size)
-    return Learner(card, vectors, prompts_ND)
+    return Learner(card, vectors, prototypes, prompts_ND)

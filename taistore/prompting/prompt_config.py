@@ -11,20 +11,27 @@ from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.adapter.settings.setting_checks import number, one_of, text, whole
 from taistore.errors import TrainingError
 
-Method = Literal["coop", "dualcoop", "tai-dpt"]
+Method = Literal["coop", "dualcoop", "tai-dpt", "t2i-pal"]
 Loss = Literal["bce", "asymmetric", "ranking"]
 Variant = Literal["plain", "official", "in-tai-dpt", "plus"]
+LearnFrom = Literal["", "texts", "synthetic", "texts+synthetic", "texts+synthetic+images"]
+Prototypes = Literal["none", "local", "global"]
+Kind = Literal["texts", "synthetic", "images"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+PROTOTYPES: tuple[Prototypes, ...] = get_args(Prototypes)
 
 TASKS_OF: Mapping[Method, tuple[Task, ...]] = {
     "coop": ("fsl", "pll"),
     "dualcoop": ("pll", "fsl"),
     "tai-dpt": ("zsl",),
+    "t2i-pal": ("zsl", "fsl", "pll"),
 }
 """What each method can learn from; its own task first."""
+
+_WITH_IMAGES: LearnFrom = "texts+synthetic+images"
 
 _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
     ("coop", "plain"): {
@@ -73,10 +80,21 @@ _PUBLISHED: Mapping[tuple[Method, Variant], Mapping[str, Any]] = {
         "batch": 512,
         "lr": 1e-4,
     },
+    ("t2i-pal", "plain"): {
+        "loss": "ranking",
+        "class_specific": True,
+        "temperature": 1.0,
+        "spatial": 50.0,
+        "epochs": 40,
+        "batch": 64,
+        "lr": 1e-4,
+        "prototypes": "local",
+    },
 }
 """What the methods' authors trained with, by method and variant. CoOp's temperature is CLIP's own;
 its spatial one, which no publication gives, is TaI-DPT's. DualCoOp's official temperature is its 20
-times the 5 that its scores are multiplied with."""
+times the 5 that its scores are multiplied with. T2I-PAL's paper multiplies its cosines by nothing;
+momentum, weight decay and the course of the rate, which it does not give, are TaI-DPT's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +109,11 @@ class PromptConfig:
     ``variant`` is a form of DualCoOp: ``official``, ``in-tai-dpt`` (the one that TaI-DPT's and
     TaI-Adapter's tables integrate, and the default) or ``plus`` (DualCoOp++), else ``plain``.
     ``lr`` falls by a cosine over ``epochs``, the first of which has ``warm_lr``.
+
+    T2I-PAL learns from what ``learn_from`` names, "" for all other methods: in a step texts count
+    1 - ``gamma`` and images ``gamma``, made ones and, in task fsl and pll, labelled ones. Of its
+    ``prototypes``, ``local`` ones or ``global`` ones too, come affinities of sharpness ``beta``,
+    ``alpha`` times of which are added to its scores.
 
     Split, shots and masks are those of :class:`taistore.adapter.config.TrainConfig`. Raises
     :class:`TrainingError` naming a field, its value and what is allowed, also where a value would
@@ -119,6 +142,11 @@ class PromptConfig:
     shot_seed: int = 0
     known: float = 1.0
     mask_seed: int = 0
+    learn_from: LearnFrom = ""
+    prototypes: Prototypes = "none"
+    alpha: float = 1.0
+    beta: float = 3.5
+    gamma: float = 0.2
 
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
@@ -131,7 +159,11 @@ class PromptConfig:
                 f"{' or '.join(tasks)}, or train an adapter for task {self.task!r:.80}"
             )
         self._check_numbers()
-        self._check_task()
+        one_of("prototypes", self.prototypes, PROTOTYPES)
+        if self.method == "t2i-pal":
+            allowed = _sources(self.task)
+            one_of(f"method t2i-pal, task {self.task} with learn_from", self.learn_from, allowed)
+        self._check_idle()
 
     def _check_numbers(self) -> None:
         for name in ("context_init", "split"):
@@ -147,9 +179,12 @@ class PromptConfig:
         number("momentum", self.momentum, "from 0 below 1", lambda v: 0 <= v < 1)
         number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
         number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
+        number("alpha", self.alpha, "at least 0", lambda v: v >= 0)
+        number("beta", self.beta, "above 0", lambda v: v > 0)
+        number("gamma", self.gamma, "from 0 to 1", lambda v: 0 <= v <= 1)
 
-    def _check_task(self) -> None:
-        """Refuse settings that the task or the variant would silently ignore."""
+    def _check_idle(self) -> None:
+        """Refuse settings that method, task or variant would silently ignore."""
         if self.task == "fsl" and not self.shots:
             raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
         idle: dict[str, str] = {}
@@ -161,6 +196,13 @@ class PromptConfig:
             idle["split"] = "task fsl or pll"
         if self.variant == "in-tai-dpt":
             idle["spatial_test"] = "variants whose spatial is not learnt"
+        if self.method != "t2i-pal":
+            idle |= dict.fromkeys(("learn_from", "prototypes", "gamma"), "method t2i-pal")
+        elif len(self.kinds) == 1:
+            idle["gamma"] = "learn_from texts+synthetic"
+        if self.prototypes == "none":
+            needed = "prototypes local or global" if self.method == "t2i-pal" else "method t2i-pal"
+            idle |= dict.fromkeys(("alpha", "beta"), needed)
         plain = {field.name: field.default for field in dataclasses.fields(self)}
         plain |= {"split": _split(self.task), "spatial_test": self.spatial}
         for name, purpose in idle.items():
@@ -172,8 +214,22 @@ class PromptConfig:
 
     @property
     def uses_images(self) -> bool:
-        """Whether it learns from labelled images; else from texts."""
-        return self.task != "zsl"
+        """Whether it learns from labelled images."""
+        return "images" in self.kinds
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What it learns from: texts come first, the others are the branch of images."""
+        if self.learn_from:
+            named = self.learn_from.split("+")
+            return tuple(kind for kind in get_args(Kind) if kind in named)
+        return ("texts",) if self.task == "zsl" else ("images",)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What texts and images count in the loss, where it learns from both; else 1."""
+        mixed = len(self.kinds) > 1
+        return (1 - self.gamma, self.gamma) if mixed else (1.0,)
 
     @classmethod
     def of(cls, method: Method, **settings: Any) -> Self:
@@ -183,6 +239,8 @@ class PromptConfig:
         settings.setdefault("variant", "in-tai-dpt" if method == "dualcoop" else "plain")
         _check_variant(method, settings["variant"])
         published = dict(_PUBLISHED[method, settings["variant"]])
+        if method == "t2i-pal":
+            published["learn_from"] = _sources(settings["task"])[0]
         if "spatial" in settings or "spatial_test" not in published:
             published["spatial_test"] = settings.get("spatial", published["spatial"])
         return cls.from_json(
@@ -220,8 +278,16 @@ def _split(task: object) -> str:
     return ALL_IMAGES if task == "zsl" else "train"
 
 
+def _sources(task: object) -> tuple[LearnFrom, ...]:
+    """What T2I-PAL may learn from in a task; what it does where nothing is said first."""
+    if task == "zsl":
+        return ("texts+synthetic", "texts", "synthetic")
+    return (_WITH_IMAGES,)
+
+
 _LEARNS: Mapping[Method, str] = {
     "coop": "labelled images",
     "dualcoop": "labelled images",
     "tai-dpt": "texts",
+    "t2i-pal": "texts and images made of them, and from labelled images",
 }

@@ -5,7 +5,7 @@ B batch, D embedding dimension, N labels.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -18,6 +18,7 @@ from taistore.adapter.optimizer import SGD, warm_cosine
 from taistore.adapter.run_files.plain_json import STRICT, from_plain
 from taistore.encoders.out_of_memory import out_of_memory
 from taistore.errors import TrainingError
+from taistore.prompting.branches import Step
 from taistore.prompting.contexts import Contexts, LabelPrompts
 from taistore.prompting.examples import Examples
 from taistore.prompting.learner_files import LearnerCard, save_learner
@@ -65,7 +66,7 @@ class LearnerStart:
 
 
 @dataclass(kw_only=True)
-class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
+class LearnerJob(TrainingLoop[LearnerStart, Contexts, Step]):
     """The training of contexts: each step makes the label vectors anew, and goes back to them."""
 
     optimizer: SGD = field(init=False)
@@ -78,11 +79,11 @@ class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
         )
         super().__post_init__()
 
-    def learn(self, step: int, batch: Examples, *, value: bool) -> float:
+    def learn(self, step: int, batch: Step, *, value: bool) -> float:
         """Label vectors, scores, loss and the way back."""
         try:
             logits = self.network.logits(self.prompts.vectors(self.network))
-            loss = learner_loss(logits, batch.to(self.device), self.config)
+            loss = step_loss(logits, [part.to(self.device) for part in batch], self.config)
             torch.autograd.backward(loss)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -106,14 +107,14 @@ class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
         )
         self.optimizer.step(lr=rate)
 
-    def advice(self, batch: Examples) -> str:
+    def advice(self, batch: Step) -> str:
         """The learning rate, or the temperature."""
         del batch
         return f"lr ({self.config.lr:g}) or temperature ({self.config.temperature:g})"
 
     @torch.inference_mode()
     def finish(self, metrics: dict[str, float]) -> None:
-        """Label vectors, contexts and card."""
+        """Label vectors, prototypes, contexts and card."""
         self.network.eval()
         start, config = self.start, self.config
         learnt = "spatial" in self.network.temperatures
@@ -133,7 +134,22 @@ class LearnerJob(TrainingLoop[LearnerStart, Contexts, Examples]):
             created=start.created,
         )
         vectors = self.prompts.vectors(self.network)
-        save_learner(self.folder, card, vectors=vectors, contexts=dict(self.network.tokens))
+        save_learner(
+            self.folder,
+            card,
+            vectors=vectors,
+            contexts=dict(self.network.tokens),
+            prototypes=dict(self.network.prototypes),
+        )
+
+
+def step_loss(logits: Logits, batches: Sequence[Examples], config: PromptConfig) -> Tensor:
+    """The losses of a step's batches by their shares: gamma L_image + (1 - gamma) L_text."""
+    losses = [
+        share * learner_loss(logits, batch, config)
+        for share, batch in zip(config.shares, batches, strict=True)
+    ]
+    return torch.stack(losses).sum()
 
 
 def learner_loss(logits: Logits, batch: Examples, config: PromptConfig) -> Tensor:

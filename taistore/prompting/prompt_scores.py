@@ -1,16 +1,17 @@
 """Scores of finished prompt learners: cosines of images and regions to learnt label vectors.
 
 Shapes: B images (or texts), D embedding dimension, N labels, L regions of an image (or tokens of a
-text). All vectors are unit vectors.
+text). All vectors are unit vectors, but for prototypes, which only begin as such.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from taistore.prompting.prompt_config import Method, Variant
+from taistore.prompting.prompt_config import Method, Prototypes, Variant
 
 Vectors = Mapping[str, Tensor]
 """Label vectors [N, D] of a learner, by what they stand for: see :func:`roles`."""
@@ -28,10 +29,19 @@ def roles(method: Method, variant: Variant) -> tuple[str, ...]:
     return ("whole",) if method == "coop" else ("whole", "local")
 
 
+def prototype_roles(prototypes: Prototypes) -> tuple[str, ...]:
+    """Which of a learner's scores have prototypes beside their label vectors."""
+    if prototypes == "none":
+        return ()
+    return ("local",) if prototypes == "local" else ("whole", "local")
+
+
 class Logits:
     """Scores of vectors against the label vectors of a learner.
 
-    ``temperature`` and ``spatial`` are numbers, or tensors where they are learnt.
+    ``temperature`` and ``spatial`` are numbers, or tensors where they are learnt. To the score of a
+    role that ``prototypes`` [N, D] are given for, ``alpha`` times the affinity to them is added:
+    Eq. 5 and 6 of T2I-PAL, q = exp(-beta (1 - <H, A>)), where H is what a label attends to.
     """
 
     def __init__(
@@ -42,10 +52,16 @@ class Logits:
         *,
         temperature: float | Tensor,
         spatial: float | Tensor,
+        prototypes: Vectors = MappingProxyType({}),
+        alpha: float = 1.0,
+        beta: float = 1.0,
     ) -> None:
         self._method = method
         self._variant = variant
         self._vectors = vectors
+        self._prototypes = prototypes
+        self._alpha = alpha
+        self._beta = beta
         self._temperature = temperature
         self._spatial = spatial
 
@@ -56,7 +72,10 @@ class Logits:
 
     def whole(self, whole_BD: Tensor) -> Tensor:
         """Logits [B, N] of whole images or texts."""
-        return self._temperature * (whole_BD @ self._vectors["whole"].T)
+        cosines_BN = whole_BD @ self._vectors["whole"].T
+        if (prototypes_ND := self._prototypes.get("whole")) is not None:
+            cosines_BN = cosines_BN + self._affinity(whole_BD @ prototypes_ND.T)
+        return self._temperature * cosines_BN
 
     def local(self, local_BLD: Tensor, there_BL: Tensor) -> Tensor:
         """Logits [B, N] of the regions or tokens that are ``there``, weighed by a softmax."""
@@ -65,7 +84,12 @@ class Logits:
         name = "local" if "local" in self._vectors else "whole"
         cosines_BLN = local_BLD @ self._vectors[name].T
         weights_BLN = self._weights(cosines_BLN, there_BL)
-        return self._temperature * (cosines_BLN * weights_BLN).sum(dim=1)
+        attended_BN = (cosines_BLN * weights_BLN).sum(dim=1)
+        if (prototypes_ND := self._prototypes.get("local")) is not None:
+            # <H, A>, for H is the mean of the regions by these weights and the product is linear.
+            near_BN = (weights_BLN * (local_BLD @ prototypes_ND.T)).sum(dim=1)
+            attended_BN = attended_BN + self._affinity(near_BN)
+        return self._temperature * attended_BN
 
     def both(self, whole_BD: Tensor, local_BN: Tensor) -> Tensor:
         """The learner's own score [B, N]: half whole, half local; of DualCoOp local alone."""
@@ -83,6 +107,10 @@ class Logits:
             positive_BLN = winner_take_all(positive_BLN)
         weights_BLN = self._weights(evidence_BLN, there_BL)
         return self._temperature * ((positive_BLN - negative_BLN) * weights_BLN).sum(dim=1)
+
+    def _affinity(self, near_BN: Tensor) -> Tensor:
+        """What products with prototypes add to a score."""
+        return self._alpha * torch.exp(-self._beta * (1 - near_BN))
 
     def _weights(self, cosines_BLN: Tensor, there_BL: Tensor) -> Tensor:
         sharp_BLN = (self._spatial * cosines_BLN).masked_fill_(~there_BL[:, :, None], -torch.inf)

@@ -55,6 +55,11 @@ def test_methods_and_options(project: Project) -> None:
     assert "radius" in line
     assert "is no setting of method 'dualcoop'" in line
     assert "shots" in refused(project, "--method", "coop")
+    line = refused(project, "--method", "tai-dpt", "--gamma", "0.5")
+    assert "gamma 0.5 is for method t2i-pal and changes nothing here" in line.replace("--", "")
+    assert "alpha" in refused(project, "--alpha", "2")
+    line = refused(project, "--method", "t2i-pal", "--learn-from", "both")
+    assert "'both' is not allowed: give one of texts+synthetic, texts, synthetic" in line
 
 
 @pytest.mark.parametrize(
@@ -101,11 +106,18 @@ def test_a_setting_given_beside_a_file_takes_its_place(project: Project, tmp_pat
 def test_stores_without_texts_photos_or_labels(project: Project, tmp_path: Path) -> None:
     empty = bare(project, tmp_path, list(COLOURS))
     empty.label_prompts()
-    assert "holds no texts" in refused(empty, "--method", "tai-dpt", *QUICK)
+    for name in ("tai-dpt", "t2i-pal"):
+        assert "holds no texts" in refused(empty, "--method", name, *QUICK)
     for method in (("dualcoop",), ("coop", "--shots", "1")):
         assert "taistore ingest-images" in refused(empty, "--method", *method, *QUICK)
     empty.ingest_images(Path(project.uri).parent / "photos", regions=2, split="train")
     assert "label" in refused(empty, "--method", "coop", "--shots", "2", *QUICK)
+
+
+def test_a_store_without_images_made_of_texts(project: Project) -> None:
+    line = refused(project, "--method", "t2i-pal", *QUICK)
+    assert "holds no images made of texts for encoder" in line
+    assert line.endswith("make some with 'taistore generate-images --regions 7'")
 
 
 def test_a_store_without_regions(project: Project, tmp_path: Path) -> None:

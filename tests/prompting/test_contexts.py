@@ -22,7 +22,8 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> PromptTower:
 
 def contexts(tower: PromptTower, config: PromptConfig) -> Contexts:
     generator = torch.Generator().manual_seed(config.seed)
-    return Contexts(config, tower, labels=len(NAMES), generator=generator)
+    prompts_ND = torch.eye(len(NAMES), 9)
+    return Contexts(config, tower, prompts_ND=prompts_ND, generator=generator)
 
 
 def test_shapes_and_seeds(tower: PromptTower) -> None:

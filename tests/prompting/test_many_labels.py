@@ -14,7 +14,7 @@ from taistore.labels import Label, LabelSet
 from taistore.project import Project
 from taistore.prompting.learner_files import LearnerCard, save_learner
 from taistore.prompting.prompt_config import Method, PromptConfig
-from taistore.prompting.prompt_scores import roles
+from taistore.prompting.prompt_scores import prototype_roles, roles
 from taistore.run import Run
 from taistore.scoring.ladders.ladder import Step
 from taistore.store.run_rows import RunRow
@@ -84,7 +84,8 @@ def finished(store: Store, method: Method) -> str:
         created=created,
     )
     vectors = {role: unit(n) for n, role in enumerate(roles(method, config.variant))}
-    save_learner(folder, card, vectors=vectors, contexts={})
+    prototypes = {role: unit(5 + n) for n, role in enumerate(prototype_roles(config.prototypes))}
+    save_learner(folder, card, vectors=vectors, contexts={}, prototypes=prototypes)
     row: dict[str, Any] = {
         "run_id": run_id,
         "task": config.task,
@@ -114,7 +115,7 @@ def seconds(run: Run, out: Path, step: Step) -> float:
     return time.process_time() - began
 
 
-@pytest.mark.parametrize("method", ["tai-dpt", "dualcoop"])
+@pytest.mark.parametrize("method", ["tai-dpt", "dualcoop", "t2i-pal"])
 def test_a_learner_scores_at_the_cost_of_zero_shot(
     project: Project, tmp_path: Path, method: Method
 ) -> None:

@@ -39,6 +39,27 @@ def test_tai_dpt_and_coop() -> None:
     assert PromptConfig.of("tai-dpt", spatial=9.0, spatial_test=3.0).spatial_test == 3
 
 
+def test_t2i_pal_as_published() -> None:
+    found = PromptConfig.of("t2i-pal")
+    assert (found.task, found.learn_from, found.prototypes) == ("zsl", "texts+synthetic", "local")
+    assert (found.context, found.epochs, found.batch, found.lr) == (16, 40, 64, 1e-4)
+    assert (found.alpha, found.beta, found.gamma, found.loss) == (1.0, 3.5, 0.2, "ranking")
+    assert found.spatial == found.spatial_test == pytest.approx(1 / 0.02)
+    assert (found.temperature, found.class_specific) == (1.0, True)
+    assert (found.kinds, found.shares) == (("texts", "synthetic"), (0.8, 0.2))
+    assert PromptConfig.of("t2i-pal", task="pll").kinds == ("texts", "synthetic", "images")
+    assert PromptConfig.of("t2i-pal", learn_from="synthetic").shares == (1.0,)
+    assert PromptConfig.of("tai-dpt").kinds == ("texts",)
+    assert PromptConfig.of("dualcoop").kinds == ("images",)
+
+
+def test_a_configuration_from_before_t2i_pal_is_read() -> None:
+    new = ("learn_from", "prototypes", "alpha", "beta", "gamma")
+    found = PromptConfig.of("tai-dpt")
+    kept = {name: value for name, value in found.to_json().items() if name not in new}
+    assert PromptConfig.from_json(kept) == found
+
+
 def test_it_comes_back_from_json() -> None:
     found = PromptConfig.of("coop", shots=2, seed=3, context_init="a photo of")
     assert PromptConfig.from_json(found.to_json()) == found
@@ -68,6 +89,20 @@ def test_it_comes_back_from_json() -> None:
         ("dualcoop", {"loss": "hinge"}, "method dualcoop with loss 'hinge' is not allowed"),
         ("coop", {"loss": "partial-bce"}, "loss 'partial-bce' is not allowed: give one of bce, "),
         ("prompts", {}, "method 'prompts' is not allowed"),
+        ("tai-dpt", {"alpha": 2.0}, "alpha 2.0 is for method t2i-pal and changes nothing"),
+        ("coop", {"shots": 1, "gamma": 0.5}, "gamma 0.5 is for method t2i-pal"),
+        ("dualcoop", {"prototypes": "local"}, "prototypes 'local' is for method t2i-pal"),
+        ("tai-dpt", {"learn_from": "texts"}, "learn_from 'texts' is for method t2i-pal"),
+        ("t2i-pal", {"learn_from": "both"}, "learn_from 'both' is not allowed: give one of texts+"),
+        ("t2i-pal", {"learn_from": "texts+synthetic+images"}, "task zsl with learn_from 'texts+"),
+        ("t2i-pal", {"task": "pll", "learn_from": "texts"}, "task pll with learn_from 'texts'"),
+        ("t2i-pal", {"task": "fsl"}, "needs shots"),
+        ("t2i-pal", {"learn_from": "texts", "gamma": 0.5}, "is for learn_from texts+synthetic"),
+        ("t2i-pal", {"prototypes": "none", "beta": 2.0}, "is for prototypes local or global"),
+        ("t2i-pal", {"prototypes": "all"}, "prototypes 'all' is not allowed"),
+        ("t2i-pal", {"beta": 0.0}, "beta 0.0 is not allowed: give a number above 0"),
+        ("t2i-pal", {"gamma": 1.5}, "gamma 1.5 is not allowed: give a number from 0 to 1"),
+        ("t2i-pal", {"alpha": -1.0}, "alpha -1.0 is not allowed"),
     ],
 )
 def test_what_is_refused(method: Any, settings: dict[str, Any], told: str) -> None:

@@ -20,7 +20,7 @@ from taistore.project import Project
 from taistore.prompting.contexts import LabelPrompts
 from taistore.prompting.learner_files import load_learner
 from taistore.run import Run
-from tests.prompting.learner_projects import make_project
+from tests.prompting.learner_projects import add_synthetic, make_project
 
 SMALL: dict[str, Any] = {"context": 2, "epochs": 3, "batch": 5, "lr": 0.05}
 
@@ -96,11 +96,16 @@ taistore.open(sys.argv[1], device="cpu").train(
 """
 
 
-@pytest.mark.parametrize(("method", "task"), [("dualcoop", "pll"), ("tai-dpt", "zsl")])
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [("dualcoop", "pll"), ("tai-dpt", "zsl"), ("t2i-pal", "zsl"), ("t2i-pal", "pll")],
+)
 def test_a_killed_training_goes_on_to_the_same_vectors(
     tmp_path: Path, method: str, task: Any
 ) -> None:
-    project = make_project(tmp_path, texts=40)
+    project = make_project(tmp_path, texts=30)
+    if method == "t2i-pal":
+        add_synthetic(project)
     undisturbed = project.train(task, method=method, **SMALL)
     ended = subprocess.run(
         [sys.executable, "-c", _KILLED, project.uri, task, method],
@@ -112,6 +117,8 @@ def test_a_killed_training_goes_on_to_the_same_vectors(
     stopped = next(run for run in project.runs() if run.status != "finished")
     # What comes into the store meanwhile changes nothing.
     project.generate_texts(80)
+    if method == "t2i-pal":
+        add_synthetic(project, per_text=3)
     with pytest.raises(TrainingError, match="is not finished"):
         stopped.evaluate(split="test")
     resumed = project.resume("latest")

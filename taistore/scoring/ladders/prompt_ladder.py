@@ -28,7 +28,7 @@ _AS_MEMBER: dict[Step, Step] = {"adapter_global": "prompts_global"}
 
 
 class PromptLadder(Ladder):
-    """The steps of a finished learner: cosines to its label vectors, no text tower.
+    """The steps of a finished learner: cosines to its vectors, no text tower.
 
     Without regions the whole image is its only region. A DualCoOp, which scores regions alone, has
     no ``prompts_global``.
@@ -63,7 +63,7 @@ class PromptLadder(Ladder):
         return {step: made[mine] for step, mine in own.items()}
 
     def confidence(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
-        """The sigmoid of the learner's logits; of TaI-DPT, which learns ranks, mere order."""
+        """The sigmoid of the learner's logits; of ranks, as TaI-DPT learns, mere order."""
         if step in PROMPT_STEPS:
             return torch.sigmoid(scores_BN)
         return super().confidence(step, scores_BN, regions=regions)

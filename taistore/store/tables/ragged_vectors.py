@@ -1,4 +1,4 @@
-"""Vectors of which a row has several: regions of an image, tokens of a text.
+"""Vectors of which a row has several: regions of an image, made or taken, tokens of a text.
 
 Shapes: L regions or tokens, D embedding dimension.
 """
@@ -41,6 +41,14 @@ def stored_grid(store: Store, kind: str, encoder_id: str) -> int:
     rows = store.scan(kind, columns=["grid"], encoder_id=encoder_id, batch_rows=1)
     first = next(rows, None)
     return int(first.column(0)[0].as_py()) if first is not None and first.num_rows else 0
+
+
+def stored_synthetic_regions(
+    store: Store, encoder_id: str, synthetic_ids: Sequence[str], *, version: int | None = None
+) -> dict[str, NDArray[np.float16]]:
+    """The region vectors [L, D] that the store has of these images, which were made of texts."""
+    where = {"synthetic_id": list(synthetic_ids)}
+    return _found(store, "synthetic_regions", encoder_id, where, version)
 
 
 def in_order(
