@@ -60,6 +60,34 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings of :meth:`Project.train`; of another learner they begin with its ``method``."""
 
+WORDS: Mapping[str, Any] = {
+    "method": "t2i-pal",
+    "context": 4,
+    "context_init": "a photo of a",
+    "temperature": 4.0,
+    "batch": 512,
+    "epochs": 20,
+}
+"""T2I-PAL as the packaged encoder wants it: contexts that begin as words, with TaI-DPT's scale,
+batch and epochs. Nothing was tried."""
+
+LEARNERS: Mapping[str, Mapping[str, Any]] = {
+    "T2I-PAL": WORDS,
+    "T2I-PAL, gamma 0.8": {**WORDS, "gamma": 0.8},
+    "T2I-PAL, texts alone": {**WORDS, "learn_from": "texts"},
+    "T2I-PAL, synthetic alone": {**WORDS, "learn_from": "synthetic"},
+    "T2I-PAL, no prototypes": {**WORDS, "prototypes": "none"},
+    "T2I-PAL, global prototypes too": {**WORDS, "prototypes": "global"},
+    "TaI-DPT": {**WORDS, "method": "tai-dpt"},
+    "T2I-PAL, as published": {"method": "t2i-pal"},
+}
+"""Prompt learners and the ablations of T2I-PAL's Tables 5 and 6, on faithful images."""
+
+PUBLISHED_SEEDS = 1
+"""Of T2I-PAL as published: a quarter of an hour each."""
+
+LEARNER_STEPS = ("prompts_global", "prompts_local", "prompts")
+
 _SWEEP: Mapping[str, Sequence[Any]] = {
     "image_batch": (16, 256),
     "image_radius": ("0", "0.5x", "1x", "4x"),
@@ -297,14 +325,21 @@ def degraded(photo: Image.Image, kind: str, seed: int) -> Image.Image:
 
 def trials(part: str, methods: Sequence[str], oracles: Sequence[str], seeds: int) -> list[Trial]:
     """Every trial, seed by seed; what reads no synthetic image runs once a seed."""
-    settings = METHODS if part == "test" else TUNED
+    settings = settings_of(part)
     return [
         Trial(method, oracle, seed)
         for seed in range(seeds)
         for oracle in oracles
         for method in methods or settings
-        if oracle == "faithful" or "synthetic" in json.dumps(dict(settings[method]))
+        if oracle == "faithful"
+        or (method not in LEARNERS and "synthetic" in json.dumps(dict(settings[method])))
+        if seed < PUBLISHED_SEEDS or "as published" not in method
     ]
+
+
+def settings_of(part: str) -> Mapping[str, Mapping[str, Any]]:
+    """What is trained on a part, by name."""
+    return {**METHODS, **LEARNERS} if part == "test" else TUNED
 
 
 def run_trial(folder: Path, settings: Mapping[str, Any], seed: int) -> dict[str, float]:
@@ -317,7 +352,7 @@ def run_trial(folder: Path, settings: Mapping[str, Any], seed: int) -> dict[str,
 def results(oracle: Oracle, part: str, wanted: Sequence[Trial]) -> list[dict[str, Any]]:
     """Every trial's figures, those of earlier runs read back."""
     path = oracle.work / "oracle.jsonl"
-    settings = METHODS if part == "test" else TUNED
+    settings = settings_of(part)
     done = {Trial(**row["trial"]): row for row in kept_rows(path)}
     with path.open("a", encoding="utf-8") as file:
         for trial in wanted:
@@ -349,6 +384,18 @@ def base_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
             cells = [f"{found[0]['mAP'][step]:.1f}" for step in BASE]
             lines.append([f"the photos of {part}", *cells])
     return Table(["", *BASE], lines, "Without training.")
+
+
+def learners_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Prompt learners down, steps across, in brackets the seeds."""
+    lines = []
+    for method in LEARNERS:
+        seeds = sum(row["trial"]["method"] == method for row in rows)
+        cells = [cell(rows, method, "faithful", step) for step in LEARNER_STEPS]
+        if seeds:
+            lines.append([f"{method} ({seeds})", *cells])
+    about = "Prompt learners and the ablations of T2I-PAL, faithful images, on the test photos."
+    return Table(["", *LEARNER_STEPS], lines, about)
 
 
 def methods_table(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
@@ -387,11 +434,14 @@ def faithfulness_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
 def report(work: Path, encoder: Encoder, data: Path) -> Path:
     """Write what was measured."""
     rows = {part: kept_rows(work / part / "oracle.jsonl") for part in PARTS}
+    learners = [row for row in rows["test"] if row["trial"]["method"] in LEARNERS]
+    rows["test"] = [row for row in rows["test"] if row["trial"]["method"] not in LEARNERS]
     oracle = Oracle.of(data, work, encoder, part="test", templates=0)
     seeds = len({row["trial"]["seed"] for row in rows["test"]})
     tables = [
         base_table(rows),
         methods_table(rows["test"], "Faithful images, on the test photos."),
+        *([learners_table(learners)] if learners else []),
         *faithfulness_tables(rows["test"]),
     ]
     if rows["tune"]:
