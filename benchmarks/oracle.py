@@ -475,7 +475,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for stores and results")
     parser.add_argument("--encoder", default="packaged")
     parser.add_argument("--part", choices=PARTS, default="test")
-    parser.add_argument("--methods", nargs="+", choices=TUNED, default=[])
+    parser.add_argument("--methods", nargs="+", choices=[*TUNED, *LEARNERS], default=[])
     parser.add_argument("--oracles", nargs="+", choices=ORACLES, default=list(ORACLES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=2_000, help="template texts")
