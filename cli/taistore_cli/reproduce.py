@@ -12,10 +12,14 @@ from taistore_cli.output import Output
 from taistore_cli.sections import SectionCommand, SectionOption
 
 if TYPE_CHECKING:
+    from taistore.reproduction.synthetic_tables.table_images import TableImages
     from taistore.texts.combinations.dealing import Combinations
 
 TABLES = ("table1", "table2", "table3")
-METHODS = ("paper", "default", "default-texts", "coop", "dualcoop", "tai-dpt")
+T2I_PAL = "t2i-pal"
+PARTS = ("1", "2", "4")
+METHODS = ("paper", "default", "default-texts", "default-synthetic", "coop", "dualcoop", "tai-dpt")
+ALL_METHODS = (*METHODS, T2I_PAL)
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
 EFFICIENCY, GROWTH = "table4", "fig1"
@@ -28,10 +32,11 @@ WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--dev
 _PAPER = "For the method paper"
 
 _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPER)
+_t2i_option = functools.partial(click.option, cls=SectionOption, section="For t2i-pal")
 
 
 @click.command(cls=SectionCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, *WITHOUT_DATA)))
+@click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, T2I_PAL, *WITHOUT_DATA)))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -83,7 +88,7 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
 @click.option(
     "--method",
     "methods",
-    type=click.Choice(METHODS),
+    type=click.Choice(ALL_METHODS),
     multiple=True,
     help="paper: its network and settings; default: what taistore train does; default-texts "
     "(table2): the same without the unlabelled photos. Prompt learners: dualcoop (table1) and coop "
@@ -110,6 +115,26 @@ _paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPE
     help="Scores of DualCoOp (table1) or CoOp (table3) to average with, as the paper does: "
     "SET-COLUMN.parquet or .npy, such as voc2007-10%.parquet, or SET.parquet for all columns.",
 )
+@_t2i_option(
+    "--part",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="Only this table of the paper; may be given several times.  [default: all three]",
+)
+@_t2i_option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Synthetic images made elsewhere, as generate-images --writer folder reads them.",
+)
+@_t2i_option(
+    "--image-model",
+    metavar="NAME",
+    help="What makes the images instead: a model of diffusers, or of the server at --image-url.",
+)
+@_t2i_option("--image-url", metavar="URL", help="Where the API of a server of images begins.")
+@_t2i_option("--per-text", type=click.IntRange(min=1), help="Images of each text; default 6.")
 @click.option(
     "--label-counts", metavar="N,N,...", help="fig1: numbers of labels.  [default: 20,80,400,1000]"
 )
@@ -132,18 +157,24 @@ def command(
     methods: tuple[str, ...],
     regions: int,
     scores: Path | None,
+    parts: tuple[str, ...],
+    images: Path | None,
+    image_model: str | None,
+    image_url: str | None,
+    per_text: int | None,
     label_counts: str | None,
     device: str,
     precision: str,
     out: Output,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Run TABLE of arXiv:2312.04160 and print it beside the paper's figures.
+    """Run TABLE of arXiv:2312.04160, or those of T2I-PAL, and print it beside the paper's figures.
 
     \b
     table1  partial labels, 10 to 90 % known: voc2007, coco2014, nuswide
     table2  zero-shot: voc2007, coco2014, nuswide
     table3  1 to 16 shots: voc2007, coco2014
+    t2i-pal Tables 1, 2 and 4 of T2I-PAL, on synthetic images: zero-shot, partial labels, few shots
     table4  weights and operations, counted: takes no data and no other options
     fig1    time and memory of a training step against the labels, measured here: takes no data
 
@@ -155,6 +186,7 @@ def command(
     Example:
       taistore reproduce table2 --data data/ --sets voc2012,coco --encoder packaged
       taistore reproduce table1 --data data/ --captions vicuna.jsonl --method paper --radius 25
+      taistore reproduce t2i-pal --part 1 --data data/ --images made.jsonl --regions 7
       taistore reproduce table4
       taistore reproduce fig1 --label-counts 20,80
     """
@@ -167,6 +199,7 @@ def command(
             else f"--label-counts is for {GROWTH} and changes nothing here: leave it out"
         )
     from taistore.reproduction.reproduce import reproduce
+    from taistore.reproduction.synthetic_tables.t2i_pal_tables import T2I_TABLES
     from taistore.reproduction.table_texts import TableTexts
     from taistore.reproduction.tables import TABLES as TABLES_BY_NAME
 
@@ -177,24 +210,59 @@ def command(
         combinations=combinations,
         captions=captions,
     )
-    found = reproduce(
-        TABLES_BY_NAME[name],
-        data,
-        work=work,
-        sets=_names(sets) if sets is not None else (),
-        encoder_spec=encoder_spec,
-        seeds=_whole(seeds, "--seeds", low=0),
-        texts=texts,
-        methods=methods,
-        settings={name: value for name, value in settings.items() if value is not None},
-        scores=scores,
-        regions=regions,
-        device=device,
-        precision=precision,
-        progress=out.progress,
-        note=out.note,
+    wanted = {f"{T2I_PAL} table {part}": part for part in parts or PARTS}
+    tables = (
+        [T2I_TABLES[one] for one in T2I_TABLES if one in wanted]
+        if name == T2I_PAL
+        else [TABLES_BY_NAME[name]]
     )
-    return out.result(found.to_json(), found.text())
+    if name != T2I_PAL and parts:
+        raise click.UsageError(f"--part is for {T2I_PAL} and changes nothing here: leave it out")
+    made = _table_images(images, image_model, image_url, per_text)
+    found = [
+        reproduce(
+            table,
+            data,
+            work=work,
+            sets=_names(sets) if sets is not None else (),
+            encoder_spec=encoder_spec,
+            seeds=_whole(seeds, "--seeds", low=0),
+            texts=texts,
+            images=made,
+            methods=methods,
+            settings={name: value for name, value in settings.items() if value is not None},
+            scores=scores,
+            regions=regions,
+            device=device,
+            precision=precision,
+            progress=out.progress,
+            note=out.note,
+        )
+        for table in tables
+    ]
+    if name != T2I_PAL:
+        return out.result(found[0].to_json(), found[0].text())
+    value = {"table": T2I_PAL, "tables": [one.to_json() for one in found]}
+    return out.result(value, "\n\n".join(one.text() for one in found))
+
+
+def _table_images(
+    images: Path | None, model: str | None, url: str | None, per_text: int | None
+) -> "TableImages | None":
+    """The synthetic images that the options name; None where they name none."""
+    from taistore.reproduction.synthetic_tables.table_images import TableImages
+
+    drawn = {"model": model, "base_url": url, "per_text": per_text}
+    options: dict[str, Any] = {name: value for name, value in drawn.items() if value is not None}
+    if images is not None:
+        if options:
+            raise click.UsageError(
+                "--images are made already: leave --image-model, --image-url and --per-text out"
+            )
+        return TableImages(writer="folder", options={"images": images})
+    if not options:
+        return None
+    return TableImages(writer="diffusers" if url is None else "openai", options=options)
 
 
 def _without_data(name: str, label_counts: str | None, device: str, out: Output) -> dict[str, Any]:

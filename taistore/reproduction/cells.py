@@ -18,10 +18,9 @@ from taistore.reproduction.set_stores import ReadyStore
 from taistore.reproduction.table_report import Row, SetResult
 from taistore.reproduction.table_runs import TableRuns
 from taistore.reproduction.tables import (
-    DPT_INTEGRATED,
+    AVERAGED,
     INTEGRATED,
     PAPER,
-    TAI_DPT,
     ZERO_SHOT,
     Column,
     Table,
@@ -82,7 +81,7 @@ class Cells:
             step=ZERO_SHOT,
             values=((_percent(last, ZERO_SHOT),),) * len(self._table.columns),
         )
-        steps[DPT_INTEGRATED] = DPT_STEP
+        steps |= dict.fromkeys(AVERAGED.values(), DPT_STEP)
         trained = [
             Row(method=method, step=steps[method], values=tuple(map(tuple, columns)))
             for method, columns in values.items()
@@ -121,17 +120,17 @@ class Cells:
 
     def _averages(self, ids: Mapping[str, str], column: Column) -> dict[str, float]:
         """The integrated methods by name, NaN where the other system's scores are missing."""
-        averaged = {PAPER, TAI_DPT}.intersection(ids)
+        averaged = {PAPER, *AVERAGED}.intersection(ids)
         if not averaged or (not self._others and self._table.other not in ids):
             return {}
         found: dict[str, float] = {}
         with self._other_scores(ids, column) as scores:
             if PAPER in ids:
                 found[INTEGRATED] = self._average(ids[PAPER], scores, STEP)
-            if TAI_DPT in ids:
-                found[DPT_INTEGRATED] = self._average(
-                    ids[TAI_DPT], scores, DPT_STEP, share=self._table.share
-                )
+            for learner, name in AVERAGED.items():
+                if learner in ids:
+                    share = self._table.share
+                    found[name] = self._average(ids[learner], scores, DPT_STEP, share=share)
         return found
 
     def _other_scores(

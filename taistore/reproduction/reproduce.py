@@ -24,8 +24,10 @@ from taistore.reproduction.data_sets import FoundSet, MissingSet, find_set
 from taistore.reproduction.integration import find_scores
 from taistore.reproduction.set_stores import ready_store, store_folder
 from taistore.reproduction.set_turns import set_turn
+from taistore.reproduction.synthetic_tables.table_images import TableImages
 from taistore.reproduction.table_report import Reproduction
 from taistore.reproduction.table_settings import (
+    check_images,
     check_learners,
     check_scores,
     check_settings,
@@ -44,6 +46,7 @@ def reproduce(
     encoder_spec: str | None = None,
     seeds: Sequence[int] = (0,),
     texts: TableTexts | None = None,
+    images: TableImages | None = None,
     methods: Sequence[str] = (),
     settings: Mapping[str, Any] = MappingProxyType({}),
     scores: Path | None = None,
@@ -70,6 +73,7 @@ def reproduce(
     check_settings(table, methods, settings)
     check_scores(table, methods, scores)
     check_learners(table, methods, regions)
+    check_images(table, images)
     missing: list[str] = []
 
     def lacks(line: str) -> None:
@@ -86,10 +90,17 @@ def reproduce(
     results = []
     for one in found:
         note(f"{one.name}: {one.folder}")
-        path = store_folder(one, encoder, work=work, texts=texts, regions=regions)
+        path = store_folder(one, encoder, work=work, texts=texts, images=images, regions=regions)
         with set_turn(path, note=note):
             ready = ready_store(
-                path, one, encoder, texts=texts, regions=regions, progress=progress, note=note
+                path,
+                one,
+                encoder,
+                texts=texts,
+                images=images,
+                regions=regions,
+                progress=progress,
+                note=note,
             )
             note(f"{one.name}: {ready.counts}")
             if not table.test_only and ready.train_split is None:
@@ -122,9 +133,11 @@ def reproduce(
         seeds=tuple(seeds),
         sets=tuple(results),
         missing=tuple(missing),
+        images=images,
         deviations=(
             *_encoder_deviations(table, spec),
             *texts.deviations(),
+            *(images.deviations() if images is not None else ()),
             *setting_deviations(table, methods, settings),
             *_alone(table, methods, scores),
             *table.deviations,

@@ -19,6 +19,7 @@ from taistore.images.sources.source import SourceImage
 from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.data_sets import FoundSet, Part
 from taistore.reproduction.shared_images import share_images
+from taistore.reproduction.synthetic_tables.table_images import TableImages
 from taistore.reproduction.table_texts import JOBS as TEXT_JOBS
 from taistore.reproduction.table_texts import TableTexts
 from taistore.store.partial_labels import IMAGE_ID, hash_order
@@ -63,14 +64,21 @@ class SetCounts:
 
 
 def store_folder(
-    found: FoundSet, encoder: Encoder, *, work: Path, texts: TableTexts, regions: int = 0
+    found: FoundSet,
+    encoder: Encoder,
+    *,
+    work: Path,
+    texts: TableTexts,
+    images: TableImages | None = None,
+    regions: int = 0,
 ) -> Path:
     """Where the store of a set lies below ``work``.
 
-    Its name holds a hash of the set's folder, the encoder, the regions and the texts: with others,
-    it is another store.
+    Its name holds a hash of the set's folder, the encoder, the regions, the texts and the synthetic
+    images: with others, it is another store.
     """
     parts = [str(found.folder.resolve()), encoder.info.encoder_id, str(regions), texts.identity()]
+    parts += [images.identity()] if images is not None else []
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
     return work / f"{found.name}-{digest}"
 
@@ -81,6 +89,7 @@ def ready_store(
     encoder: Encoder,
     *,
     texts: TableTexts,
+    images: TableImages | None = None,
     regions: int = 0,
     progress: Progress = no_progress,
     note: Note = lambda line: None,
@@ -88,15 +97,18 @@ def ready_store(
     """Make or complete the store of a set at ``path``; what is there is not done again.
 
     It takes over the images that a store beside it has encoded. A manifest that names no split is
-    divided into halves by a seeded hash of the images' contents. Raises what ingesting and writing
-    texts raise.
+    divided into halves by a seeded hash of the images' contents. Raises what ingesting, writing
+    texts and making ``images`` of them raise.
     """
     store = Store.create(path, found.labels, default_encoder=encoder.info.spec)
     store.register_encoder(encoder.info)
-    # Images come after all texts. Once there is one, no writer need be there, and what a model did
-    # not answer is not asked for again: every run of the table has the same texts.
+    # Photos come after all texts and what is made of them. Once there is one, no writer need be
+    # there, and what a model did not answer is not asked for again: every run of the table has the
+    # same texts.
     if not store.count("images"):
         texts.write(store, encoder, progress=progress, note=note)
+        if images is not None:
+            images.write(store, encoder, regions=regions, progress=progress, note=note)
     sources = [(part, _source(store, found, part)) for part in found.parts]
     share_images(
         store,

@@ -10,14 +10,23 @@ from typing import Any
 import polars as pl
 
 from taistore.reproduction.set_stores import SetCounts
+from taistore.reproduction.synthetic_tables.table_images import TableImages
 from taistore.reproduction.table_texts import TableTexts
-from taistore.reproduction.tables import DPT_INTEGRATED, INTEGRATED, METHODS, ZERO_SHOT, Table
+from taistore.reproduction.tables import (
+    DPT_INTEGRATED,
+    INTEGRATED,
+    METHODS,
+    T2I_INTEGRATED,
+    ZERO_SHOT,
+    Table,
+)
 
 NAMES = {
     ZERO_SHOT: "zero-shot",
     **METHODS,
     INTEGRATED: "the paper's, averaged with the other",
     DPT_INTEGRATED: "TaI-DPT, averaged with the other",
+    T2I_INTEGRATED: "T2I-PAL, averaged with the other",
 }
 
 
@@ -80,7 +89,8 @@ class SetResult:
 class Reproduction:
     """A table of the paper with our figures; ``missing`` says what was not there, in lines.
 
-    ``settings`` take the place of the paper's in its method.
+    ``settings`` take the place of the paper's in its method. ``images`` are the synthetic ones that
+    it learns from, if any.
     """
 
     table: Table
@@ -91,6 +101,7 @@ class Reproduction:
     sets: tuple[SetResult, ...]
     missing: tuple[str, ...]
     deviations: tuple[str, ...]
+    images: TableImages | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; mAP in percent."""
@@ -100,6 +111,7 @@ class Reproduction:
             "title": self.table.title,
             "encoder": self.encoder,
             **self.texts.to_json(),
+            **(self.images.to_json() if self.images is not None else {}),
             "settings": dict(self.settings),
             "seeds": list(self.seeds),
             "columns": headings,
@@ -170,7 +182,8 @@ class Reproduction:
 
     def text(self) -> str:
         """The table for people: per set the paper's rows, then ours."""
-        lines = [self.table.title, f"encoder {self.encoder}, {self.texts}, seeds "]
+        given = f"{self.texts}" if self.images is None else f"{self.texts}, {self.images}"
+        lines = [self.table.title, f"encoder {self.encoder}, {given}, seeds "]
         lines[-1] += ", ".join(map(str, self.seeds)) + "; percent"
         for result in self.sets:
             lines += ["", *self._set_lines(result)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from taistore.errors import ScoringError
-from taistore.reproduction.tables import PAPER, Table
+from taistore.reproduction.tables import PAPER, T2I_PAL, Table
 
 _UNSTATED = ("hidden", "dropout")
 """Settings that the paper does not give."""
@@ -42,22 +42,38 @@ def check_scores(table: Table, methods: Sequence[str], scores: Path | None) -> N
         raise ScoringError(
             f"scores= and method={table.other} are the same system twice: leave one of them out"
         )
-    if PAPER not in methods:
+    lead = T2I_PAL if table.with_images else PAPER
+    if lead not in methods:
         raise ScoringError(
-            f"scores= are averaged with method={PAPER}, which is not run: leave them out, or add "
-            f"method={PAPER}"
+            f"scores= are averaged with method={lead}, which is not run: leave them out, or add "
+            f"method={lead}"
         )
     if not scores.is_dir():
         raise ScoringError(f"{scores}: no such folder: name the one that holds the scores")
 
 
 def check_learners(table: Table, methods: Sequence[str], regions: int) -> None:
-    """Refuse a learner of labelled images without the regions that it learns from."""
-    if not regions and table.other in methods:
+    """Refuse a learner of images without the regions that it learns from."""
+    needs = [method for method in (table.other, T2I_PAL) if method in methods]
+    if needs and not regions:
         raise ScoringError(
-            f"method={table.other} learns from regions of images: give regions=7, or 14 at a "
+            f"method={needs[0]} learns from regions of images: give regions=7, or 14 at a "
             "resolution of 448"
         )
+
+
+def check_images(table: Table, images: object) -> None:
+    """Refuse synthetic images where the table has no use for them, and their absence where it has.
+
+    Raises :class:`ScoringError`.
+    """
+    if table.with_images and images is None:
+        raise ScoringError(
+            f"{table.name} learns from synthetic images: give images= a manifest of them, or "
+            "image_model= what makes them"
+        )
+    if images is not None and not table.with_images:
+        raise ScoringError(f"{table.name} learns from no synthetic image: leave images= out")
 
 
 def setting_deviations(

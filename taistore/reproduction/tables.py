@@ -29,6 +29,8 @@ DEFAULT_TEXTS = "default-texts"
 COOP: Method = "coop"
 DUALCOOP: Method = "dualcoop"
 TAI_DPT: Method = "tai-dpt"
+T2I_PAL: Method = "t2i-pal"
+DEFAULT_SYNTHETIC = "default-synthetic"
 METHODS = {
     PAPER: "the paper's network and settings",
     DEFAULT: "taistore's defaults, whole ladder",
@@ -36,12 +38,15 @@ METHODS = {
     COOP: "CoOp, trained here",
     DUALCOOP: "DualCoOp, trained here",
     TAI_DPT: "TaI-DPT, trained here",
+    T2I_PAL: "T2I-PAL, trained here",
+    DEFAULT_SYNTHETIC: "taistore's defaults, with synthetic images",
 }
 """Ways to train; ``paper`` is read at the step ``adapter_logits``, the others at the top.
 
 ``default`` is what ``taistore train`` does for the table's task; without a label to read, that goes
-by the unlabelled photos of the store, which ``default-texts`` does not look at. Prompt learners are
-trained with what their authors published.
+by the unlabelled photos of the store, which ``default-texts`` does not look at.
+``default-synthetic`` learns from synthetic images beside the texts. Prompt learners are trained
+with what their authors published.
 """
 
 ZERO_SHOT = "zero_shot"
@@ -51,6 +56,12 @@ INTEGRATED = "paper-integrated"
 
 DPT_INTEGRATED = "tai-dpt-integrated"
 """TaI-DPT, averaged with another system's scores as its authors do, both scaled to [0, 1]."""
+
+T2I_INTEGRATED = "t2i-pal-integrated"
+"""The same of T2I-PAL, whose paper does not say how it averages."""
+
+AVERAGED = {TAI_DPT: DPT_INTEGRATED, T2I_PAL: T2I_INTEGRATED}
+"""Learners that are averaged so, by what the average is called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +83,8 @@ class Table:
     that are run unless others are named; ``learners`` are prompt learners that it has too.
     ``integrated`` is the system with whose scores the paper's figures are averaged, if any,
     ``other`` its method here and ``share`` its part of the average with TaI-DPT. ``average`` heads
-    a last column with the mean of the others, where the paper has one.
+    a last column with the mean of the others, where the paper has one. ``with_images``: it learns
+    from synthetic images.
     """
 
     name: str
@@ -93,6 +105,7 @@ class Table:
     other: Method | None = None
     share: float = 0.0
     average: str = ""
+    with_images: bool = False
 
     def config(
         self,
@@ -120,6 +133,8 @@ class Table:
             return TrainConfig.paper(**settings, **changes)
         if method == DEFAULT_TEXTS:
             settings["shift"] = "none"
+        if method == DEFAULT_SYNTHETIC:
+            settings["learn_from"] = "texts+synthetic"
         return TrainConfig.of(**settings)
 
     def learner_config(
@@ -127,12 +142,14 @@ class Table:
     ) -> PromptConfig:
         """The training of a prompt learner for a cell, as its authors had it.
 
-        TaI-DPT is the same in every column. ``like`` is the set of the paper that the photos are
-        of: TaI-DPT's rate and sharpness for NUS-WIDE are its own.
+        TaI-DPT and T2I-PAL are the same in every column. ``like`` is the set of the paper that the
+        photos are of: TaI-DPT's rate and sharpness for NUS-WIDE are its own.
         """
         if method == TAI_DPT:
             own = {"lr": 1e-3, "spatial_test": 4.0} if like == "nuswide" else {}
             return PromptConfig.of(method, seed=seed, **own)
+        if method == T2I_PAL:
+            return PromptConfig.of(method, seed=seed)
         drawn = "mask_seed" if "known" in column.settings else "shot_seed"
         return PromptConfig.of(
             method,

@@ -12,11 +12,8 @@ from taistore.errors import SyntheticError
 from taistore.progress import Note, Progress, no_progress
 from taistore.store.store import Store
 from taistore.synthetic.generate_images import generate_images
-from taistore.synthetic.image_pending import JOB
 from taistore.synthetic.image_writer import PER_TEXT
 from taistore.synthetic.image_writers import check_image_options, open_image_writer
-
-__all__ = ["JOB", "TableImages"]
 
 _WHERE = frozenset({"base_url", "concurrency", "timeout", "batch"})
 """Options of writers that say where and how fast a model runs, and change no image."""
