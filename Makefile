@@ -1,6 +1,7 @@
 # make demo  set up, then tag real photos offline and show how good the tags are
 # make test  set up, then run every check and test
 # make test-vllm  the vLLM engine for real, in an environment of its own
+# make test-diffusers  the writers of images for real, and their benchmark
 # make test-s3  object stores for real, on an S3 server of this machine, in an environment of its own
 # make test-faults  every hostile input, the long fuzzing, kills and full disks: hours
 # make site  the pages of docs/ as a site in build/site
@@ -21,7 +22,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-faults test-vllm test-s3 check format schemas docs site lock bench-diff clean
+.PHONY: setup demo test test-faults test-vllm test-diffusers test-s3 check format schemas docs site lock bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -63,6 +64,11 @@ $(VLLM_VENV)/.installed:
 test-vllm: $(VLLM_VENV)/.installed
 	$(VLLM_BIN)/python -m pytest -W ignore tests/vllm
 	$(VLLM_BIN)/python -W ignore -m benchmarks.vllm_engine
+
+# Tiny text-to-image pipelines of random weights, which "make test" runs too, and their benchmark.
+test-diffusers: setup
+	$(BIN)/python -m pytest tests/diffusers
+	$(BIN)/python -W ignore -m benchmarks.image_writers
 
 # The S3 server of the tests wants an older python-dateutil than the lock has: its own environment,
 # of the newest versions, as its users get them. Minutes, most of them for torch.

@@ -45,6 +45,7 @@ ONLY_IN = {
     "timm": ("taistore.encoders",),
     "sentence_transformers": ("taistore.encoders",),
     "transformers": ("taistore.encoders",),
+    "diffusers": ("taistore.synthetic.writers",),
     "httpcore2": ("taistore.texts.llm.engines",),
     "httpx2": ("taistore.texts.llm.engines",),
     "openai": ("taistore.texts.llm.engines",),

@@ -12,7 +12,7 @@ as the pipelines want it."""
 
 
 def save_stable_diffusion(folder: Path, *, checker: str = "") -> Path:
-    """A Stable Diffusion pipeline; ``checker`` "strict" finds every image unsafe, "lenient" none."""
+    """A Stable Diffusion pipeline; ``checker`` "strict" finds all images unsafe, "lenient" none."""
     diffusers: Any = __import__("diffusers")
     clip = _clip()
     safety = extractor = None
