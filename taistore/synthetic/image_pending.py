@@ -18,6 +18,10 @@ from taistore.texts.rows.text_rows import hash_column
 JOB = "generate-images"
 """Name of the job in the table ``rejects``."""
 
+UNFAITHFUL = "unfaithful"
+"""Reason of pictures that an audit set aside: one of them may still be there for another encoder.
+"""
+
 _SCAN_ROWS = 4096
 _BLOCK = 256
 
@@ -65,11 +69,13 @@ class StoredTexts:
 
 
 class PendingBlock(NamedTuple):
-    """Requests that are due, what cannot be asked for, and how many were passed over as done."""
+    """Requests that are due, what cannot be asked for, how many were passed over as done, and the
+    rejects of these that have been overtaken."""
 
     due: list[ImageRequest]
     refused: list[Reject]
     done: int
+    overtaken: list[str]
 
 
 class PendingImages:
@@ -85,7 +91,8 @@ class PendingImages:
     ) -> None:
         self._store, self._encoder_id, self._regions = store, encoder_id, regions
         self._there = _whole_rows(store, encoder_id, regions=regions)
-        self._rejected = np.empty(0, np.uint64) if retry_rejects else _rejected(store)
+        final, self._passing = _rejected(store)
+        self._rejected = np.empty(0, np.uint64) if retry_rejects else final
         self.present = self.rejected_earlier = self.due = 0
 
     def blocks(
@@ -96,24 +103,32 @@ class PendingImages:
         while items := list(islice(iterator, _BLOCK)):
             asked = [item for item in items if isinstance(item, ImageRequest)]
             refused = [item for item in items if isinstance(item, Reject)]
-            due = self._due(asked)
-            yield PendingBlock([], refused, len(asked) - len(due))
+            due, there = self._due(asked)
+            yield PendingBlock([], refused, len(asked) - len(due), self._overtaken(there))
             for low in range(0, len(due), size):
                 block = due[low : low + size]
                 left = self._left(block)
                 self.present += len(block) - len(left)
                 self.due += len(left)
-                yield PendingBlock(left, [], len(block) - len(left))
+                yield PendingBlock(left, [], len(block) - len(left), [])
 
-    def _due(self, asked: Sequence[ImageRequest]) -> list[ImageRequest]:
-        """Those that were neither there nor rejected when the job began."""
+    def _due(self, asked: Sequence[ImageRequest]) -> tuple[list[ImageRequest], list[ImageRequest]]:
+        """Those that were neither there nor rejected when the job began, and those there."""
         hashes = _hashes([request.synthetic_id for request in asked])
         there = is_among(hashes, self._there)
         rejected = ~there & is_among(hashes, self._rejected)
         self.present += int(there.sum())
         self.rejected_earlier += int(rejected.sum())
-        done = (there | rejected).tolist()
-        return [request for request, d in zip(asked, done, strict=True) if not d]
+        due = [asked[place] for place in np.flatnonzero(~(there | rejected))]
+        return due, [asked[place] for place in np.flatnonzero(there)]
+
+    def _overtaken(self, there: Sequence[ImageRequest]) -> list[str]:
+        """Rejects of pictures that are there, as a kill or another job leaves them."""
+        if not len(self._passing):
+            return []
+        names = [name for one in there for name in dict.fromkeys((one.place, one.synthetic_id))]
+        known = np.flatnonzero(is_among(_hashes(names), self._passing))
+        return [names[place] for place in known]
 
     def _left(self, block: Sequence[ImageRequest]) -> list[ImageRequest]:
         """Those that no other job has made meanwhile."""
@@ -160,13 +175,14 @@ def _rows(store: Store, kind: str, encoder_id: str, columns: list[str]) -> Itera
         yield pa.Table.from_batches([batch]).select(columns)
 
 
-def _rejected(store: Store) -> UInt64:
-    """Sorted hashes of what was judged to be of no use."""
-    found = [np.empty(0, np.uint64)]
+def _rejected(store: Store) -> tuple[UInt64, UInt64]:
+    """Sorted hashes of what was judged to be of no use, and of what no audit set aside."""
+    final, passing = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     columns = ["uri", "reason"]
     for batch in store.scan("rejects", columns=columns, where={"job": JOB}, batch_rows=65_536):
         rows = batch.to_pylist()
-        found.append(
+        final.append(
             _hashes([row["uri"] for row in rows if not row["reason"].startswith(UNANSWERED)])
         )
-    return np.sort(np.concatenate(found))
+        passing.append(_hashes([row["uri"] for row in rows if row["reason"] != UNFAITHFUL]))
+    return np.sort(np.concatenate(final)), np.sort(np.concatenate(passing))

@@ -177,20 +177,27 @@ class ImageStore:
         self._encoded, self._rejects = [], []
         self._bytes, self._since = 0, time.monotonic()
         if encoded:
-            self._commit(encoded)
             lost = {reject.uri for reject in rejects}
             named = {n for one in encoded for n in (one.request.place, one.request.synthetic_id)}
-            self._store.clear_rejects(JOB, sorted(named - lost))
+            # First: killed in between, the next run asks again for what is neither here nor there.
+            self.forget_rejects(sorted(named - lost))
+            self._commit(encoded)
         if rejects:
             self._store.reject(JOB, rejects)
 
+    def forget_rejects(self, uris: Sequence[str]) -> None:
+        """Remove the rejects of pictures that are there."""
+        if uris:
+            self._store.clear_rejects(JOB, uris)
+
     def _commit(self, encoded: Sequence[_Encoded]) -> None:
         own = {one.request.synthetic_id: one for one in encoded}
-        before = self._contents("synthetic_vectors", own)
         if not self._regions:
+            before = self._contents("synthetic_vectors", own)
             self._append_vectors([one for key, one in own.items() if key not in before])
             self.written += len(own.keys() - before.keys())
             return
+        lacking: int | None = None
         for _ in range(_TRIES):
             vectors = self._contents("synthetic_vectors", own)
             regions = self._contents("synthetic_regions", own)
@@ -200,8 +207,9 @@ class ImageStore:
                 for key, one in own.items()
                 if key not in vectors or vectors[key] != regions.get(key)
             }
+            lacking = len(left) if lacking is None else lacking
             if not left:
-                self.written += len(own.keys() - before.keys())
+                self.written += lacking
                 return
             self._upsert_regions([one for k, one in left.items() if regions.get(k) != one.content])
             self._upsert_vectors([one for k, one in left.items() if vectors.get(k) != one.content])
