@@ -119,15 +119,15 @@ class PendingImages:
         rejected = ~there & is_among(hashes, self._rejected)
         self.present += int(there.sum())
         self.rejected_earlier += int(rejected.sum())
-        due = [asked[place] for place in np.flatnonzero(~(there | rejected))]
-        return due, [asked[place] for place in np.flatnonzero(there)]
+        due = [asked[place] for place in np.flatnonzero(~(there | rejected)).tolist()]
+        return due, [asked[place] for place in np.flatnonzero(there).tolist()]
 
     def _overtaken(self, there: Sequence[ImageRequest]) -> list[str]:
         """Rejects of pictures that are there, as a kill or another job leaves them."""
         if not len(self._passing):
             return []
         names = [name for one in there for name in dict.fromkeys((one.place, one.synthetic_id))]
-        known = np.flatnonzero(is_among(_hashes(names), self._passing))
+        known = np.flatnonzero(is_among(_hashes(names), self._passing)).tolist()
         return [names[place] for place in known]
 
     def _left(self, block: Sequence[ImageRequest]) -> list[ImageRequest]:
