@@ -93,6 +93,11 @@ def audit_images(
             f"{store.uri}: holds no synthetic images of {store.encoder(encoder_id).spec}: make "
             "some with 'taistore generate-images'"
         )
+    if not store.count("text_vectors", encoder_id):
+        raise SyntheticError(
+            f"{store.uri}: {store.encoder(encoder_id).spec} has no vector of a text to hold images "
+            "against: run 'taistore generate-texts' with this encoder"
+        )
     judge = _Judge.of(store, encoder_id, count, seed)
     tally = _Tally(len(store.labels), min_score)
     repeats = _Repeats()

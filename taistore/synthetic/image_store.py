@@ -25,6 +25,7 @@ from taistore.images.photo_files import rejected
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.writes.commits import tries
 from taistore.synthetic.image_pending import JOB, contents
 from taistore.synthetic.image_writer import ImageRequest, ImageWriter, WrittenImage
 from taistore.synthetic.kept_images import keep_image
@@ -34,8 +35,6 @@ COMMIT_ROWS = 1024
 REMEMBERED = 512
 """Pictures whose vectors are at hand for another text of theirs: 50 MB with regions of 1,024
 dimensions."""
-
-_TRIES = 5
 
 
 class _Vectors(NamedTuple):
@@ -198,7 +197,8 @@ class ImageStore:
             self.written += len(own.keys() - before.keys())
             return
         lacking: int | None = None
-        for _ in range(_TRIES):
+        # With pauses that differ: two jobs would take turns at undoing the other's.
+        for _ in tries():
             vectors = self._contents("synthetic_vectors", own)
             regions = self._contents("synthetic_regions", own)
             # What another job has whole is as good as ours.
