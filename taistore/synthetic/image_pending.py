@@ -1,8 +1,7 @@
 """What is pending: the pictures that are wanted and that the store lacks."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,9 @@ UNFAITHFUL = "unfaithful"
 """Reason of pictures that an audit set aside: one of them may still be there for another encoder.
 """
 
-_SCAN_ROWS = 4096
 _BLOCK = 256
+_PIECE = 1024
+_PIECES = 256
 
 UInt64 = NDArray[np.uint64]
 
@@ -32,39 +32,41 @@ class StoredTexts:
     """The texts of a store, or those by one ``writer``, or ``most`` of them by their ids' order.
 
     Ids are hashes, so that these are a fair sample, and a larger number holds the smaller one.
-    Jobs at once begin at different places, so that they meet as late as they can.
+    Each job takes pieces of the table in an order of its own: of jobs at once none follows another,
+    so that little is made twice. The table is read as it was at first.
     """
 
     def __init__(self, store: Store, *, writer: str | None = None, most: int | None = None) -> None:
         self._store = store
-        self._where = None if writer is None else {"writer": writer}
-        hashes = [np.empty(0, np.uint64)]
-        for batch in store.scan("texts", columns=["text_id"], where=self._where, batch_rows=65_536):
-            hashes.append(hash_column(batch.column(0)))
-        found = np.concatenate(hashes)
-        self._last: np.uint64 | None = None
+        self._version = store.versions([("texts", None)]).get("texts")
+        hashes, places, seen = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
+        for batch in store.scan(
+            "texts",
+            columns=["text_id", "writer"],
+            batch_rows=65_536,
+            version=self._version,
+        ):
+            mine = np.ones(batch.num_rows, dtype=bool)
+            if writer is not None:
+                mine = np.array(batch.column("writer").to_pylist()) == writer
+            hashes.append(hash_column(batch.column("text_id"))[mine])
+            places.append(seen + np.flatnonzero(mine))
+            seen += batch.num_rows
+        found, self._places = np.concatenate(hashes), np.concatenate(places)
         if most is not None and most < len(found):
-            self._last = np.partition(found, most - 1)[most - 1]
-        self._count = len(found) if self._last is None else int((found <= self._last).sum())
+            self._places = self._places[found <= np.partition(found, most - 1)[most - 1]]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def __iter__(self) -> Iterator[StoredText]:
-        if not self._count:
-            return iter(())
-        first = int.from_bytes(os.urandom(4), "big") % self._count
-        return chain(islice(self._all(), first, None), islice(self._all(), first))
-
-    def _all(self) -> Iterator[StoredText]:
+        size = min(_PIECE, len(self) // _PIECES + 1)
+        starts = np.arange(0, len(self), size)
+        np.random.default_rng().shuffle(starts)
         columns = list(StoredText._fields)
-        for batch in self._store.scan(
-            "texts", columns=columns, where=self._where, batch_rows=_SCAN_ROWS
-        ):
-            rows = batch.select(columns)
-            if self._last is not None:
-                rows = rows.filter(pa.array(hash_column(rows.column("text_id")) <= self._last))
-            for row in rows.to_pylist():
+        for start in starts.tolist():
+            places = self._places[start : start + size]
+            for row in self._store.rows_at("texts", places, columns, version=self._version):
                 yield StoredText(**row)
 
 
