@@ -1,10 +1,10 @@
-"""What other packages add: encoders, image sources and text writers, by name.
+"""What other packages add: encoders, image sources, writers of texts and of images, by name.
 
 A package declares an entry point in one of :data:`GROUPS`, which is imported when it is asked for,
 never before; a program calls :func:`register`. What a factory is called with, and what it must
-return, is said where it is used: ``encoders.registry``, ``images.sources.open_source`` and
-``texts.writers``. These run a plugin's code under :func:`blame`, so that what it raises is one line
-that names the plugin.
+return, is said where it is used: ``encoders.registry``, ``images.sources.open_source``,
+``texts.writers`` and ``synthetic.image_writers``. These run a plugin's code under :func:`blame`, so
+that what it raises is one line that names the plugin.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,12 @@ from typing import Any, Final
 
 from taistore.errors import PluginError, TaistoreError
 
-GROUPS: Final = ("taistore.encoders", "taistore.sources", "taistore.writers")
+GROUPS: Final = (
+    "taistore.encoders",
+    "taistore.sources",
+    "taistore.writers",
+    "taistore.image_writers",
+)
 """The groups of entry points."""
 
 Factory = Callable[..., Any]

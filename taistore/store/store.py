@@ -341,6 +341,22 @@ class Store:
             found = dataset.take(rows_B.tolist(), columns=["vector"])
         return vector_array(pa.chunked_array(found.column(0)).combine_chunks())
 
+    def rows_at(
+        self,
+        kind: str,
+        rows_B: NDArray[np.int64],
+        columns: Sequence[str],
+        *,
+        version: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Columns of the rows at these positions of a scan, in their order."""
+        dataset = self.dataset(kind, version=version)
+        with reading(self.uri, self.table_name(kind)):
+            found: list[dict[str, Any]] = dataset.take(
+                rows_B.tolist(), columns=list(columns)
+            ).to_pylist()
+        return found
+
     def combination_index(self) -> CombinationIndex:
         """All combinations of the store in compressed rows."""
         return CombinationIndex.read(self.scan("combinations", batch_rows=65_536))

@@ -80,6 +80,7 @@ def generate_images(
         try:
             for block in pending.blocks(writer.requests(texts), size=max(1, writer.batch)):
                 bar.advance(block.done)
+                images.forget_rejects(block.overtaken)
                 made = writer.write(block.due) if block.due else ()
                 for item in chain[Reject | WrittenImage](block.refused, made):
                     images.take(item)
@@ -91,13 +92,15 @@ def generate_images(
             # Also after an error or Ctrl-C: what was drawn has been paid for.
             images.flush()
     _require_success(store, images, pending, max_rejects)
+    requested = pending.present + pending.rejected_earlier + images.taken
     return GenerateImagesSummary(
         writer=writer.name,
         model=writer.model,
         encoder=encoder.info.spec,
         texts=len(texts),
-        requested=pending.present + pending.rejected_earlier + images.taken,
-        present=pending.present,
+        requested=requested,
+        # Those too that another job has made meanwhile, or that were asked for twice.
+        present=requested - images.written - images.rejected - pending.rejected_earlier,
         written=images.written,
         rejected=images.rejected,
         rejected_earlier=pending.rejected_earlier,

@@ -19,11 +19,8 @@ from taistore.store.arrow import vector_array
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
-from taistore.synthetic.image_pending import JOB
+from taistore.synthetic.image_pending import JOB, UNFAITHFUL
 from taistore.synthetic.made_image import ALIKE_BITS, BITS, fingerprint_signs
-
-UNFAITHFUL = "unfaithful"
-"""Reason of pictures that an audit set aside."""
 
 SAMPLE = 1_000
 """Captions, and pictures, that the others are compared with."""
@@ -34,6 +31,7 @@ LEAST_OTHERS = 20
 _BLOCK = 2048
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +92,11 @@ def audit_images(
         raise SyntheticError(
             f"{store.uri}: holds no synthetic images of {store.encoder(encoder_id).spec}: make "
             "some with 'taistore generate-images'"
+        )
+    if not store.count("text_vectors", encoder_id):
+        raise SyntheticError(
+            f"{store.uri}: {store.encoder(encoder_id).spec} has no vector of a text to hold images "
+            "against: run 'taistore generate-texts' with this encoder"
         )
     judge = _Judge.of(store, encoder_id, count, seed)
     tally = _Tally(len(store.labels), min_score)
@@ -166,7 +169,7 @@ class _Judge:
             other_labels_MN=_labels(index, combinations, len(store.labels)),
         )
 
-    def scores(self, rows: Sequence[Mapping[str, Any]], vectors_BD: Float32) -> Float32:
+    def scores(self, rows: Sequence[Mapping[str, Any]], vectors_BD: Float32) -> Float64:
         """The share of other captions [B] that fit less well; NaN where there are too few."""
         ids = list(dict.fromkeys(str(row["text_id"]) for row in rows))
         texts_TD = _unit(self._store.vectors("text_vectors", ids, encoder_id=self._encoder_id))
@@ -182,7 +185,8 @@ class _Judge:
         found_B = apart_BM.sum(axis=1)
         lower_B = ((others_BM < own_B[:, None]) & apart_BM).sum(axis=1)
         share_B = lower_B / np.maximum(found_B, 1)
-        return np.where(found_B >= LEAST_OTHERS, share_B, np.nan).astype(np.float32)
+        found: Float64 = np.where(found_B >= LEAST_OTHERS, share_B, np.nan)
+        return found
 
     def _fit(self, texts_TD: Float32) -> tuple[Float32, Float32]:
         """Mean and deviation [T] of the cosines of texts to the sampled pictures."""
@@ -220,7 +224,7 @@ class _Tally:
 
     def __init__(self, labels: int, min_score: float) -> None:
         self._min_score = min_score
-        self._scores: list[Float32] = []
+        self._scores: list[Float64] = []
         self._writers: Counter[str] = Counter()
         self._texts: set[int] = set()
         self._images_N = np.zeros(labels, np.int64)
@@ -229,7 +233,7 @@ class _Tally:
         self._sum_N = np.zeros(labels)
 
     def add(
-        self, rows: Sequence[Mapping[str, Any]], scores_B: Float32, index: CombinationIndex
+        self, rows: Sequence[Mapping[str, Any]], scores_B: Float64, index: CombinationIndex
     ) -> None:
         """Count a block."""
         self._scores.append(scores_B)

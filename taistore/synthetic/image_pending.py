@@ -1,8 +1,7 @@
 """What is pending: the pictures that are wanted and that the store lacks."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +17,13 @@ from taistore.texts.rows.text_rows import hash_column
 JOB = "generate-images"
 """Name of the job in the table ``rejects``."""
 
-_SCAN_ROWS = 4096
+UNFAITHFUL = "unfaithful"
+"""Reason of pictures that an audit set aside: one of them may still be there for another encoder.
+"""
+
 _BLOCK = 256
+_PIECE = 1024
+_PIECES = 256
 
 UInt64 = NDArray[np.uint64]
 
@@ -28,48 +32,52 @@ class StoredTexts:
     """The texts of a store, or those by one ``writer``, or ``most`` of them by their ids' order.
 
     Ids are hashes, so that these are a fair sample, and a larger number holds the smaller one.
-    Jobs at once begin at different places, so that they meet as late as they can.
+    Each job takes pieces of the table in an order of its own: of jobs at once none follows another,
+    so that little is made twice. The table is read as it was at first.
     """
 
     def __init__(self, store: Store, *, writer: str | None = None, most: int | None = None) -> None:
         self._store = store
-        self._where = None if writer is None else {"writer": writer}
-        hashes = [np.empty(0, np.uint64)]
-        for batch in store.scan("texts", columns=["text_id"], where=self._where, batch_rows=65_536):
-            hashes.append(hash_column(batch.column(0)))
-        found = np.concatenate(hashes)
-        self._last: np.uint64 | None = None
+        self._version = store.versions([("texts", None)]).get("texts")
+        hashes, places, seen = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
+        for batch in store.scan(
+            "texts",
+            columns=["text_id", "writer"],
+            batch_rows=65_536,
+            version=self._version,
+        ):
+            mine = np.ones(batch.num_rows, dtype=bool)
+            if writer is not None:
+                mine = np.array(batch.column("writer").to_pylist()) == writer
+            hashes.append(hash_column(batch.column("text_id"))[mine])
+            places.append(seen + np.flatnonzero(mine))
+            seen += batch.num_rows
+        found, self._places = np.concatenate(hashes), np.concatenate(places)
         if most is not None and most < len(found):
-            self._last = np.partition(found, most - 1)[most - 1]
-        self._count = len(found) if self._last is None else int((found <= self._last).sum())
+            self._places = self._places[found <= np.partition(found, most - 1)[most - 1]]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def __iter__(self) -> Iterator[StoredText]:
-        if not self._count:
-            return iter(())
-        first = int.from_bytes(os.urandom(4), "big") % self._count
-        return chain(islice(self._all(), first, None), islice(self._all(), first))
-
-    def _all(self) -> Iterator[StoredText]:
+        size = min(_PIECE, len(self) // _PIECES + 1)
+        starts = np.arange(0, len(self), size)
+        np.random.default_rng().shuffle(starts)
         columns = list(StoredText._fields)
-        for batch in self._store.scan(
-            "texts", columns=columns, where=self._where, batch_rows=_SCAN_ROWS
-        ):
-            rows = batch.select(columns)
-            if self._last is not None:
-                rows = rows.filter(pa.array(hash_column(rows.column("text_id")) <= self._last))
-            for row in rows.to_pylist():
+        for start in starts.tolist():
+            places = self._places[start : start + size]
+            for row in self._store.rows_at("texts", places, columns, version=self._version):
                 yield StoredText(**row)
 
 
 class PendingBlock(NamedTuple):
-    """Requests that are due, what cannot be asked for, and how many were passed over as done."""
+    """Requests that are due, what cannot be asked for, how many were passed over as done, and the
+    rejects of these that have been overtaken."""
 
     due: list[ImageRequest]
     refused: list[Reject]
     done: int
+    overtaken: list[str]
 
 
 class PendingImages:
@@ -85,7 +93,8 @@ class PendingImages:
     ) -> None:
         self._store, self._encoder_id, self._regions = store, encoder_id, regions
         self._there = _whole_rows(store, encoder_id, regions=regions)
-        self._rejected = np.empty(0, np.uint64) if retry_rejects else _rejected(store)
+        final, self._passing = _rejected(store)
+        self._rejected = np.empty(0, np.uint64) if retry_rejects else final
         self.present = self.rejected_earlier = self.due = 0
 
     def blocks(
@@ -96,24 +105,32 @@ class PendingImages:
         while items := list(islice(iterator, _BLOCK)):
             asked = [item for item in items if isinstance(item, ImageRequest)]
             refused = [item for item in items if isinstance(item, Reject)]
-            due = self._due(asked)
-            yield PendingBlock([], refused, len(asked) - len(due))
+            due, there = self._due(asked)
+            yield PendingBlock([], refused, len(asked) - len(due), self._overtaken(there))
             for low in range(0, len(due), size):
                 block = due[low : low + size]
                 left = self._left(block)
                 self.present += len(block) - len(left)
                 self.due += len(left)
-                yield PendingBlock(left, [], len(block) - len(left))
+                yield PendingBlock(left, [], len(block) - len(left), [])
 
-    def _due(self, asked: Sequence[ImageRequest]) -> list[ImageRequest]:
-        """Those that were neither there nor rejected when the job began."""
+    def _due(self, asked: Sequence[ImageRequest]) -> tuple[list[ImageRequest], list[ImageRequest]]:
+        """Those that were neither there nor rejected when the job began, and those there."""
         hashes = _hashes([request.synthetic_id for request in asked])
         there = is_among(hashes, self._there)
         rejected = ~there & is_among(hashes, self._rejected)
         self.present += int(there.sum())
         self.rejected_earlier += int(rejected.sum())
-        done = (there | rejected).tolist()
-        return [request for request, d in zip(asked, done, strict=True) if not d]
+        due = [asked[place] for place in np.flatnonzero(~(there | rejected)).tolist()]
+        return due, [asked[place] for place in np.flatnonzero(there).tolist()]
+
+    def _overtaken(self, there: Sequence[ImageRequest]) -> list[str]:
+        """Rejects of pictures that are there, as a kill or another job leaves them."""
+        if not len(self._passing):
+            return []
+        names = [name for one in there for name in dict.fromkeys((one.place, one.synthetic_id))]
+        known = np.flatnonzero(is_among(_hashes(names), self._passing)).tolist()
+        return [names[place] for place in known]
 
     def _left(self, block: Sequence[ImageRequest]) -> list[ImageRequest]:
         """Those that no other job has made meanwhile."""
@@ -160,13 +177,14 @@ def _rows(store: Store, kind: str, encoder_id: str, columns: list[str]) -> Itera
         yield pa.Table.from_batches([batch]).select(columns)
 
 
-def _rejected(store: Store) -> UInt64:
-    """Sorted hashes of what was judged to be of no use."""
-    found = [np.empty(0, np.uint64)]
+def _rejected(store: Store) -> tuple[UInt64, UInt64]:
+    """Sorted hashes of what was judged to be of no use, and of what no audit set aside."""
+    final, passing = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     columns = ["uri", "reason"]
     for batch in store.scan("rejects", columns=columns, where={"job": JOB}, batch_rows=65_536):
         rows = batch.to_pylist()
-        found.append(
+        final.append(
             _hashes([row["uri"] for row in rows if not row["reason"].startswith(UNANSWERED)])
         )
-    return np.sort(np.concatenate(found))
+        passing.append(_hashes([row["uri"] for row in rows if row["reason"] != UNFAITHFUL]))
+    return np.sort(np.concatenate(final)), np.sort(np.concatenate(passing))

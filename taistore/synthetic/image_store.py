@@ -25,6 +25,7 @@ from taistore.images.photo_files import rejected
 from taistore.store.arrow import vector_column
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.writes.commits import tries
 from taistore.synthetic.image_pending import JOB, contents
 from taistore.synthetic.image_writer import ImageRequest, ImageWriter, WrittenImage
 from taistore.synthetic.kept_images import keep_image
@@ -34,8 +35,6 @@ COMMIT_ROWS = 1024
 REMEMBERED = 512
 """Pictures whose vectors are at hand for another text of theirs: 50 MB with regions of 1,024
 dimensions."""
-
-_TRIES = 5
 
 
 class _Vectors(NamedTuple):
@@ -177,21 +176,29 @@ class ImageStore:
         self._encoded, self._rejects = [], []
         self._bytes, self._since = 0, time.monotonic()
         if encoded:
-            self._commit(encoded)
             lost = {reject.uri for reject in rejects}
             named = {n for one in encoded for n in (one.request.place, one.request.synthetic_id)}
-            self._store.clear_rejects(JOB, sorted(named - lost))
+            # First: killed in between, the next run asks again for what is neither here nor there.
+            self.forget_rejects(sorted(named - lost))
+            self._commit(encoded)
         if rejects:
             self._store.reject(JOB, rejects)
 
+    def forget_rejects(self, uris: Sequence[str]) -> None:
+        """Remove the rejects of pictures that are there."""
+        if uris:
+            self._store.clear_rejects(JOB, uris)
+
     def _commit(self, encoded: Sequence[_Encoded]) -> None:
         own = {one.request.synthetic_id: one for one in encoded}
-        before = self._contents("synthetic_vectors", own)
         if not self._regions:
+            before = self._contents("synthetic_vectors", own)
             self._append_vectors([one for key, one in own.items() if key not in before])
             self.written += len(own.keys() - before.keys())
             return
-        for _ in range(_TRIES):
+        lacking: int | None = None
+        # With pauses that differ: two jobs would take turns at undoing the other's.
+        for _ in tries():
             vectors = self._contents("synthetic_vectors", own)
             regions = self._contents("synthetic_regions", own)
             # What another job has whole is as good as ours.
@@ -200,8 +207,9 @@ class ImageStore:
                 for key, one in own.items()
                 if key not in vectors or vectors[key] != regions.get(key)
             }
+            lacking = len(left) if lacking is None else lacking
             if not left:
-                self.written += len(own.keys() - before.keys())
+                self.written += lacking
                 return
             self._upsert_regions([one for k, one in left.items() if regions.get(k) != one.content])
             self._upsert_vectors([one for k, one in left.items() if vectors.get(k) != one.content])

@@ -3,17 +3,15 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 from taistore import plugins
 from taistore.errors import PluginError, SyntheticError
 from taistore.synthetic.image_writer import ImageWriter
+from taistore.synthetic.plugin_image_writer import GROUP, PluginImageWriter
 from taistore.synthetic.writers.diffusers_writer import diffusers_writer
 from taistore.synthetic.writers.folder_writer import folder_writer
 from taistore.synthetic.writers.openai_images import openai_images_writer
-
-GROUP: Final = "taistore.image_writers"
-"""The group of entry points."""
 
 plugins.register(GROUP, "diffusers", diffusers_writer)
 plugins.register(GROUP, "folder", folder_writer)
@@ -35,7 +33,7 @@ def open_image_writer(name: str, **options: Any) -> Iterator[ImageWriter]:
             with plugins.blame(GROUP, name, "cannot be opened"):
                 made = stack.enter_context(made)
         plugins.require(GROUP, name, made, ImageWriter)
-        yield made
+        yield made if plugins.ours(GROUP, name) else PluginImageWriter(name, made)
 
 
 def takes_device(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 from scipy.fft import dctn
 
 from taistore.errors import ImageError
@@ -16,7 +16,7 @@ from taistore.images.decoding import decode_image, image_id
 from taistore.images.upright import to_rgb
 
 BLANK_DEVIATION = 2.0
-"""Standard deviation of the grey values, of 255, below which a picture shows nothing."""
+"""Standard deviation of each of the three colours, of 255, below which a picture shows nothing."""
 
 _DARK = 8.0
 
@@ -51,14 +51,15 @@ def made_image(image: bytes | Image.Image) -> MadeImage:
         picture = to_rgb(image)
         size = f"{picture.size}".encode()
         content = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
-    grey_HW = np.asarray(picture.convert("L"), dtype=np.float32)
-    if float(grey_HW.std()) < BLANK_DEVIATION:
-        colour = "black" if float(grey_HW.mean()) < _DARK else "one colour"
+    colours = ImageStat.Stat(picture)
+    if max(colours.stddev) < BLANK_DEVIATION:
+        colour = "black" if max(colours.mean) < _DARK else "one colour"
         raise ImageError(
             f"it is all {colour}: look at the model's settings, then use retry_rejects with "
             "another seed",
             reason="blank",
         )
+    grey_HW = np.asarray(picture.convert("L"), dtype=np.float32)
     return MadeImage(picture, content, fingerprint(grey_HW))
 
 

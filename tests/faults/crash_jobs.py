@@ -50,6 +50,8 @@ def make_given(given: Path) -> None:
         (photos / name).write_text("\n".join(map(json.dumps, some)), encoding="utf-8")
     captions = [f"a {name} box on the floor" for name in NAMES] + ["nothing at all"]
     (given / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+    made = [{"text": captions[n % 6], "image": f"photos/{n:02d}.png"} for n in range(PHOTOS + 1)]
+    (given / "made.jsonl").write_text("\n".join(map(json.dumps, made)), encoding="utf-8")
     vectors = np.random.default_rng(3).standard_normal((20, 16)).astype(np.float32)
     vectors[4] = np.nan
     np.save(given / "vectors.npy", vectors)
@@ -61,6 +63,15 @@ def opened(here: Path) -> Project:
     """The store in ``here``, with the encoder of colours."""
     taistore.register_encoder(SPEC, ColourEncoder)
     return taistore.open(here / "store")
+
+
+def _generate_images(here: Path, given: Path) -> None:
+    opened(here).generate_images(writer="folder", images=given / "made.jsonl", regions=2)
+
+
+def _with_captions(here: Path, given: Path) -> None:
+    _init(here, given)
+    _ingest_texts(here, given)
 
 
 def _nothing(here: Path, given: Path) -> None:
@@ -218,6 +229,7 @@ JOBS = {
     "ingest-texts": _same(_init, _ingest_texts),
     "generate-texts": _same(_init, _generate_texts),
     "generate-texts, more": _same(_with_some_texts, _generate_texts),
+    "generate-images": _same(_with_captions, _generate_images),
     "ingest-vectors": _same(_init, _ingest_vectors),
     "encoders rm": _same(_with_vectors, _remove_encoder),
     "centroids": _same(_with_all, _centroids),

@@ -52,6 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         known.append(json.dumps({"image": f"photos/{i:02}.png", "labels": sorted(set(pair))}))
     (folder / "known.jsonl").write_text("\n".join(known), encoding="utf-8")
     captions = [f"a {NAMES[i % 6]} thing beside number {i}" for i in range(2500)]
+    pictures = [{"text": captions[i], "image": f"photos/{i:02}.png"} for i in range(PHOTOS)]
+    made_of = "\n".join(map(json.dumps, pictures))
+    (folder / "made.jsonl").write_text(made_of, encoding="utf-8")
     (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
     random = np.random.default_rng(1)
     np.save(folder / "v.npy", random.standard_normal((2500, 8)).astype(np.float32))
@@ -64,6 +67,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "filled", "generate-texts", "--count", "300")
     run(folder, "filled", "ingest-images", "known.jsonl", "--regions", "2")
     shutil.copytree(folder / "filled", folder / "trained")
+    shutil.copytree(folder / "empty", folder / "captioned")
+    run(folder, "captioned", "ingest-texts", "captions.txt")
     for seed in ("1", "2"):
         run(folder, "trained", "train", "--epochs", "1", "--seed", seed)
     shutil.copytree(folder / "filled", folder / "old")
@@ -156,6 +161,15 @@ JOBS = {
         place=COMMIT,
         steps=(2, 1, 2),
     ),
+    "images of texts": Job(
+        command=(
+            *("generate-images", "--writer", "folder", "--images", "made.jsonl"),
+            *("--batch-size", "2", "--regions", "2"),
+        ),
+        begins="captioned",
+        place="tests.fakes:ColourEncoder.encode_images",
+        steps=(4, 1, 9),
+    ),
     "scoring photos": Job(
         command=("score", "latest", "photos", "--out", "OUT", "--batch-size", "4"),
         begins="trained",
@@ -202,7 +216,7 @@ def stop(
 
 
 def _copy(made: Path, tmp_path: Path, begins: str, *stores: str) -> Path:
-    for name in ("photos", "captions.txt", "v.npy", "v.jsonl"):
+    for name in ("photos", "captions.txt", "made.jsonl", "v.npy", "v.jsonl"):
         if not (tmp_path / name).exists():
             (tmp_path / name).symlink_to(made / name)
     for store in stores:
@@ -229,7 +243,10 @@ def _check(made: Path, tmp_path: Path, name: str, number: Signals, step: int) ->
     assert content(tmp_path / "stopped") == content(tmp_path / "calm")
 
 
-@pytest.mark.parametrize(("name", "number"), [("encoding images", SIGTERM), ("templates", SIGHUP)])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("encoding images", SIGTERM), ("templates", SIGHUP), ("images of texts", SIGTERM)],
+)
 def test_a_stopped_job_goes_on(made: Path, tmp_path: Path, name: str, number: Signals) -> None:
     _check(made, tmp_path, name, number, JOBS[name].steps[0])
 

@@ -20,6 +20,7 @@ Code = Literal[
     "doubled-key",
     "dangling-id",
     "no-vector",
+    "unpaired-regions",
     "bad-vector",
     "far-norm",
     "damaged-run",

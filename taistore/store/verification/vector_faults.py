@@ -70,7 +70,7 @@ def _norms(dataset: Any, kind: str, dim: int) -> tuple[Any, NDArray[np.float32],
     not finite or of another length.
     """
     column = TABLES[kind].vector_fields[0] if TABLES[kind].vector_fields else "vectors"
-    columns = ["grid", column] if kind == "region_vectors" else [column]
+    columns = ["grid", column] if kind in ("region_vectors", "synthetic_regions") else [column]
     norms: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
     places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     scanner = dataset.scanner(

@@ -19,6 +19,7 @@ from taistore.store.verification.doubled_keys import doubled_rows
 from taistore.store.verification.finding import SETTLED, Finding, Verification
 from taistore.store.verification.table_files import look_at_files
 from taistore.store.verification.table_folder import TableFolder
+from taistore.store.verification.unpaired_regions import unpaired_findings
 from taistore.store.verification.vector_faults import RAGGED, vector_findings
 from taistore.store.writes.removal import remove_rows
 
@@ -90,6 +91,7 @@ def _verified(
         findings += dangling_findings(store, whole, broken=broken, repair=repair, before=before)
         if not any(kind_of(name) in VECTORS.values() for name in broken):
             findings += vectorless_findings(whole)
+        findings += unpaired_findings(whole, broken=broken)
     return _verification(uri, tables, findings)
 
 

@@ -97,7 +97,7 @@ class FolderWriter:
                 yield WrittenImage(request=request, image=data)
 
     def _request(self, text: StoredText, path: str, line: int) -> ImageRequest | Reject:
-        place = line_of(self._manifest, line)
+        place = self._place(line)
         try:
             content = image_id(read_file(path))
         except Exception as error:
@@ -146,5 +146,7 @@ class FolderWriter:
         return " ".join(text.split()), path, line
 
     def _reject(self, line: int, reason: str, detail: str) -> Reject:
-        place = printable(line_of(self._manifest, line))
-        return Reject(place, reason, printable(detail), self.name)
+        return Reject(self._place(line), reason, printable(detail), self.name)
+
+    def _place(self, line: int) -> str:
+        return printable(line_of(self._manifest, line))
