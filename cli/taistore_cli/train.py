@@ -1,7 +1,7 @@
 """``taistore train``: an adapter, or prompts, from the texts and labelled images of a store."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,10 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @click.option("--split", help="The images to use, or all.  [default: train, zsl all]")
 @click.option(
     "--shift",
-    type=click.Choice(["none", "plain", "neighbours"]),
-    help="Where texts are moved: plain is the paper's.  [default: neighbours, zsl with under 200 "
-    "images and paper's zsl and fsl none, paper's pll plain]",
+    type=click.Choice(["none", "plain", "neighbours", "synthetic"]),
+    help="Where texts are moved: plain is the paper's, synthetic (zsl) goes by images made from "
+    "the texts.  [default: neighbours, zsl with under 200 images and paper's zsl and fsl none, "
+    "paper's pll plain]",
 )
 @click.option(
     "--paper",
@@ -139,8 +140,9 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 )
 @experiment_option(
     "--learn-from",
-    type=click.Choice(["texts", "images", "both"]),
-    help="What enters the loss.  [default: both, zsl texts]",
+    type=click.Choice(["texts", "images", "both", "synthetic", "texts+synthetic"]),
+    help="What enters the loss; synthetic (zsl) are images made from the texts, see "
+    "generate-images.  [default: both, zsl texts]",
 )
 @experiment_option(
     "--text-weights",
@@ -217,7 +219,8 @@ def command(
     """Train an adapter on perturbed text vectors, or prompts; prints the run's id.
 
     zsl learns from texts alone, moved towards where the store's images lie (their labels are not
-    read); fsl and pll also learn from the labelled images of a split. Labels that are unknown
+    read), and if you say so from images made from the texts; fsl and pll also learn from the
+    labelled images of a split. Labels that are unknown
     count neither for nor against. A run that was stopped goes on with --resume and ends with the
     same weights.
 
@@ -225,6 +228,7 @@ def command(
     Example:
       taistore train --task zsl
       taistore train --task zsl --shift none
+      taistore train --task zsl --learn-from texts+synthetic
       taistore train --task fsl --shots 4
       taistore train --task pll
       taistore train --method dualcoop --task pll
@@ -279,23 +283,8 @@ def command(
 
 
 def _learnt(known: Mapping[str, int], shift: Mapping[str, float | str]) -> str:
-    """Lines about the labelled images, where the task uses them."""
-    lines = []
-    if known and not known["known_cells"]:
-        lines.append(f"went by {known['images']:,} images, none of whose labels were read")
-    elif known:
-        lines.append(
-            f"learnt from {known['images_with_known_labels']:,} of {known['images']:,} images: "
-            f"{known['known_positives']:,} labels known to be there, "
-            f"{known['known_cells'] - known['known_positives']:,} known not to be"
-        )
-        if known["labels_without_known_positive"]:
-            lines.append(
-                f"{known['labels_without_known_positive']:,} labels have no image known to show "
-                "them: they learn from their texts"
-            )
-        if known.get("labels_below_shots"):
-            lines.append(f"{known['labels_below_shots']:,} labels have fewer images than --shots")
+    """Lines about the images, where the task uses any."""
+    lines = [*_seen(known)]
     if shift:
         lines.append(
             f"texts shifted by {shift['mean_offset_norm']:.3g} on average; of "
@@ -304,6 +293,32 @@ def _learnt(known: Mapping[str, int], shift: Mapping[str, float | str]) -> str:
             f"{shift['labels_without_shift']:,.0f} stay"
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _seen(known: Mapping[str, int]) -> Iterator[str]:
+    if "synthetic_images" in known:
+        without = known["labels_without_synthetic_image"]
+        yield (
+            f"went by {known['synthetic_images']:,} synthetic images"
+            + (f"; of {without:,} labels there is none" if without else "")
+        )
+    if "images" not in known:
+        return
+    if not known["known_cells"]:
+        yield f"went by {known['images']:,} images, none of whose labels were read"
+        return
+    yield (
+        f"learnt from {known['images_with_known_labels']:,} of {known['images']:,} images: "
+        f"{known['known_positives']:,} labels known to be there, "
+        f"{known['known_cells'] - known['known_positives']:,} known not to be"
+    )
+    if known["labels_without_known_positive"]:
+        yield (
+            f"{known['labels_without_known_positive']:,} labels have no image known to show "
+            "them: they learn from their texts"
+        )
+    if known.get("labels_below_shots"):
+        yield f"{known['labels_below_shots']:,} labels have fewer images than --shots"
 
 
 def _again(store_uri: str) -> tuple[str, ...]:

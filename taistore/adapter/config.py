@@ -25,12 +25,15 @@ from taistore.geometry.neighbours import KINDS, Kind
 from taistore.geometry.perturbation import AUTO_RADIUS, PLACES, Where, resolve_radius
 
 Task = Literal["zsl", "fsl", "pll"]
-LearnFrom = Literal["texts", "images", "both"]
-ShiftKind = Literal["none", "plain", "neighbours"]
+LearnFrom = Literal["texts", "images", "both", "synthetic", "texts+synthetic"]
+ShiftKind = Literal["none", "plain", "neighbours", "synthetic"]
 Auto = Literal["auto"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
 LEARN_FROM: tuple[LearnFrom, ...] = get_args(LearnFrom)
+SYNTHETIC: tuple[LearnFrom, ...] = ("synthetic", "texts+synthetic")
+"""Of these, those that take images made from the store's texts into the loss."""
+
 SHIFTS: tuple[ShiftKind, ...] = get_args(ShiftKind)
 
 SHIFTED_RADIUS: Mapping[Task, float] = {"zsl": 1.25, "fsl": 1.0, "pll": 1.0}
@@ -39,6 +42,9 @@ neighbours alone texts land less exactly, which more noise forgives."""
 
 IMAGE_RADIUS: Mapping[Network, float] = {"residual": 1.0, "paper": 0.1, "small": 0.1}
 """``auto`` around image vectors, in multiples of their mean norm."""
+
+SYNTHETIC_RADIUS: Mapping[Network, float] = {**IMAGE_RADIUS, "residual": AUTO_RADIUS}
+"""The same around synthetic images: what a model draws is not worth being met exactly."""
 
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
@@ -64,12 +70,17 @@ class TrainConfig:
     ``shot_seed``; ``pll`` the share ``known`` of the known cells, drawn by ``mask_seed`` (1 is all
     that the store knows). ``learn_from`` says what enters the loss, ``shift`` where the texts are
     moved: ``plain`` is Eq. 9-10 of arXiv:2312.04160, ``neighbours`` shrinks each label's place,
-    with ``pseudo_counts``, towards where its images are expected. That lies ``neighbour_share`` of
-    the way from the common gap to the ``neighbours`` images nearest to the label's texts (0: one in
-    25 images, 20 to 100), which are looked up in ``neighbour_rounds`` rounds;
-    ``neighbour_index`` finds them: ``torch`` and ``faiss`` exactly, ``ivf`` nearly. A step takes
-    ``batch`` texts and ``image_batch`` images; the images are perturbed with ``image_radius``, on
-    that sphere or inside it (``image_where``, ``auto``: inside for the paper's networks, Eq. 6).
+    with ``pseudo_counts``, towards where its images are expected; ``synthetic`` is the plain form
+    by the images made from the label's texts. Where ``neighbours`` expects images lies
+    ``neighbour_share`` of the way from the common gap to the ``neighbours`` images nearest to the
+    label's texts (0: one in 25 images, 20 to 100), which are looked up in ``neighbour_rounds``
+    rounds; ``neighbour_index`` finds them: ``torch`` and ``faiss`` exactly, ``ivf`` nearly. A step
+    takes ``batch`` texts and ``image_batch`` images; the images are perturbed with
+    ``image_radius``, on that sphere or inside it (``image_where``, ``auto``: inside for the
+    paper's networks, Eq. 6). ``zsl`` learns from ``texts``, from ``synthetic`` images (made from
+    the store's texts, whose labels are theirs; the texts then only set the start and the length of
+    an epoch) or from ``texts+synthetic``, a batch of each a step: what is said of images then holds
+    for these.
 
     ``loss`` is binary cross-entropy over known cells, each counting the same, or ``partial-bce``,
     which weighs an image by the share of its labels that is known
@@ -155,8 +166,13 @@ class TrainConfig:
     def _check_task(self) -> None:
         """Refuse settings that the task would silently ignore."""
         if self.task == "zsl":
-            one_of("task zsl with learn_from", self.learn_from, ("texts",))
-            one_of("task zsl with shift", self.shift, ("auto", "none", "neighbours"))
+            one_of("task zsl with learn_from", self.learn_from, ("texts", *SYNTHETIC))
+            one_of("task zsl with shift", self.shift, ("auto", "none", "neighbours", "synthetic"))
+        elif self.uses_synthetic:
+            raise TrainingError(
+                f"synthetic images are for task zsl, not {self.task}: give learn_from texts, "
+                "images or both, and shift none, plain or neighbours"
+            )
         if self.task == "fsl" and not self.shots:
             raise TrainingError("task fsl needs shots, such as 1, 2, 4, 8 or 16 images per label")
         values = self.to_json()
@@ -174,13 +190,28 @@ class TrainConfig:
 
     @property
     def uses_images(self) -> bool:
-        """Whether labelled images are read: for the loss, for the shift or for both."""
-        return self.images_in_loss or self.shift not in ("none", "auto")
+        """Whether images of the store are read: for the loss, for the shift or for both."""
+        return self.learn_from in ("images", "both") or self.shift in ("plain", "neighbours")
+
+    @property
+    def uses_synthetic(self) -> bool:
+        """Whether synthetic images are read: likewise."""
+        return self.synthetic_in_loss or self.shift == "synthetic"
+
+    @property
+    def synthetic_in_loss(self) -> bool:
+        """Whether synthetic images are learnt from."""
+        return self.learn_from in SYNTHETIC
 
     @property
     def images_in_loss(self) -> bool:
-        """Whether labelled images are learnt from."""
+        """Whether images are learnt from, labelled or synthetic."""
         return self.learn_from != "texts"
+
+    @property
+    def texts_in_loss(self) -> bool:
+        """Whether texts are learnt from."""
+        return self.learn_from not in ("images", "synthetic")
 
     @property
     def image_place(self) -> Where:
@@ -210,7 +241,7 @@ class TrainConfig:
         if self.images_in_loss:
             changes["image_where"] = self.image_place
             if self.image_radius == "auto":
-                multiple = f"{IMAGE_RADIUS[self.network]:g}x"
+                multiple = f"{self._auto_image_radius:g}x"
                 changes["image_radius"] = IMAGE_RADIUS_RN50 if own else multiple
         return dataclasses.replace(self, **changes)
 
@@ -220,8 +251,14 @@ class TrainConfig:
 
     def image_radius_at(self, mean_norm: float) -> float:
         """The radius around image vectors of this mean norm, in their unit."""
-        auto = IMAGE_RADIUS[self.network]
-        return resolve_radius(self.image_radius, mean_norm, auto=auto, name="image_radius")
+        return resolve_radius(
+            self.image_radius, mean_norm, auto=self._auto_image_radius, name="image_radius"
+        )
+
+    @property
+    def _auto_image_radius(self) -> float:
+        radii = SYNTHETIC_RADIUS if self.synthetic_in_loss else IMAGE_RADIUS
+        return radii[self.network]
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:

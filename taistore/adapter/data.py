@@ -15,23 +15,31 @@ from numpy.typing import NDArray
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.freed_memory import give_back, keep_large_blocks_apart
+from taistore.adapter.inputs.image_sides import SideBuilder
+from taistore.adapter.inputs.synthetic_rows import (
+    describe_synthetic,
+    require_synthetic,
+    synthetic_stream,
+)
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
+from taistore.adapter.loop import BatchSource
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
-from taistore.adapter.steps import MixedSource, Source, TextSource, image_stream, text_stream
+from taistore.adapter.steps import (
+    CombinationSource,
+    ImageSource,
+    MixedSource,
+    Source,
+    Step,
+    image_stream,
+    text_stream,
+)
 from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
-from taistore.geometry.centroids import (
-    CombinationCentroids,
-    LabelCentroids,
-    combination_centroids,
-    label_centroids,
-)
-from taistore.geometry.expected_places import auto_neighbours, expected_places
-from taistore.geometry.image_neighbours import ImageNeighbours
-from taistore.geometry.offsets import ImageSide, Shift, TextSide
+from taistore.geometry.centroids import CombinationCentroids, combination_centroids
+from taistore.geometry.offsets import ImageSide, Shift
 from taistore.geometry.unlabelled.discriminant import (
     MOST_IMAGES,
     Discriminant,
@@ -74,6 +82,9 @@ class Preparation:
         if config.uses_images:
             read.append(("images", None))
             vectors.append(("image_vectors", encoder_id))
+        if config.uses_synthetic:
+            require_synthetic(store, encoder_id)
+            vectors.append(("synthetic_vectors", encoder_id))
         # Versions first: what arrives while the labels are read has no vector in the run.
         versions = store.versions([*read, *vectors])
         known = known_labels(store, config) if config.uses_images else None
@@ -128,24 +139,36 @@ class Preparation:
         return text_weights(self.store, self.encoder_id, weights, versions=self.versions)
 
     def images(self) -> VectorStream | None:
-        """The labelled images, where the loss takes any."""
-        if self.known is None or self.config.learn_from == "texts":
+        """The labelled or the synthetic images, where the loss takes any."""
+        config = self.config
+        if not config.images_in_loss:
             return None
+        kind = "synthetic_vectors" if config.synthetic_in_loss else "image_vectors"
         try:
+            if config.synthetic_in_loss:
+                return synthetic_stream(
+                    self.store,
+                    self.encoder_id,
+                    self._index,
+                    batch=config.image_batch,
+                    seed=config.seed,
+                    version=self._version(kind),
+                )
+            assert self.known is not None, "what is labelled was read"
             return image_stream(
                 self.store,
                 self.encoder_id,
                 self.known,
-                batch=self.config.image_batch,
-                seed=self.config.seed,
-                version=self._version("image_vectors"),
+                batch=config.image_batch,
+                seed=config.seed,
+                version=self._version(kind),
             )
         except VersionGoneError as error:
-            raise self._gone("image_vectors") from error
+            raise self._gone(kind) from error
 
     def shift(self, progress: Progress = no_progress) -> Shift | None:
         """Offsets of every combination (Eq. 9), where the configuration moves the texts."""
-        if self.known is None or self.config.shift == "none":
+        if self.config.shift == "none":
             return None
         index = self._index
         texts = combination_centroids(
@@ -156,9 +179,25 @@ class Preparation:
             progress=progress,
         )
         if self.image_side is None:
-            self.image_side = self._image_side(self.known, texts, index, progress)
+            self.image_side = self._image_side(texts, progress)
         give_back()
         return Shift(self.image_side, texts, index)
+
+    def _image_side(self, texts: CombinationCentroids, progress: Progress) -> ImageSide:
+        builder = SideBuilder(
+            store=self.store,
+            encoder_id=self.encoder_id,
+            config=self.config,
+            versions=self.versions,
+            device=self._device,
+            progress=progress,
+        )
+        if self.config.shift == "synthetic":
+            return builder.of_synthetic(texts, self._index)
+        assert self.known is not None, "every other shift goes by images"
+        side = builder.of_images(self.known, texts, self._index)
+        self.searched = builder.searched
+        return side
 
     def report(self, shift: Shift | None) -> dict[str, float | str]:
         """What a fresh run's shift rests on, and which index found the neighbours."""
@@ -166,68 +205,6 @@ class Preparation:
             return {}
         found: dict[str, float | str] = {**shift.report()}
         return found | {"neighbour_index": self.searched} if self.searched else found
-
-    def _image_side(
-        self,
-        known: PartialLabels,
-        texts: CombinationCentroids,
-        index: CombinationIndex,
-        progress: Progress,
-    ) -> ImageSide:
-        """Each label's image centroid (Eq. 7), shrunk unless the shift is plain."""
-        store, config = self.store, self.config
-        version = self._version("image_vectors")
-        images = label_centroids(
-            store,
-            self.encoder_id,
-            known,
-            version=version,
-            device=self._device,
-            progress=progress,
-        )
-        if not (images.counts_N.any() if config.task != "zsl" else images.images):
-            which = "images" if config.task == "zsl" else "images known to show a label"
-            raise TrainingError(
-                f"{store.uri}: none of the {which} has a vector of "
-                f"{store.encoder(self.encoder_id).spec}: run 'taistore ingest-images' with this "
-                "encoder"
-            )
-        side = TextSide.build(texts, index, labels=images.labels)
-        if config.shift == "plain":
-            return ImageSide.build(images, side, pseudo_counts=0.0)
-        targets_ND = self._near_targets(images, side, texts, index, progress)
-        return ImageSide.build(
-            images, side, pseudo_counts=config.pseudo_counts, targets_ND=targets_ND
-        )
-
-    def _near_targets(
-        self,
-        images: LabelCentroids,
-        side: TextSide,
-        texts: CombinationCentroids,
-        index: CombinationIndex,
-        progress: Progress,
-    ) -> NDArray[np.float32]:
-        """Where each label's images are expected [N, D]."""
-        known = self.known
-        assert known is not None
-        rounds, share = self.config.neighbour_rule
-        give_back()
-        neighbours = ImageNeighbours.build(
-            self.store,
-            self.encoder_id,
-            known,
-            kind=self.config.neighbour_index,
-            queries=rounds * known.labels,
-            device=self._device,
-            version=self._version("image_vectors"),
-            progress=progress,
-        )
-        self.searched = neighbours.index.name
-        k = self.config.neighbours or auto_neighbours(len(known))
-        return expected_places(
-            neighbours, images, texts, index, k=k, share=share, rounds=rounds, side=side
-        )
 
     def discriminant(self, prompts_ND: NDArray[np.float32]) -> Discriminant | None:
         """What unlabelled images tell, where the texts are moved by them and by nothing else."""
@@ -265,29 +242,34 @@ class Preparation:
         image_radius: float | None,
     ) -> Source:
         """The steps of the run; the radii are in the unit of the vectors."""
-        text_source = TextSource(
+        labels = len(self.store.labels)
+        text_source = CombinationSource(
             texts,
-            labels=len(self.store.labels),
+            labels=labels,
             radius=radius,
             where=self.config.where,
             shift=shift,
             weights=self._weights,
         )
-        if images is None or self.known is None or image_radius is None:
+        if images is None or image_radius is None:
             return text_source
-        return MixedSource(
-            text_source,
-            images,
-            self.known,
-            radius=image_radius,
-            where=self.config.image_place,
-            texts_too=self.config.learn_from != "images",
-            loss=self.config.loss,
-        )
+        place = self.config.image_place
+        found: BatchSource[Step]
+        if self.config.synthetic_in_loss:
+            found = CombinationSource(images, labels=labels, radius=image_radius, where=place)
+        else:
+            assert self.known is not None, "what is labelled was read"
+            loss = self.config.loss
+            found = ImageSource(images, self.known, radius=image_radius, where=place, loss=loss)
+        return MixedSource(text_source, found, texts_too=self.config.texts_in_loss)
 
     def counts(self) -> dict[str, int]:
         """What is known, for the run's metrics; nothing where no image is used."""
-        return {} if self.known is None else describe_known(self.known, self.config)
+        counts = {} if self.known is None else describe_known(self.known, self.config)
+        if self.config.uses_synthetic:
+            version = self._version("synthetic_vectors")
+            counts |= describe_synthetic(self.store, self.encoder_id, self._index, version=version)
+        return counts
 
     @property
     def _device(self) -> str:

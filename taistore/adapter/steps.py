@@ -41,26 +41,22 @@ class TrainingBatch(NamedTuple):
 
 
 Step = tuple[TrainingBatch, ...]
-"""The batches of one step: texts, images, or first texts and then images."""
+"""The batches of one step: texts, images (labelled or synthetic), or texts and then images."""
 
 
 class Source(BatchSource[Step], Protocol):
     """The data of a task."""
-
-    @property
-    def table_versions(self) -> dict[str, int]:
-        """Version of every vector table that is read, by table name."""
-        ...
 
     def texts(self) -> Iterator[TrainingBatch]:
         """Text batches of the first epoch: what a network starts from and is measured on."""
         ...
 
 
-class TextSource:
-    """The text vectors of one encoder, all with one radius, shifted where there is a shift.
+class CombinationSource:
+    """Vectors that show the labels of their combination and no others, all with one radius.
 
-    ``weights`` say what the texts of each writer count in the loss.
+    Texts of one encoder, shifted where there is a shift, or its synthetic images. ``weights`` say
+    what the texts of each writer count in the loss.
     """
 
     def __init__(
@@ -84,11 +80,6 @@ class TextSource:
     def batches_per_epoch(self) -> int:
         """Batches of every epoch."""
         return self._stream.batches_per_epoch
-
-    @property
-    def table_versions(self) -> dict[str, int]:
-        """Version of the text vector table."""
-        return {self._stream.name: self._stream.version}
 
     def texts(self) -> Iterator[TrainingBatch]:
         """Batches of the first epoch."""
@@ -114,64 +105,36 @@ class TextSource:
         )
 
 
-class MixedSource:
-    """Texts and labelled images: a step takes a batch of each (Eq. 6 of arXiv:2312.04160).
+class ImageSource:
+    """The image vectors of one encoder with what is known of their labels, all with one radius.
 
-    An epoch is one pass over the texts; the images are passed over as often as that takes, each
-    time in another order. With ``texts_too`` False the texts only set the length of an epoch.
-    ``loss`` is that of the images: ``partial-bce`` weighs each by what is known of it. All is known
-    of a text, which counts 1 either way.
+    ``loss``: ``partial-bce`` weighs each image by what is known of it.
     """
 
     def __init__(
         self,
-        texts: TextSource,
-        images: VectorStream,
+        stream: VectorStream,
         known: PartialLabels,
         *,
         radius: float,
         where: Where = "surface",
-        texts_too: bool,
         loss: Loss,
     ) -> None:
-        self._texts = texts
-        self._images = images
+        self._stream = stream
         self._known = known
         self._radius = radius
         self._where: Where = where
-        self._texts_too = texts_too
         self._loss: Loss = loss
 
     @property
     def batches_per_epoch(self) -> int:
-        """Steps of every epoch: those of the texts."""
-        return self._texts.batches_per_epoch
-
-    @property
-    def table_versions(self) -> dict[str, int]:
-        """Versions of the text and the image vector table."""
-        return self._texts.table_versions | {self._images.name: self._images.version}
-
-    def texts(self) -> Iterator[TrainingBatch]:
-        """Text batches of the first epoch."""
-        return self._texts.texts()
+        """Batches of every epoch."""
+        return self._stream.batches_per_epoch
 
     def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
-        """Steps of an epoch from ``start`` on."""
-        images = self._endless(epoch * self.batches_per_epoch + start)
-        if not self._texts_too:
-            for _ in range(start, self.batches_per_epoch):
-                yield (next(images),)
-            return
-        for texts in self._texts.batches(epoch=epoch, start=start):
-            yield (*texts, next(images))
-
-    def _endless(self, step: int) -> Iterator[TrainingBatch]:
-        epoch, start = divmod(step, self._images.batches_per_epoch)
-        while True:
-            for batch in self._images.batches(epoch=epoch, start=start):
-                yield self._batch(batch)
-            epoch, start = epoch + 1, 0
+        """Batches of an epoch from ``start`` on, one a step."""
+        for batch in self._stream.batches(epoch=epoch, start=start):
+            yield (self._batch(batch),)
 
     def _batch(self, batch: VectorBatch) -> TrainingBatch:
         labels = self._known.labels
@@ -188,6 +151,48 @@ class MixedSource:
             None if negatives is None else torch.from_numpy(negatives),
             weights_B,
         )
+
+
+class MixedSource:
+    """Texts and images: a step takes a batch of each (Eq. 6 of arXiv:2312.04160).
+
+    The images are labelled (:class:`ImageSource`) or synthetic (:class:`CombinationSource`). An
+    epoch is one pass over the texts; the images are passed over as often as that takes, each time
+    in another order. With ``texts_too`` False the texts only set the length of an epoch. All is
+    known of a text, which counts 1 whatever the loss of the images.
+    """
+
+    def __init__(
+        self, texts: CombinationSource, images: BatchSource[Step], *, texts_too: bool
+    ) -> None:
+        self._texts = texts
+        self._images = images
+        self._texts_too = texts_too
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Steps of every epoch: those of the texts."""
+        return self._texts.batches_per_epoch
+
+    def texts(self) -> Iterator[TrainingBatch]:
+        """Text batches of the first epoch."""
+        return self._texts.texts()
+
+    def batches(self, *, epoch: int, start: int) -> Iterator[Step]:
+        """Steps of an epoch from ``start`` on."""
+        images = self._endless(epoch * self.batches_per_epoch + start)
+        if not self._texts_too:
+            for _ in range(start, self.batches_per_epoch):
+                yield next(images)
+            return
+        for texts in self._texts.batches(epoch=epoch, start=start):
+            yield (*texts, *next(images))
+
+    def _endless(self, step: int) -> Iterator[Step]:
+        epoch, start = divmod(step, self._images.batches_per_epoch)
+        while True:
+            yield from self._images.batches(epoch=epoch, start=start)
+            epoch, start = epoch + 1, 0
 
 
 def _flat(lists: Ragged, labels: int) -> NDArray[np.int64]:

@@ -107,6 +107,34 @@ def label_centroids(
     return label_means(sums, images=len(known))
 
 
+def synthetic_centroids(
+    store: Store,
+    encoder_id: str,
+    index: CombinationIndex,
+    *,
+    version: int | None = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> LabelCentroids:
+    """Eq. 7 over synthetic images: of a label those that were made from texts that hold it.
+
+    ``index``: the store's combinations. The rest is that of :func:`label_centroids`.
+    """
+    sums = _label_sums(len(store.labels), store.encoder(encoder_id).dim, device)
+    keys = ["synthetic_id", "combination_id"]
+    blocks = vector_blocks(store, "synthetic_vectors", encoder_id, keys, version)
+    total = store.count("synthetic_vectors", encoder_id)
+    with progress("label centroids", total=total, unit="vectors") as bar:
+        for (names, ids), vectors_BD in blocks:
+            try:
+                sums.add(vectors_BD, *index.positives(ids.to_numpy()))
+            except NonFiniteRowError as error:
+                place = f"synthetic image {names[error.row].as_py()}"
+                raise not_finite(store, "synthetic_vectors", encoder_id, place) from None
+            bar.advance(len(vectors_BD))
+    return label_means(sums, images=sums.rows)
+
+
 def _label_sums(labels: int, dim: int, device: str) -> "GroupSums | DeviceSums":
     if device == "cpu":
         return GroupSums(labels, dim)
@@ -170,7 +198,8 @@ def combination_centroids(
     the table and the text of a vector that is not finite.
     """
     index = store.combination_index() if index is None else index
-    there = np.unique(index.rows(np.unique(text_combinations(store, encoder_id, version))))
+    ids = stored_combinations(store, "text_vectors", encoder_id, version)
+    there = np.unique(index.rows(np.unique(ids)))
     sums = open_means(len(there), store.encoder(encoder_id).dim)
     keys = ["text_id", "combination_id"]
     blocks = vector_blocks(store, "text_vectors", encoder_id, keys, version)
@@ -192,11 +221,13 @@ def combination_centroids(
     )
 
 
-def text_combinations(store: Store, encoder_id: str, version: int | None) -> NDArray[np.int64]:
-    """Combination [M] of every text vector, by position."""
+def stored_combinations(
+    store: Store, kind: str, encoder_id: str, version: int | None
+) -> NDArray[np.int64]:
+    """Combination [M] of every vector of texts or synthetic images, by position."""
     parts = [np.empty(0, dtype=np.int64)]
     for batch in store.scan(
-        "text_vectors",
+        kind,
         columns=["combination_id"],
         encoder_id=encoder_id,
         batch_rows=65_536,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from taistore.geometry.centroids import (
     CombinationCentroids,
     LabelCentroids,
-    text_combinations,
+    stored_combinations,
 )
 from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import Float32, Shift, TextSide, gap_targets, modality_gap
@@ -172,7 +172,7 @@ def check_shift(
     truth = neighbours.known if truth is None else truth
     store, encoder_id = neighbours.store, neighbours.encoder_id
     labels = neighbours.known.labels
-    ids_M = text_combinations(store, encoder_id, version)
+    ids_M = stored_combinations(store, "text_vectors", encoder_id, version)
     positions_Q = _sampled_texts(ids_M, index, texts_per_label, seed)
     hits, cells = np.zeros((2, labels)), np.zeros((2, labels))
     texts_N = np.zeros(labels, dtype=np.int64)

@@ -124,3 +124,50 @@ def add_images(
         encoder_id=ENCODER_ID,
     )
     return truth
+
+
+def add_synthetic(
+    store: Store,
+    *,
+    texts: int | None = None,
+    labels: int = 6,
+    dim: int = 16,
+    gap: float = 3.0,
+    number: int = 0,
+    vectors_MD: Any = None,
+) -> Float32:
+    """A synthetic image of each text, or of the first ``texts``, beside the real ones of
+    :func:`add_images`; returns their vectors [M, D], as they are stored."""
+    random = np.random.default_rng(23 + number)
+    index = store.combination_index()
+    prompts_ND = prompt_vectors(labels, dim)
+    shift_D = gap * np.ones(dim) / np.sqrt(dim)
+    rows = [
+        row
+        for batch in store.scan(
+            "text_vectors", columns=["text_id", "combination_id"], encoder_id=ENCODER_ID
+        )
+        for row in batch.to_pylist()
+    ][:texts]
+    if vectors_MD is None:
+        vectors = []
+        for row in rows:
+            shown = index.positives(np.array([row["combination_id"]]))[1]
+            clean_D = prompts_ND[shown].sum(0) + 0.3 * random.standard_normal(dim)
+            vectors.append(10 * clean_D / np.linalg.norm(clean_D) + shift_D)
+        vectors_MD = np.array(vectors)
+    store.append(
+        "synthetic_vectors",
+        {
+            "synthetic_id": [f"{row['text_id']}-{number}" for row in rows],
+            "text_id": [row["text_id"] for row in rows],
+            "number": [number] * len(rows),
+            "combination_id": [row["combination_id"] for row in rows],
+            "content": [f"{i:032x}" for i in range(len(rows))],
+            "writer": ["test"] * len(rows),
+            "vector": vector_column(vectors_MD),
+        },
+        encoder_id=ENCODER_ID,
+    )
+    stored: Float32 = np.asarray(vectors_MD, dtype=np.float16).astype(np.float32)
+    return stored

@@ -64,15 +64,30 @@ def test_paper_settings() -> None:
         ({"task": "pll", "known": 0.0}, "known 0.0 is not allowed"),
         ({"task": "pll", "known": 1.5}, "known 1.5 is not allowed"),
         ({"task": "zsl", "shift": "plain"}, "task zsl with shift 'plain'"),
-        ({"task": "zsl", "learn_from": "both"}, "task zsl with learn_from 'both'"),
+        (
+            {"task": "zsl", "learn_from": "both"},
+            "task zsl with learn_from 'both' is not allowed: give one of texts, synthetic, texts+",
+        ),
+        (
+            {"task": "fsl", "shots": 1, "learn_from": "synthetic"},
+            "synthetic images are for task zsl, not fsl: give learn_from texts, images or both",
+        ),
+        (
+            {"task": "pll", "shift": "synthetic"},
+            "synthetic images are for task zsl, not pll: give learn_from texts, images or both",
+        ),
+        ({"shift": "synthetic", "neighbours": 9}, "neighbours 9 is for shift neighbours"),
+        ({"shift": "synthetic", "split": "test"}, "split 'test' is for a shift"),
+        ({"learn_from": "synthetic", "loss": "partial-bce"}, "loss 'partial-bce' is for task fsl"),
+        ({"shift": "synthetic", "pseudo_counts": 1.0}, "pseudo_counts 1.0 is for task fsl or pll"),
         ({"task": "pll", "shift": "far"}, "shift 'far'"),
         ({"task": "pll", "image_radius": "much"}, "image_radius 'much'"),
         ({"task": "pll", "pseudo_counts": -1.0}, "pseudo_counts -1.0"),
         ({"task": "zsl", "shot_seed": 1}, "shot_seed 1 is for task fsl"),
         ({"task": "fsl", "shots": 1, "mask_seed": 1}, "mask_seed 1 is for task pll"),
         ({"task": "zsl", "pseudo_counts": 2.0}, "pseudo_counts 2.0 is for task fsl or pll"),
-        ({"task": "zsl", "image_batch": 8}, "image_batch 8 is for learn_from images or both"),
-        ({"task": "zsl", "image_radius": 1.0}, "image_radius 1.0 is for learn_from images"),
+        ({"task": "zsl", "image_batch": 8}, "image_batch 8 is for learn_from synthetic or"),
+        ({"task": "zsl", "image_radius": 1.0}, "image_radius 1.0 is for learn_from synth"),
         ({"task": "zsl", "image_where": "interior"}, "image_where 'interior' is for learn_from"),
         ({"task": "zsl", "shift": "none", "neighbours": 9}, "neighbours 9 is for shift neighbours"),
         ({"task": "zsl", "shift": "none", "split": "test"}, "split 'test' is for a shift"),
@@ -90,6 +105,17 @@ def test_paper_settings() -> None:
 def test_settings_of_another_task_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(message)):
         TrainConfig(**settings)
+
+
+def test_synthetic_images_get_the_noise_of_texts() -> None:
+    settled = TrainConfig(learn_from="texts+synthetic").settled("none")
+    assert (settled.image_radius, settled.radius, settled.image_where) == (
+        "2.5x",
+        "2.5x",
+        "surface",
+    )
+    assert TrainConfig.paper(learn_from="synthetic").settled("none").image_radius_at(10) == 1
+    assert TrainConfig(shift="synthetic").settled("synthetic").text_radius(10) == 12.5
 
 
 def test_auto_is_written_out_by_task() -> None:

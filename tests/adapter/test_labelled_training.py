@@ -252,7 +252,7 @@ def test_a_newer_taistore_resumes_to_the_old_weights(
         monkeypatch.setitem(AUTO_BY_TASK, task, {**AUTO_BY_TASK[task], **changed})
     monkeypatch.setitem(config_module.SHIFTED_RADIUS, config.task, 7.0)
     monkeypatch.setattr("taistore.geometry.expected_places.CANDIDATES", 1)
-    monkeypatch.setattr("taistore.adapter.data.auto_neighbours", lambda images: 3)
+    monkeypatch.setattr("taistore.adapter.inputs.image_sides.auto_neighbours", lambda images: 3)
     assert weights(resume(store, "latest")) == weights(undisturbed)
     assert weights(run(store, config)) != weights(undisturbed)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.steps import TextSource, text_stream
+from taistore.adapter.steps import CombinationSource, text_stream
 from taistore.adapter.text_weights import text_weights
 from taistore.adapter.train import resume
 from taistore.errors import TrainingError
@@ -73,7 +73,7 @@ def test_batches_carry_the_weight_of_each_text(store: Store, zero: str) -> None:
     vectors = np.concatenate([vector_array(batch.column("vector")) for batch in scanned])
     row_of = {vector.tobytes(): i for i, vector in enumerate(vectors.astype(np.float32))}
     stream = text_stream(store, ENCODER_ID, batch=32, seed=5, positions=found.positions)
-    source = TextSource(stream, labels=6, radius=0.0, weights=found)
+    source = CombinationSource(stream, labels=6, radius=0.0, weights=found)
     seen: list[str] = []
     for (batch,) in source.batches(epoch=1, start=0):
         assert batch.row_weights is not None

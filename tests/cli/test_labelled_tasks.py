@@ -19,7 +19,13 @@ from taistore.texts.label_prompts import (
     prompts_digest,
 )
 from taistore_cli.main import main
-from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
+from tests.adapter.stores import (
+    ENCODER_ID,
+    add_images,
+    add_synthetic,
+    prompt_vectors,
+    text_store,
+)
 
 FAST = ("--epochs", "1", "--batch", "16")
 
@@ -110,6 +116,27 @@ def test_partial_bce_as_a_peer_of_the_adapter(store: Store) -> None:
     for method in ("coop", "tai-dpt"):
         asked = ("--method", method, "--loss", "partial-bce")
         assert f"method {method} with loss 'partial-bce'" in refused(store, *asked)
+
+
+def test_learning_from_synthetic_images(store: Store) -> None:
+    asked = ("--task", "zsl", "--learn-from", "texts+synthetic", "--shift", "synthetic")
+    told = refused(store, *asked)
+    assert "holds no synthetic images for encoder 'vectors:random'" in told
+    assert "taistore generate-images" in told
+    add_synthetic(store, texts=50)
+    found = trained(store, *asked, "--image-batch", "8")
+    assert found["known"] == {"synthetic_images": 50, "labels_without_synthetic_image": 0}
+    assert found["shift"]["labels_with_images"] == 6
+    assert (found["config"]["learn_from"], found["config"]["image_batch"]) == (asked[3], 8)
+    assert run(store, "train", *FAST, *asked).stdout.count("went by 50 synthetic images\n") == 1
+    ladder = json.loads(run(store, "evaluate", found["run_id"], "--json").stdout)
+    assert ladder["images"] == 20, "the photos of the split and no others"
+    assert ladder["ladder"]["adapter"]["mAP"] > 50
+    assert "synthetic images are for task zsl, not pll" in refused(
+        store, "--task", "pll", *asked[2:]
+    )
+    for method in ("coop", "tai-dpt"):
+        assert refused(store, "--method", method, "--learn-from", "synthetic")
 
 
 def test_bad_requests_are_one_line(store: Store) -> None:

@@ -15,16 +15,17 @@ def idle_settings(values: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(("shots", "shot_seed"), "task fsl")
     if task != "pll":
         found |= dict.fromkeys(("known", "mask_seed"), "task pll")
-    if shift in ("none", "plain"):
+    if shift in ("none", "plain", "synthetic"):
         found |= dict.fromkeys((*_NEIGHBOURS, "pseudo_counts"), "shift neighbours")
     if task == "zsl":
         # Without a known label there is no count to weigh them against.
         found |= dict.fromkeys(("pseudo_counts", "loss"), "task fsl or pll")
-        if shift == "none":
-            found["split"] = "a shift, or task fsl or pll"
+        if shift in ("none", "synthetic"):
+            found["split"] = "a shift towards the store's images, or task fsl or pll"
     if values["learn_from"] == "texts":
-        found |= dict.fromkeys(_IMAGES, "learn_from images or both")
-        found.setdefault("loss", "learn_from images or both")
+        images = "synthetic or texts+synthetic" if task == "zsl" else "images or both"
+        found |= dict.fromkeys(_IMAGES, f"learn_from {images}")
+        found.setdefault("loss", f"learn_from {images}")
     if values["network"] != "residual":
         found["start_deviation"] = "network residual"
     elif not values["hidden"]:

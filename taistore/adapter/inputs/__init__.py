@@ -1,0 +1,1 @@
+"""What a training reads beside its texts: where images lie, and synthetic images."""
