@@ -13,13 +13,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from taistore.errors import SyntheticError
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
-from taistore.synthetic.image_pending import JOB
+from taistore.synthetic.image_pending import JOB, require_synthetic_images
 from taistore.synthetic.made_image import ALIKE_BITS, BITS, fingerprint_signs
 
 UNFAITHFUL = "unfaithful"
@@ -89,12 +88,7 @@ def audit_images(
     told to retry rejects. Raises :class:`SyntheticError` where there is no synthetic image, or no
     vector of its text.
     """
-    count = store.count("synthetic_vectors", encoder_id)
-    if not count:
-        raise SyntheticError(
-            f"{store.uri}: holds no synthetic images of {store.encoder(encoder_id).spec}: make "
-            "some with 'taistore generate-images'"
-        )
+    count = require_synthetic_images(store, encoder_id)
     judge = _Judge.of(store, encoder_id, count, seed)
     tally = _Tally(len(store.labels), min_score)
     repeats = _Repeats()

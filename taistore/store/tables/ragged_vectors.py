@@ -1,4 +1,4 @@
-"""Vectors of which a row has several: regions of an image, tokens of a text.
+"""Vectors of which a row has several: regions of an image, made or taken, tokens of a text.
 
 Shapes: L regions or tokens, D embedding dimension.
 """
@@ -34,6 +34,14 @@ def stored_tokens(
 ) -> dict[str, NDArray[np.float16]]:
     """The token vectors [L, D] that the store has of these texts."""
     return _found(store, "token_vectors", encoder_id, {"text_id": list(text_ids)}, version)
+
+
+def stored_synthetic_regions(
+    store: Store, encoder_id: str, synthetic_ids: Sequence[str], *, version: int | None = None
+) -> dict[str, NDArray[np.float16]]:
+    """The region vectors [L, D] that the store has of these images, which were made of texts."""
+    where = {"synthetic_id": list(synthetic_ids)}
+    return _found(store, "synthetic_regions", encoder_id, where, version)
 
 
 def stored_grid(store: Store, kind: str, encoder_id: str) -> int:
