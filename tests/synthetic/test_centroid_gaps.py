@@ -81,7 +81,7 @@ def test_distances_are_those_of_the_means(parts: Any) -> None:
     mean = found.mean
     assert mean is not None
     assert mean.labels == len(differences["made"])
-    assert (mean.labels, alone) == (1, 2), "one"
+    assert (mean.labels, alone) == (5, 3), "labels without one, and with a single one, are there"
     lengths = {name: np.linalg.norm(rows, axis=1) for name, rows in differences.items()}
     assert mean.synthetic_to_photos == pytest.approx(lengths["made"].mean(), rel=1e-3)
     assert mean.texts_to_photos == pytest.approx(lengths["text"].mean(), rel=1e-3)
