@@ -17,7 +17,7 @@ from taistore.evaluation import label_columns
 from taistore.evaluation.evaluate import evaluate
 from taistore.evaluation.labelled_scores import LabelledSplit, Scope, labelled_split
 from taistore.labels import ABSENT, PRESENT
-from taistore.scoring.ladders.ladder import Ladder
+from taistore.scoring.ladders.ladder import Ladder, Step
 from taistore.scoring.loaded_run import open_run
 from taistore.store.arrow import vector_column
 from taistore.store.store import Store
@@ -91,7 +91,7 @@ def test_scores_are_those_of_their_vectors_and_regions(store: Store) -> None:
         with_regions += len(batch.image_ids) if batch.with_regions else 0
         for place, one in enumerate(batch.image_ids):
             key = one.decode()
-            step = "adapter" if key in regions else "adapter_global"
+            step: Step = "adapter" if key in regions else "adapter_global"
             scores = ladder.scores(whole[key], regions.get(key), steps=[step])[step]
             np.testing.assert_allclose(batch.scores["adapter"][place], scores[0], atol=1e-5)
     assert with_regions == 25

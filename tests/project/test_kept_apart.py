@@ -60,7 +60,7 @@ def draw(project: Project, folder: Path, *, texts: int = 40, regions: int = 2) -
         for batch in project.store.scan("combinations")
         for row in batch.to_pylist()
     }
-    lines = []
+    lines: list[str] = []
     for row in project.texts().head(texts).to_dicts():
         for copy in range(2):
             path = folder / f"{row['text_id']}-{copy}.png"
@@ -81,7 +81,7 @@ def weights(run: Run) -> bytes:
 def observed(project: Project, run: Run, source: Path, out: Path) -> dict[str, Any]:
     """Everything that the store offers for photos, by name."""
     out.mkdir()
-    quick = {"epochs": 1}
+    quick: dict[str, Any] = {"epochs": 1}
     run.score(out=out / "stored.parquet", html=out / "stored.html")
     run.score(source, out=out / "folder.csv", regions=2)
     run.export_scores(out / "scores.npy")

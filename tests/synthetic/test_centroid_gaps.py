@@ -19,8 +19,9 @@ from tests.geometry.stores import text_vectors
 N, D = 6, 16
 
 
-def _of(vectors_MD: NDArray[Any], shows_MN: NDArray[Any], n: int) -> NDArray[np.float64]:
-    """The vectors of those that show label n."""
+def _of(side: tuple[NDArray[Any], NDArray[Any]], n: int) -> NDArray[np.float64]:
+    """Of vectors [M, D] and labels [M, N], the vectors of those that show label n."""
+    vectors_MD, shows_MN = side
     found: NDArray[np.float64] = vectors_MD[shows_MN[:, n] > 0].astype(np.float64)
     return found
 
@@ -56,7 +57,7 @@ def test_distances_are_those_of_the_means(parts: Any) -> None:
     differences: dict[str, list[NDArray[np.float64]]] = {"made": [], "text": [], "apart": []}
     alone = 0
     for n, line in enumerate(found.labels):
-        made, real, said = (_of(*side, n) for side in (synthetic, photos, texts))
+        made, real, said = (_of(side, n) for side in (synthetic, photos, texts))
         assert (line.synthetic, line.photos, line.texts) == (len(made), len(real), len(said))
         to_texts = np.linalg.norm(said.mean(axis=0) - real.mean(axis=0))
         assert line.texts_to_photos == pytest.approx(to_texts, rel=1e-3)
