@@ -106,7 +106,7 @@ def compare(given: argparse.Namespace, bare: str, ours: str) -> list[tuple[objec
                 began = time.process_time()
                 assert draw(requests) == count
                 seconds[key].append(time.process_time() - began)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for key, took in seconds.items():
         ratios = [b / o for b, o in zip(seconds[bare], took, strict=True)]
         spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"

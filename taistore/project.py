@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from taistore.store.migrations import Upgrade
     from taistore.store.verification.finding import Verification
     from taistore.store.writes.encoder_removal import EncoderRemoval, StoredEncoder
+    from taistore.synthetic.centroid_gaps import SyntheticSurvey
     from taistore.synthetic.generate_images import GenerateImagesSummary
     from taistore.synthetic.image_audit import ImageAudit
     from taistore.synthetic.image_writer import ImageWriter
@@ -580,6 +581,16 @@ class Project:
 
         return image_frame(self.store)
 
+    def synthetic(self, *, encoder: str | None = None) -> "pl.DataFrame":
+        """The synthetic images of an encoder: synthetic_id, the text that each is of and its number
+        among those of it, the keys of its labels, what made it and with which seed.
+
+        They are none of :meth:`images`. ``text`` is null where the store has that text no more.
+        """
+        from taistore.jobs.store_frames import synthetic_frame
+
+        return synthetic_frame(self.store, self.encoder_info(encoder).encoder_id)
+
     def texts(self) -> "pl.DataFrame":
         """The texts: text_id, text, who wrote it and how."""
         from taistore.jobs.store_frames import table_frame
@@ -704,6 +715,16 @@ class Project:
             known=known,
             mask_seed=mask_seed,
         )
+
+    def synthetic_centroids(
+        self, *, split: str = "train", encoder: str | None = None
+    ) -> "SyntheticSurvey":
+        """Each label's centroid of synthetic images, and how far it is from the photos of ``split``
+        and from the texts, as :func:`taistore.synthetic.centroid_gaps.synthetic_survey`."""
+        from taistore.synthetic.centroid_gaps import synthetic_survey
+
+        encoder_id = self.encoder_info(encoder).encoder_id
+        return synthetic_survey(self.store, encoder_id, split=split, progress=self.progress)
 
     def runs(self) -> "list[Run]":
         """All runs, oldest first."""

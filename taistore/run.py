@@ -128,6 +128,7 @@ class Run:
         self,
         *,
         split: str | None = None,
+        synthetic: bool = False,
         protocol: str | None = None,
         bootstrap: int = 0,
         seed: int = 0,
@@ -135,6 +136,7 @@ class Run:
     ) -> "Evaluation":
         """Every step of the ladder on the labelled images of a split ("test" unless named).
 
+        With ``synthetic`` on the store's synthetic images, and on no photo.
         ``protocol`` is one of :data:`taistore.evaluation.protocols.PROTOCOLS`. ``plots`` is a
         folder for pictures of the ladder, of each label's AP, and of mAP over what similar runs
         differ in; that needs the extra ``[plots]``. The rest is that of
@@ -151,6 +153,7 @@ class Run:
             self.project.store,
             self.run_id,
             split=split,
+            synthetic=synthetic,
             protocol=PROTOCOLS[protocol] if protocol else None,
             bootstrap=bootstrap,
             seed=seed,
@@ -167,6 +170,7 @@ class Run:
         other: "Run | str",
         *,
         split: str | None = None,
+        synthetic: bool = False,
         protocol: str | None = None,
         samples: int = defaults.BOOTSTRAP,
         seed: int = 0,
@@ -185,6 +189,7 @@ class Run:
                 self.run_id,
             ),
             split=split,
+            synthetic=synthetic,
             protocol=PROTOCOLS[protocol] if protocol else None,
             samples=samples,
             seed=seed,

@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, encoder_option, store_option
+from taistore_cli.options import common_options, encoder_option, given_options, store_option
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
     from taistore.geometry.diagnosis import Survey
+    from taistore.synthetic.centroid_gaps import SyntheticSurvey
+
+OF_PHOTOS = ("--pseudo-counts", "--k", "--known", "--mask-seed", "--plots")
+"""Options that say how photos stand for a label, of which synthetic images have no need."""
 
 
 @click.command()
 @click.option("--split", default="train", show_default=True, help="Images to go by.")
+@click.option(
+    "--synthetic",
+    is_flag=True,
+    help="Show the centroids of synthetic images, and how far they lie from the photos of --split.",
+)
 @encoder_option
 @click.option(
     "--pseudo-counts",
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
 def command(
     *,
     split: str,
+    synthetic: bool,
     encoder_spec: str | None,
     pseudo_counts: float,
     k: int,
@@ -61,11 +71,21 @@ def command(
     "before" and "after" are the share of the K images nearest to a label's texts that are known to
     show it, before and after the texts are shifted by their offsets.
 
+    With --synthetic, distances between the centroids of a label's synthetic images, of the photos
+    known to show it, and of its texts; "chance" is what two samples of one place would be apart.
+
     \b
     Example:
       taistore centroids --split train --known 0.1 --plots plots/
+      taistore centroids --synthetic
     """
+    if synthetic and (idle := [name for name in OF_PHOTOS if name in given_options()]):
+        raise click.UsageError(f"{idle[0]} is about photos: leave it out, or --synthetic")
     project = open_project(store_uri, out)
+    if synthetic:
+        gaps = project.synthetic_centroids(split=split, encoder=encoder_spec)
+        spec = project.encoder_info(encoder_spec).spec
+        return out.result({"encoder": spec, **gaps.to_json()}, _gap_table(gaps))
     found = project.centroids(
         split=split,
         encoder=encoder_spec,
@@ -102,6 +122,38 @@ def _table(found: "Survey") -> str:
         f"known to show the label among the nearest images: {_percent(value['before'])} % before, "
         f"{_percent(value['after'])} % after the shift (mean over labels)"
     )
+    return "\n".join(lines)
+
+
+def _gap_table(found: "SyntheticSurvey") -> str:
+    width = max([5, *(len(line.name) for line in found.labels)])
+    lines = [
+        f"{found.images:,} synthetic images, held against {found.photos:,} photos of split "
+        f"{found.split!r}",
+        f"{'':<{width}} {'synthetic':>10} {'':>8} {'photos':>8}   distances between centroids",
+        f"{'label':<{width}} {'images':>10} {'spread':>8} {'':>8}   "
+        f"{'to photos':>9} {'chance':>8} {'texts to photos':>16} {'to texts':>9}",
+    ]
+    for line in found.labels:
+        lines.append(
+            f"{line.name:<{width}} {line.synthetic:>10,} {_cell(line.dispersion, 8, 1)} "
+            f"{line.photos:>8,}   {_cell(line.synthetic_to_photos, 9, 2)} "
+            f"{_cell(line.sampling, 8, 2)} {_cell(line.texts_to_photos, 16, 2)} "
+            f"{_cell(line.synthetic_to_texts, 9, 2)}"
+        )
+    mean = found.mean
+    if mean is None:
+        lines.append("no label has synthetic images, texts and photos known to show it")
+        return "\n".join(lines)
+    lines += [
+        f"mean of {mean.labels:,} labels: synthetic images lie {mean.synthetic_to_photos:.2f} from "
+        f"photos, texts {mean.texts_to_photos:.2f}, synthetic images from texts "
+        f"{mean.synthetic_to_texts:.2f}",
+        f"what all labels share of it: {mean.common_synthetic:.2f} of synthetic images, "
+        f"{mean.common_texts:.2f} of texts",
+        f"synthetic images are nearer to photos than texts are: {100 * mean.nearer:.1f} % of these "
+        "labels",
+    ]
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from taistore_cli.evaluate import protocol_option
+from taistore_cli.evaluate import protocol_option, synthetic_option
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -18,6 +18,7 @@ from taistore_cli.output import Output
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
 @click.option("--split", help="Images to compare on.  [default: test, or the protocol's]")
+@synthetic_option
 @protocol_option
 @click.option(
     "--bootstrap",
@@ -37,6 +38,7 @@ def command(
     first: str,
     second: str,
     split: str | None,
+    synthetic: bool,
     protocol: str | None,
     samples: int,
     seed: int,
@@ -55,6 +57,6 @@ def command(
     """
     project = open_project(store_uri, out, device=device)
     found = project.run(second).compare(
-        first, split=split, protocol=protocol, samples=samples, seed=seed
+        first, split=split, synthetic=synthetic, protocol=protocol, samples=samples, seed=seed
     )
     return out.result(found.to_json(), found.table())

@@ -23,9 +23,17 @@ protocol_option = click.option(
 )
 
 
+synthetic_option = click.option(
+    "--synthetic",
+    is_flag=True,
+    help="On the store's synthetic images instead, whose labels are those of their texts.",
+)
+
+
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--split", help="Images to evaluate on.  [default: test, or the protocol's]")
+@synthetic_option
 @protocol_option
 @click.option(
     "--bootstrap",
@@ -53,6 +61,7 @@ def command(
     *,
     run_id: str,
     split: str | None,
+    synthetic: bool,
     protocol: str | None,
     bootstrap: int | None,
     seed: int,
@@ -73,7 +82,12 @@ def command(
     """
     run = open_project(store_uri, out, device=device).run(run_id)
     found = run.evaluate(
-        split=split, protocol=protocol, bootstrap=bootstrap or 0, seed=seed, plots=plots
+        split=split,
+        synthetic=synthetic,
+        protocol=protocol,
+        bootstrap=bootstrap or 0,
+        seed=seed,
+        plots=plots,
     )
     value, text = found.to_json(), found.table()
     if plots is not None:

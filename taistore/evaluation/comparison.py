@@ -14,10 +14,10 @@ from taistore.errors import ScoringError
 from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown
 from taistore.evaluation.evaluate import chosen_scope, needs_negatives
-from taistore.evaluation.labelled_scores import labelled_split
+from taistore.evaluation.labelled_scores import images_of, labelled_split
 from taistore.evaluation.paired_figures import Difference, PairedFigures
 from taistore.evaluation.protocols import Protocol
-from taistore.evaluation.report import SHOWN_LABELS
+from taistore.evaluation.report import NO_PHOTOS, SHOWN_LABELS, kind_of_images
 from taistore.evaluation.split_figures import filled_block
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
@@ -39,11 +39,12 @@ class LabelDifference:
 class Comparison:
     """Two runs on the same images; ``labels`` compare the step ``top``.
 
+    ``split`` is None where the images are synthetic ones.
     ``left_out`` images have a vector of one of two encoders only.
     """
 
     runs: tuple[str, str]
-    split: str
+    split: str | None
     images: int
     left_out: int
     samples: int
@@ -57,6 +58,7 @@ class Comparison:
         """The shape of ``compare --json``: percent, two decimals."""
         return {
             "runs": list(self.runs),
+            "kind": kind_of_images(self.split),
             "split": self.split,
             "images": self.images,
             "images_left_out": self.left_out,
@@ -102,8 +104,9 @@ class Comparison:
         lines += [
             f"first   {self.runs[0]}",
             f"second  {self.runs[1]}",
-            f"{self.images:,} images of split {self.split!r}, {self.samples:,} paired resamples "
-            f"(seed {self.seed}); mAP in percent, second minus first",
+            f"{self.images:,} {images_of(self.split)}{NO_PHOTOS if self.split is None else ''}, "
+            f"{self.samples:,} paired resamples (seed {self.seed}); mAP in percent, second minus "
+            "first",
         ]
         if self.left_out:
             lines.append(f"{self.left_out:,} images left out: no vector of one of the encoders")
@@ -140,6 +143,7 @@ def compare(
     runs: tuple[str, str],
     *,
     split: str | None = None,
+    synthetic: bool = False,
     protocol: Protocol | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
@@ -155,7 +159,7 @@ def compare(
     ids = (store.run(runs[0]).run_id, store.run(runs[1]).run_id)
     if ids[0] == ids[1]:
         raise ScoringError(f"{ids[0]} is compared with itself: name two different runs")
-    scope = chosen_scope(store, split, protocol)
+    scope = chosen_scope(store, split, protocol, synthetic=synthetic)
     first, second = (labelled_split(store, i, scope, device=device) for i in ids)
     paired = PairedFigures(first, second, samples=samples, seed=seed)
     counting = needs_negatives(protocol)

@@ -3,7 +3,7 @@
 Fig. 6 of arXiv:2312.04160 comes from the recorded evaluations of runs that differ in one setting.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -211,8 +211,11 @@ def draw_curve(store: Store, evaluation: Evaluation, curve: Curve, *, folder: Pa
 
 
 def _about(evaluation: Evaluation) -> str:
-    name = evaluation.protocol.title if evaluation.protocol else f"split {evaluation.split!r}"
-    return f"{shown(name, 40)}\n{evaluation.images:,} images"
+    if evaluation.protocol:
+        return f"{shown(evaluation.protocol.title, 40)}\n{evaluation.images:,} images"
+    name = "no photos" if evaluation.synthetic else f"split {evaluation.split!r}"
+    kind = "synthetic images" if evaluation.synthetic else "images"
+    return f"{shown(name, 40)}\n{evaluation.images:,} {kind}"
 
 
 def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str, Points]:
@@ -222,12 +225,11 @@ def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str
     if config is None or curve.task not in (None, config["task"]):
         return {}
     lines: dict[str, Points] = {}
-    for row in _evaluated(store.runs(), own.encoder_id, evaluation.key):
+    for row, ladder in _evaluated(store.runs(), own.encoder_id, evaluation):
         other = _config(row)
         place = None if other is None else _place(store, row, config, other, curve)
         if other is None or place is None:
             continue
-        ladder = row.metrics["evaluation"][evaluation.key]["ladder"]
         for step in ("adapter", "ensemble"):
             value = ladder.get(step, {}).get("mAP")
             if value is not None:
@@ -236,14 +238,14 @@ def curve_points(store: Store, evaluation: Evaluation, curve: Curve) -> dict[str
     return dict(sorted(lines.items()))
 
 
-def _evaluated(rows: Iterable[RunRow], encoder_id: str, key: str) -> Iterable[RunRow]:
-    return (
-        row
-        for row in rows
-        if row.status == "finished"
-        and row.encoder_id == encoder_id
-        and key in row.metrics.get("evaluation", {})
-    )
+def _evaluated(
+    rows: Iterable[RunRow], encoder_id: str, evaluation: Evaluation
+) -> Iterator[tuple[RunRow, Mapping[str, Any]]]:
+    """Finished runs with the ladder that was recorded of the same images."""
+    for row in rows:
+        found = evaluation.found_in(row.metrics)
+        if row.status == "finished" and row.encoder_id == encoder_id and found is not None:
+            yield row, found["ladder"]
 
 
 def _config(row: RunRow) -> dict[str, Any] | None:

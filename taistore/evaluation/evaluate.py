@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from taistore.defaults import SPLIT
-from taistore.errors import StoreError
+from taistore.errors import ScoringError, StoreError
 from taistore.evaluation import label_columns
 from taistore.evaluation.bootstrap import ResampledMean, Resamples, interval, resampled_precision
 from taistore.evaluation.label_columns import LabelColumns, bytes_a_cell, label_blocks
@@ -31,6 +31,7 @@ def evaluate(
     run_id: str,
     *,
     split: str | None = None,
+    synthetic: bool = False,
     protocol: Protocol | None = None,
     bootstrap: int = 0,
     seed: int = 0,
@@ -38,6 +39,9 @@ def evaluate(
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Every step of the ladder on the labelled images of ``split``, recorded with the run.
+
+    With ``synthetic`` on the store's synthetic images instead, which are in no split: each shows
+    the labels of its text and no other. The report says so, and these figures are kept apart.
 
     An image takes part when its labels are complete or some of them are known; unknown cells are
     ignored. ``split`` is "test" unless named; a ``protocol`` chooses it, and the labels, itself.
@@ -48,10 +52,11 @@ def evaluate(
     (:mod:`taistore.evaluation.split_figures`).
 
     Raises :class:`StoreError` on an unknown run or encoder, :class:`TrainingError` on a lost or
-    unfit checkpoint, and :class:`ScoringError` where the split holds nothing to evaluate on or
-    the store is not what the protocol is about.
+    unfit checkpoint, :class:`SyntheticError` where there is no synthetic image, and
+    :class:`ScoringError` where the split holds nothing to evaluate on, the store is not what the
+    protocol is about, or ``synthetic`` comes with a split or a protocol.
     """
-    scope = chosen_scope(store, split, protocol)
+    scope = chosen_scope(store, split, protocol, synthetic=synthetic)
     scored = labelled_split(store, run_id, scope, device=device)
     figures = split_figures(scored, needs_negatives=needs_negatives(protocol), progress=progress)
     tally = figures.tally
@@ -74,6 +79,7 @@ def evaluate(
         intervals=intervals,
         warnings=(
             *_warnings(ladder, scored, tally),
+            *_learnt_warning(store, scored),
             *(protocol.warnings(tally.images) if protocol else ()),
         ),
     )
@@ -86,8 +92,17 @@ def evaluate(
     return evaluation
 
 
-def chosen_scope(store: Store, split: str | None, protocol: Protocol | None) -> Scope:
-    """What a split, a protocol, or neither stands for in a store."""
+def chosen_scope(
+    store: Store, split: str | None, protocol: Protocol | None, *, synthetic: bool
+) -> Scope:
+    """What a split, a protocol, synthetic images or none of these stands for in a store."""
+    if synthetic:
+        if split is not None or protocol is not None:
+            raise ScoringError(
+                "synthetic images are in no split, and no protocol is about them: leave out "
+                f"{'split=' if split is not None else 'protocol='}, or synthetic="
+            )
+        return Scope(split=None)
     return protocol.scope(store, split) if protocol else Scope(split=split or SPLIT)
 
 
@@ -164,30 +179,47 @@ def _warnings(ladder: dict[Step, Metrics], scored: LabelledSplit, tally: Tally) 
             f"step {top} loses to plain zero-shot: mAP {value[top]:.1f} against "
             f"{value['zero_shot']:.1f}"
         )
+    command = "generate-images" if scored.scope.synthetic else "ingest-images"
+    again = " --regions 7' again" if scored.scope.synthetic else "' on them again"
     if not scored.regions:
         warnings.append(
             "regions are left out: no image has region vectors. Store them with "
-            "'taistore ingest-images --regions 7'"
+            f"'taistore {command} --regions 7'"
         )
     elif tally.with_regions < tally.images:
         warnings.append(
             f"only {tally.with_regions:,} of {tally.images:,} images have region vectors, the "
-            "others are scored as a whole: run 'taistore ingest-images' on them again"
+            f"others are scored as a whole: run 'taistore {command}{again}"
         )
     if tally.without_vectors:
         warnings.append(
-            f"{tally.without_vectors:,} labelled images of split {scored.scope.split!r} are left "
-            "out, as they have no vector of this encoder: run 'taistore ingest-images' on them "
-            "again"
+            f"{tally.without_vectors:,} labelled {scored.scope.images} are left out, as they have "
+            "no vector of this encoder: run 'taistore ingest-images' on them again"
         )
     return tuple(warnings)
 
 
+def _learnt_warning(store: Store, scored: LabelledSplit) -> tuple[str, ...]:
+    run = scored.run
+    if not scored.scope.synthetic or not _learnt_from_synthetic(store, run.run_id, run.encoder_id):
+        return ()
+    return ("the run learnt from synthetic images: these figures are of what it was trained on",)
+
+
+def _learnt_from_synthetic(store: Store, run_id: str, encoder_id: str) -> bool:
+    """Whether synthetic images were read by a run, or by a member of it."""
+    row = store.run(run_id)
+    return store.table_name("synthetic_vectors", encoder_id) in row.table_versions or any(
+        _learnt_from_synthetic(store, str(member), encoder_id)
+        for member in row.config.get("members", ())
+    )
+
+
 def _record(store: Store, run: ScoringRun, evaluation: Evaluation) -> None:
-    """Keep the ladder in the run's row, one entry per split and protocol."""
+    """Keep the ladder in the run's row, one entry per split and protocol; that of synthetic images
+    apart from them."""
     found = evaluation.to_json()
     names = ("images", "regions_used", "images_with_regions", "ladder", "bootstrap", "warnings")
     kept = {name: found[name] for name in names if name in found}
     row = store.run(run.run_id)
-    splits = {**row.metrics.get("evaluation", {}), evaluation.key: kept}
-    store.record_run(replace(row, metrics={**row.metrics, "evaluation": splits}))
+    store.record_run(replace(row, metrics=evaluation.recorded(row.metrics, kept)))

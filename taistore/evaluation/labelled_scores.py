@@ -1,17 +1,15 @@
-"""The labelled images of a split with their scores of every step of a run's ladder.
+"""The labelled images of a split, or synthetic ones, with their scores of every step of a ladder.
 
 Shapes: B images of a batch, N labels, D embedding dimension, R regions per image.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -19,26 +17,40 @@ from taistore.errors import ScoringError
 from taistore.labels import PRESENT, Label, LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.ensembles.ensemble import ladder_of
-from taistore.scoring.known_cells import KNOWN_COLUMNS, known_cells
+from taistore.scoring.known_cells import known_cells
+from taistore.scoring.labelled_images import (
+    LabelledImages,
+    LabelledPhotos,
+    LabelledRows,
+    SyntheticImages,
+)
 from taistore.scoring.ladders.ladder import Step, step_for
 from taistore.scoring.loaded_run import ScoringRun, open_run
-from taistore.scoring.stored_images import StoredBatch, some_have_regions, stored_batches
-from taistore.store.partial_labels import IMAGE_ID
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import ragged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What of a split is looked at.
+    """The images and labels that are looked at.
 
+    ``split`` is theirs; None: they are the store's synthetic images, which are in no split.
     ``label_ids`` [N] are the labels, in this order (None: all of the store). With
     ``only_with_positives`` an image that is known to show none of them is left out.
     """
 
-    split: str
+    split: str | None
     label_ids: NDArray[np.int64] | None = None
     only_with_positives: bool = False
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is about synthetic images."""
+        return self.split is None
+
+    @property
+    def images(self) -> str:
+        """What the images are called."""
+        return images_of(self.split)
 
     def labels(self, labels: LabelSet) -> list[Label]:
         """Those of a label set that are looked at, in the order of the columns."""
@@ -48,8 +60,20 @@ class Scope:
 
     def truth(self, rows: pa.RecordBatch, labels: int) -> NDArray[np.int8]:
         """int8 [B, N] of rows with what is known, of a store of so many labels."""
-        truth_BN = known_cells(rows, labels)
+        return self.columns(known_cells(rows, labels))
+
+    def columns(self, truth_BN: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Those of all labels' columns that are looked at."""
         return truth_BN if self.label_ids is None else truth_BN[:, self.label_ids]
+
+
+def images_of(split: str | None) -> str:
+    """What the images of a :class:`Scope` are called.
+
+    >>> images_of("test"), images_of(None)
+    ("images of split 'test'", 'synthetic images')
+    """
+    return "synthetic images" if split is None else f"images of split {split!r}"
 
 
 class LabelledBatch(NamedTuple):
@@ -76,12 +100,17 @@ class LabelledSplit:
     def __init__(self, store: Store, run: ScoringRun, scope: Scope) -> None:
         self.scope = scope
         self.run = run
-        self.labelled = labelled_images(store, scope.split)
-        known_N = known_per_label(store, scope.split)
+        self._images: LabelledImages
+        if scope.split is None:
+            _require_no_split(run)
+            self._images = SyntheticImages(store, run.encoder_id)
+        else:
+            self._images = LabelledPhotos(store, run.encoder_id, scope.split)
+        self.labelled = self._images.count
+        known_N = self._images.known_counts
         self.most_N = known_N if scope.label_ids is None else known_N[scope.label_ids]
         self._store = store
-        self._where = {"split": scope.split}
-        self.regions = some_have_regions(store, run.encoder_id, where=self._where)
+        self.regions = self._images.regions
         self.steps = run.ladder.steps(regions=self.regions)
         self._seen = ""
 
@@ -110,40 +139,33 @@ class LabelledSplit:
         Raises :class:`ScoringError` where they are no longer those of the time before.
         """
         seen = hashlib.sha256()
-        batches = stored_batches(
-            self._store,
-            self.run.encoder_id,
-            columns=KNOWN_COLUMNS,
-            regions=self.regions,
-            where=self._where,
-        )
         with progress("evaluate", total=self.labelled, unit="image") as bar:
-            for stored in batches:
+            for stored in self._images.batches():
                 batch = self._scored(stored)
                 seen.update(batch.image_ids.tobytes() + batch.truth_BN.tobytes())
                 yield batch
                 bar.advance(len(batch.image_ids))
         if self._seen and self._seen != seen.hexdigest():
             raise ScoringError(
-                f"{self._store.uri}: the images of split {self.scope.split!r} were changed by "
-                "another job meanwhile: run this again"
+                f"{self._store.uri}: the {self.scope.images} were changed by another "
+                "job meanwhile: run this again"
             )
         self._seen = seen.hexdigest()
 
-    def _scored(self, stored: StoredBatch) -> LabelledBatch:
-        known = np.flatnonzero(_known(stored.rows))
-        truth_BN = self.scope.truth(stored.rows.take(known), self.run.ladder.labels)
+    def _scored(self, stored: LabelledRows) -> LabelledBatch:
+        ids, truth_BN = stored.image_ids, self.scope.columns(stored.truth_BN)
+        whole_BD, regions_BRD = stored.whole_BD, stored.regions_BRD
         if self.scope.only_with_positives:
-            shows = (truth_BN == PRESENT).any(axis=1)
-            known, truth_BN = known[shows], truth_BN[shows]
-        ids = [str(i) for i in stored.rows.take(known).column("image_id").to_pylist()]
-        regions_BRD = None if stored.regions_BRD is None else stored.regions_BRD[known]
+            shows = np.flatnonzero((truth_BN == PRESENT).any(axis=1))
+            ids, truth_BN = [ids[n] for n in shows.tolist()], truth_BN[shows]
+            whole_BD = whole_BD[shows]
+            regions_BRD = None if regions_BRD is None else regions_BRD[shows]
         return LabelledBatch(
-            image_ids=np.asarray(ids, dtype=IMAGE_ID),
+            image_ids=np.asarray(ids, dtype=np.bytes_),
             truth_BN=truth_BN,
-            scores=self._scores(ids, stored.whole_BD[known], regions_BRD) if ids else {},
+            scores=self._scores(ids, whole_BD, regions_BRD) if ids else {},
             with_regions=regions_BRD is not None,
-            without_vectors=int(_known(stored.without_vector).sum()),
+            without_vectors=stored.without_vectors,
         )
 
     def _scores(
@@ -163,57 +185,15 @@ def labelled_split(
 
     An image takes part when its labels are complete or some of them are known. An image is scored
     with its region vectors where it has any. Raises :class:`ScoringError` where no image of the
-    split is labelled, and what :func:`~taistore.scoring.loaded_run.open_run` raises.
+    split is labelled, :class:`SyntheticError` where there is no synthetic image, and what
+    :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
     return LabelledSplit(store, open_run(store, run_id, device=device), scope)
 
 
-def _known(rows: pa.RecordBatch) -> NDArray[np.bool_]:
-    """Which rows say anything about their labels: bool [B]."""
-    known = np.asarray(rows.column("complete").to_numpy(zero_copy_only=False), dtype=bool)
-    for name in ("positives", "negatives"):
-        known |= pc.list_value_length(rows.column(name)).to_numpy(zero_copy_only=False) > 0
-    return known
-
-
-def known_per_label(store: Store, split: str) -> NDArray[np.int64]:
-    """Of how many images of the split each label is known at most: [N]."""
-    known_N = np.zeros(len(store.labels), np.int64)
-    for rows in store.scan("images", columns=KNOWN_COLUMNS, where={"split": split}):
-        complete = np.asarray(rows.column("complete").to_numpy(zero_copy_only=False), dtype=bool)
-        known_N += int(complete.sum())
-        partial = rows.take(np.flatnonzero(~complete))
-        for name in ("positives", "negatives"):
-            _, label_ids = ragged(partial.column(name))
-            known_N += np.bincount(label_ids, minlength=len(known_N))
-    return known_N
-
-
-def splits_with_labels(store: Store) -> tuple[Counter[str], Counter[str]]:
-    """Images of each split, and those of them of which some label is known."""
-    images: Counter[str] = Counter()
-    labelled: Counter[str] = Counter()
-    for rows in store.scan("images", columns=["split", *KNOWN_COLUMNS]):
-        names = np.asarray(rows.column("split").to_pylist(), dtype=object)
-        images.update(names.tolist())
-        labelled.update(names[_known(rows)].tolist())
-    return images, labelled
-
-
-def labelled_images(store: Store, split: str) -> int:
-    """Images of the split with known labels; ScoringError names the splits that have some."""
-    images, labelled = splits_with_labels(store)
-    if labelled[split]:
-        return labelled[split]
-    there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(labelled.items()) if count)
-    remedy = (
-        f"name one of those that have them ({there}) with split="
-        if there
-        else "ingest a manifest that names labels, such as "
-        '{"image": "a.jpg", "labels": ["dog"], "split": "test"}'
-    )
-    if images[split]:
-        what = f"none of the {images[split]:,} images of split {split!r} has known labels"
-    else:
-        what = f"split {split!r} holds no images"
-    raise ScoringError(f"{store.uri}: {what}: {remedy}")
+def _require_no_split(run: ScoringRun) -> None:
+    if run.split is not None:
+        raise ScoringError(
+            f"run {run.run_id} averages imported scores of the images of split {run.split!r}: "
+            "synthetic images have none, evaluate a member of it instead"
+        )

@@ -111,8 +111,8 @@ class PairedFigures:
         if not len(common):
             one, other = self._sides
             raise ScoringError(
-                f"runs {one.run.run_id} and {other.run.run_id} share no labelled image of split "
-                f"{one.scope.split!r}: add vectors of both encoders for the same images"
+                f"runs {one.run.run_id} and {other.run.run_id} share no labelled "
+                f"{one.scope.images}: add vectors of both encoders for the same images"
             )
         self.images = len(common)
         self.left_out = len(first) + len(second) - 2 * len(common)

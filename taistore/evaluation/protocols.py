@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.errors import LabelError, ScoringError
-from taistore.evaluation.labelled_scores import Scope, splits_with_labels
+from taistore.evaluation.labelled_scores import Scope
 from taistore.labels import LabelSet
 from taistore.scoring.known_cells import KNOWN_COLUMNS
+from taistore.scoring.labelled_images import splits_with_labels
 from taistore.store.store import Store
 
 PRECISION = (

@@ -1,7 +1,7 @@
 """What an evaluation found: plain JSON and a table in percent, objects and a frame in fractions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,26 @@ import polars as pl
 
 from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown
+from taistore.evaluation.labelled_scores import images_of
 from taistore.evaluation.metrics import Metrics
 from taistore.evaluation.protocols import Protocol
 
 SHOWN_LABELS = 5
+
+NO_PHOTOS = " (made of the store's texts: no photo is among them)"
+"""Said after their number wherever figures are of synthetic images."""
+
+_SPLITS, _SYNTHETIC = "evaluation", "synthetic_evaluation"
+"""Where the metrics of a run keep evaluations, apart: a split may have any name."""
+
+
+def kind_of_images(split: str | None) -> str:
+    """What ``--json`` says of the images of a split, or of those that are in none.
+
+    >>> kind_of_images("synthetic"), kind_of_images(None)
+    ('photos', 'synthetic')
+    """
+    return "synthetic" if split is None else "photos"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +67,7 @@ class Intervals:
 class Evaluation:
     """The ladder of one run on one split; ``ladder`` and ``labels`` hold fractions, 0.85 for 85 %.
 
+    ``split`` is None where the images are the store's synthetic ones, which are in none.
     ``ladder["adapter"].mean_average_precision`` is the mAP of a step.
 
     ``top`` is the highest step. ``images_with_regions`` of the images were scored with their
@@ -59,7 +76,7 @@ class Evaluation:
     """
 
     run_id: str
-    split: str
+    split: str | None
     images: int
     images_without_vectors: int
     images_with_regions: int
@@ -77,9 +94,28 @@ class Evaluation:
         return self.images_with_regions > 0
 
     @property
-    def key(self) -> str:
-        """Under which name a run keeps it: the split, with the protocol where there is one."""
-        return f"{self.protocol.name}:{self.split}" if self.protocol else self.split
+    def synthetic(self) -> bool:
+        """Whether it was measured on synthetic images, not on photos."""
+        return self.split is None
+
+    def recorded(self, metrics: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+        """A run's metrics with what is ``kept`` of this evaluation in them."""
+        if self.split is None:
+            return {**metrics, _SYNTHETIC: kept}
+        return {**metrics, _SPLITS: {**metrics.get(_SPLITS, {}), self._key(self.split): kept}}
+
+    def found_in(self, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What :meth:`recorded` kept of another run on the same images; None without."""
+        found: Mapping[str, Any] | None
+        if self.split is None:
+            found = metrics.get(_SYNTHETIC)
+        else:
+            found = metrics.get(_SPLITS, {}).get(self._key(self.split))
+        return found
+
+    def _key(self, split: str) -> str:
+        """The split, with the protocol where there is one."""
+        return f"{self.protocol.name}:{split}" if self.protocol else split
 
     @property
     def labels_without_positives(self) -> int:
@@ -89,10 +125,12 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The shape of ``evaluate --json``: percent, two decimals; None where undefined.
 
-        ``protocol`` and ``bootstrap`` are there where they were asked for.
+        ``kind`` is photos or synthetic. ``protocol`` and ``bootstrap`` are there where they were
+        asked for.
         """
         return {
             "run_id": self.run_id,
+            "kind": kind_of_images(self.split),
             "split": self.split,
             "images": self.images,
             "images_without_vectors": self.images_without_vectors,
@@ -138,8 +176,8 @@ class Evaluation:
         known = [label for label in self.labels if label.positives]
         lines = [self.protocol.text(), ""] if self.protocol else []
         lines += [
-            f"{self.images:,} images of split {self.split!r}, {len(known):,} of "
-            f"{len(self.labels):,} labels with positives, "
+            f"{self.images:,} {images_of(self.split)}{NO_PHOTOS if self.synthetic else ''}, "
+            f"{len(known):,} of {len(self.labels):,} labels with positives, "
             f"{'with' if self.regions_used else 'without'} regions; percent",
             "",
             *self._ladder_lines(),

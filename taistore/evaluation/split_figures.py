@@ -28,7 +28,6 @@ from taistore.evaluation.rank_counts import RankCounts
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.progress import Progress
 from taistore.scoring.ladders.ladder import Step
-from taistore.store.partial_labels import IMAGE_ID
 
 
 class Tally:
@@ -125,7 +124,7 @@ def filled_block(
     """Score the images of a split for the known cells of some labels; raises as above."""
     columns = LabelColumns(split.kept_steps, block, split.most_N[block])
     positives_N, negatives_N = np.zeros((2, len(split.most_N)), np.int64)
-    ids = [np.empty(0, IMAGE_ID)]
+    ids = [np.empty(0, np.bytes_)]
     for batch in split.batches(progress):
         if batch.scores:
             columns.add(batch.truth_BN, batch.scores)
@@ -140,13 +139,13 @@ def filled_block(
 def _require_positives(split: LabelledSplit, images: int, positives_N: NDArray[np.int64]) -> None:
     if not images:
         raise ScoringError(
-            f"{split.uri}: none of the {split.labelled} labelled images of split "
-            f"{split.scope.split!r} has a vector of {split.encoder_spec}: add them with "
+            f"{split.uri}: none of the {split.labelled} labelled {split.scope.images} has a "
+            f"vector of {split.encoder_spec}: add them with "
             "'taistore ingest-images' and this encoder"
         )
     if not positives_N.any():
         raise ScoringError(
-            f"{split.uri}: no image of split {split.scope.split!r} is known to show any label, "
+            f"{split.uri}: none of the {split.scope.images} is known to show any label, "
             "only what they do not show is known: ingest images with positive labels"
         )
 

@@ -33,6 +33,31 @@ def image_frame(store: Store) -> pl.DataFrame:
     )
 
 
+def synthetic_frame(store: Store, encoder_id: str) -> pl.DataFrame:
+    """All synthetic images of an encoder, each with its caption and the keys of its labels."""
+    columns = ["synthetic_id", "text_id", "number", "combination_id", "writer", "model", "seed"]
+    schema = store.schema("synthetic_vectors", encoder_id)
+    batches = store.scan("synthetic_vectors", columns=columns, encoder_id=encoder_id)
+    table = pa.Table.from_batches(
+        (batch.select(columns) for batch in batches),
+        schema=pa.schema([schema.field(name) for name in columns]),
+    )
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    keys, index = store.labels.keys, store.combination_index()
+    counts, label_ids = index.positives(frame["combination_id"].to_numpy())
+    ends = np.cumsum(counts)
+    lists = [
+        [keys[n] for n in label_ids[end - count : end]]
+        for end, count in zip(ends.tolist(), counts.tolist(), strict=True)
+    ]
+    texts = table_frame(store, "texts").select("text_id", "text")
+    named = frame.with_columns(labels=pl.Series(lists, dtype=pl.List(pl.String)))
+    return named.join(texts, on="text_id", how="left", maintain_order="left").select(
+        "synthetic_id", "text_id", "number", "text", "labels", "writer", "model", "seed"
+    )
+
+
 def vectors_of(
     store: Store, what: str, ids: Iterable[str] | None, *, encoder_id: str
 ) -> NDArray[np.float16]:

@@ -90,7 +90,7 @@ class Cells:
             name=self._found.name,
             folder=str(self._found.folder),
             store=self._ready.store.uri,
-            split=last.split,
+            split=self._ready.test_split,
             images=last.images,
             labels=len(last.labels),
             counts=self._ready.counts,

@@ -1,4 +1,4 @@
-"""Images of a store with their vectors of one encoder, streamed in bounded memory.
+"""Images of a store, or synthetic ones, with their vectors of one encoder, in bounded memory.
 
 Shapes: B images, D embedding dimension, R regions per image.
 """
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
-from taistore.store.tables.ragged_vectors import stored_regions
+from taistore.store.tables.ragged_vectors import stored_regions, stored_synthetic_regions
+from taistore.synthetic.image_pending import contents
 
 BATCH_ROWS = 1024
 """Images read at once; a look-up by id costs about the same for a thousand as for one."""
@@ -59,22 +60,74 @@ def stored_batches(
         found = stored_vectors(store, encoder_id, ids)
         there = np.array([n for n, i in enumerate(ids) if i in found], dtype=np.int64)
         missing = rows.take(np.setdiff1d(np.arange(len(ids)), there))
-        grids: dict[int, list[int]] = {}
         cells = stored_regions(store, encoder_id, list(found)) if regions else {}
-        for n in there.tolist():
-            grids.setdefault(len(cells.get(ids[n], ())), []).append(n)
-        for grid, members in grids.items() or [(0, [])]:
+        for members, regions_BRD in _by_grid(ids, there, cells):
             yield StoredBatch(
-                rows=rows.take(np.array(members, dtype=np.int64)),
+                rows=rows.take(members),
                 whole_BD=np.array([found[ids[n]] for n in members], np.float16).reshape(-1, dim),
-                regions_BRD=np.stack([cells[ids[n]] for n in members]).reshape(
-                    len(members), -1, dim
-                )
-                if grid
-                else None,
+                regions_BRD=regions_BRD,
                 without_vector=missing,
             )
             missing = missing.slice(0, 0)
+
+
+def _by_grid(
+    ids: Sequence[str], there: NDArray[np.int64], cells: Mapping[str, NDArray[np.float16]]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16] | None]]:
+    """Places of images that can be one batch, and their regions [B, R, D] where they have any."""
+    grids: dict[int, list[int]] = {}
+    for n in there.tolist():
+        grids.setdefault(len(cells.get(ids[n], ())), []).append(n)
+    for grid, members in grids.items() or [(0, [])]:
+        regions_BRD = np.stack([cells[ids[n]] for n in members]) if grid else None
+        yield np.array(members, dtype=np.int64), regions_BRD
+
+
+def synthetic_batches(
+    store: Store, encoder_id: str, *, regions: bool, versions: Mapping[str, int]
+) -> Iterator[StoredBatch]:
+    """Every synthetic image with its vector, at these versions of tables, in the table's order.
+
+    ``rows`` holds ``synthetic_id`` and ``combination_id``, and none is without a vector. Regions
+    come as in :func:`stored_batches`; those of another picture than the vector's are left out.
+    """
+    columns = ["synthetic_id", "combination_id", "content", "vector"]
+    for rows in store.scan(
+        "synthetic_vectors",
+        columns=columns,
+        encoder_id=encoder_id,
+        batch_rows=REGION_BATCH_ROWS if regions else BATCH_ROWS,
+        version=versions.get(store.table_name("synthetic_vectors", encoder_id)),
+    ):
+        ids = [str(one) for one in rows.column("synthetic_id").to_pylist()]
+        cells: dict[str, NDArray[np.float16]] = {}
+        if regions:
+            whole = _with_regions(store, encoder_id, rows, versions=versions)
+            version = versions.get(store.table_name("synthetic_regions", encoder_id))
+            cells = stored_synthetic_regions(store, encoder_id, whole, version=version)
+        keys, vectors_BD = rows.select(columns[:2]), vector_array(rows.column("vector"))
+        for members, regions_BRD in _by_grid(ids, np.arange(len(ids)), cells):
+            yield StoredBatch(
+                rows=keys.take(members),
+                whole_BD=vectors_BD[members],
+                regions_BRD=regions_BRD,
+                without_vector=keys.slice(0, 0),
+            )
+
+
+def _with_regions(
+    store: Store, encoder_id: str, rows: pa.RecordBatch, *, versions: Mapping[str, int]
+) -> list[str]:
+    """Which of these synthetic images have regions that are of the same picture."""
+    of = {
+        str(one): content
+        for one, content in zip(
+            rows.column("synthetic_id").to_pylist(), rows.column("content").to_pylist(), strict=True
+        )
+    }
+    version = versions.get(store.table_name("synthetic_regions", encoder_id))
+    found = contents(store, "synthetic_regions", encoder_id, list(of), version=version)
+    return [one for one, content in of.items() if found.get(one) == content]
 
 
 def stored_vectors(
@@ -105,3 +158,19 @@ def some_have_regions(
         if len(store.missing("region_vectors", ids, encoder_id=encoder_id)) < len(ids):
             return True
     return False
+
+
+def some_synthetic_have_regions(
+    store: Store, encoder_id: str, *, versions: Mapping[str, int]
+) -> bool:
+    """Whether any synthetic image has regions, at these versions of tables."""
+    if store.table_name("synthetic_regions", encoder_id) not in versions:
+        return False
+    scanned = store.scan(
+        "synthetic_vectors",
+        columns=["synthetic_id", "content"],
+        encoder_id=encoder_id,
+        batch_rows=BATCH_ROWS,
+        version=versions.get(store.table_name("synthetic_vectors", encoder_id)),
+    )
+    return any(_with_regions(store, encoder_id, rows, versions=versions) for rows in scanned)

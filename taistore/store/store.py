@@ -182,11 +182,13 @@ class Store:
         dim = self.encoder(encoder_id).dim if encoder_id is not None else None
         return TABLES[kind].schema(dim)
 
-    def count(self, kind: str, encoder_id: str | None = None) -> int:
-        """Rows of a table; 0 where it does not exist yet."""
+    def count(self, kind: str, encoder_id: str | None = None, *, version: int | None = None) -> int:
+        """Rows of a table, at a version of it; 0 where it does not exist yet."""
         dataset = self._tables.newest(self.table_name(kind, encoder_id))
         if dataset is None:
             return 0
+        if version is not None:
+            dataset = self.dataset(kind, encoder_id, version=version)
         with reading(self.uri, self.table_name(kind, encoder_id)):
             return int(dataset.count_rows())
 

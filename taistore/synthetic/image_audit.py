@@ -19,7 +19,7 @@ from taistore.store.arrow import vector_array
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
-from taistore.synthetic.image_pending import JOB, UNFAITHFUL
+from taistore.synthetic.image_pending import JOB, UNFAITHFUL, require_synthetic_images
 from taistore.synthetic.made_image import ALIKE_BITS, BITS, fingerprint_signs
 
 SAMPLE = 1_000
@@ -87,12 +87,7 @@ def audit_images(
     told to retry rejects. Raises :class:`SyntheticError` where there is no synthetic image, or no
     vector of its text.
     """
-    count = store.count("synthetic_vectors", encoder_id)
-    if not count:
-        raise SyntheticError(
-            f"{store.uri}: holds no synthetic images of {store.encoder(encoder_id).spec}: make "
-            "some with 'taistore generate-images'"
-        )
+    count = require_synthetic_images(store, encoder_id)
     if not store.count("text_vectors", encoder_id):
         raise SyntheticError(
             f"{store.uri}: {store.encoder(encoder_id).spec} has no vector of a text to hold images "

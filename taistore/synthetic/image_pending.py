@@ -1,6 +1,6 @@
 """What is pending: the pictures that are wanted and that the store lacks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from taistore.errors import SyntheticError
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from taistore.store.writes.known_keys import is_among, key_hashes
@@ -142,12 +143,33 @@ class PendingImages:
         return [request for request in block if request.synthetic_id not in vectors]
 
 
-def contents(store: Store, kind: str, encoder_id: str, ids: Sequence[str]) -> dict[str, str]:
+def require_synthetic_images(
+    store: Store, encoder_id: str, *, versions: Mapping[str, int] | None = None
+) -> int:
+    """How many synthetic images of an encoder there are, at these versions of tables.
+
+    Raises :class:`SyntheticError` where there is none.
+    """
+    name = store.table_name("synthetic_vectors", encoder_id)
+    count = store.count("synthetic_vectors", encoder_id, version=(versions or {}).get(name))
+    if not count:
+        raise SyntheticError(
+            f"{store.uri}: holds no synthetic images of {store.encoder(encoder_id).spec}: make "
+            "some with 'taistore generate-images'"
+        )
+    return count
+
+
+def contents(
+    store: Store, kind: str, encoder_id: str, ids: Sequence[str], *, version: int | None = None
+) -> dict[str, str]:
     """What the rows of these keys are of, where there are any."""
     columns = ["synthetic_id", "content"]
     found: dict[str, str] = {}
     where = {"synthetic_id": list(ids)}
-    for batch in store.scan(kind, columns=columns, encoder_id=encoder_id, where=where):
+    for batch in store.scan(
+        kind, columns=columns, encoder_id=encoder_id, where=where, version=version
+    ):
         found |= zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
     return found
 

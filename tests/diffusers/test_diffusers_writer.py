@@ -43,8 +43,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def draw(
     model: Path, texts: Sequence[StoredText] = TEXTS[:2], *, per_text: int = 1, **options: Any
 ) -> dict[str, WrittenImage]:
-    options = {"steps": 2, "size": SIDE, "device": "cpu"} | options
-    with diffusers_writer(per_text=per_text, seed=3, model=str(model), **options) as writer:
+    given: dict[str, Any] = {"steps": 2, "size": SIDE, "device": "cpu", **options}
+    with diffusers_writer(per_text=per_text, seed=3, model=str(model), **given) as writer:
         requests = list(writer.requests(texts))
         made = list(writer.write(requests))
     assert [answer.request for answer in made] == requests
@@ -131,7 +131,7 @@ def test_it_says_nothing(plain: Path, capfd: pytest.CaptureFixture[str]) -> None
         ({"steps": 0}, "batch and steps must be at least 1"),
     ],
 )
-def test_a_wrong_option_is_named(plain: Path, options: dict[str, int], said: str) -> None:
+def test_a_wrong_option_is_named(plain: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(SyntheticError, match=said):
         draw(plain, **options)
 

@@ -136,5 +136,5 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, encoder: ColourEncod
     store.register_encoder(other.info)
     add_images(store, other, [image_row(99, ["red"])], [["red"]])
     add_run(store, other, run_id="other")
-    with pytest.raises(ScoringError, match="share no labelled image of split 'test'"):
+    with pytest.raises(ScoringError, match="share no labelled images of split 'test'"):
         compared(store, encoder, runs=("good", "other"))

@@ -210,7 +210,8 @@ def _saved(picture: Image.Image, **options: Any) -> bytes:
 
 
 def _photos() -> list[Image.Image]:
-    found = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
+    photos: Any = skimage.data
+    found = (photos.astronaut(), photos.coffee(), photos.chelsea())
     return [Image.fromarray(pixels) for pixels in found]
 
 

@@ -36,19 +36,19 @@ def stored_tokens(
     return _found(store, "token_vectors", encoder_id, {"text_id": list(text_ids)}, version)
 
 
-def stored_grid(store: Store, kind: str, encoder_id: str) -> int:
-    """The side of the grid that ``region_vectors`` or ``synthetic_regions`` are of; 0: none."""
-    rows = store.scan(kind, columns=["grid"], encoder_id=encoder_id, batch_rows=1)
-    first = next(rows, None)
-    return int(first.column(0)[0].as_py()) if first is not None and first.num_rows else 0
-
-
 def stored_synthetic_regions(
     store: Store, encoder_id: str, synthetic_ids: Sequence[str], *, version: int | None = None
 ) -> dict[str, NDArray[np.float16]]:
     """The region vectors [L, D] that the store has of these images, which were made of texts."""
     where = {"synthetic_id": list(synthetic_ids)}
     return _found(store, "synthetic_regions", encoder_id, where, version)
+
+
+def stored_grid(store: Store, kind: str, encoder_id: str) -> int:
+    """The side of the grid that ``region_vectors`` or ``synthetic_regions`` are of; 0: none."""
+    rows = store.scan(kind, columns=["grid"], encoder_id=encoder_id, batch_rows=1)
+    first = next(rows, None)
+    return int(first.column(0)[0].as_py()) if first is not None and first.num_rows else 0
 
 
 def in_order(
