@@ -17,6 +17,7 @@ from taistore.reproduction import reproduce as module
 from taistore.reproduction.published_figures import Figures
 from taistore.reproduction.reproduce import reproduce
 from taistore.reproduction.set_stores import halve
+from taistore.reproduction.synthetic_tables.t2i_pal_tables import T2I_TABLES
 from taistore.reproduction.table_report import Reproduction, SetResult
 from taistore.reproduction.table_texts import TableTexts
 from taistore.reproduction.tables import TABLES, Table
@@ -42,7 +43,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> ColourEncoder:
 
 def small(name: str, columns: int = 2) -> Table:
     """A table with its first columns only."""
-    table = TABLES[name]
+    table = {**TABLES, **T2I_TABLES}[name]
 
     def cut(figures: Figures) -> Figures:
         return {
