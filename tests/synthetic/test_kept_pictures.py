@@ -8,16 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from taistore import plugins
 from taistore.errors import SyntheticError
 from taistore.synthetic.generate_images import generate_images
 from taistore_cli.main import main
 from tests.fakes import ColourEncoder, colour_image
-from tests.synthetic.painting import Painter, caption, captioned_store, pair, rows
+from tests.synthetic.painting import Painter, caption, captioned_store, named_store, pair, rows
 
 
 def _command(folder: Path, *arguments: str) -> Result:
-    plugins.register("taistore.encoders", "colour", ColourEncoder)
     given = ["--store", str(folder / "s"), "--encoder", "colour"]
     return CliRunner().invoke(main, [*arguments, *given])
 
@@ -33,7 +31,7 @@ def _manifest(folder: Path) -> Path:
 
 
 def test_what_it_tells(tmp_path: Path) -> None:
-    captioned_store(tmp_path / "s", 30)
+    named_store(tmp_path / "s", 30)
     job = ("generate-images", "--writer", "folder", "--images", str(_manifest(tmp_path)))
     said = _command(tmp_path, *job, "--keep", str(tmp_path / "kept"), "--json")
     assert said.exit_code == 0, said.output
@@ -50,9 +48,10 @@ def test_what_it_tells(tmp_path: Path) -> None:
 
 
 def test_options_of_another_writer_are_a_usage_error(tmp_path: Path) -> None:
+    named_store(tmp_path / "s", 0)
     said = _command(tmp_path, "generate-images", "--writer", "folder", "--steps", "3")
     assert said.exit_code == 2
-    assert "--steps has no meaning for writer folder" in said.output
+    assert "--steps has no meaning for --writer folder" in said.output
     said = _command(tmp_path, "generate-images", "--writer", "folder")
     assert "--writer folder needs --images" in said.output
 
