@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from taistore.errors import SyntheticError
+from taistore.images.decoding import read_file
 from taistore.store.store import Store
 from taistore.synthetic.generate_images import GenerateImagesSummary, generate_images
 from taistore.synthetic.image_writers import open_image_writer
@@ -194,7 +195,7 @@ def test_a_file_that_changes_between_two_looks(
     store = captioned_store(tmp_path / "s", 2)
     entries = [{"text": caption(n), "image": picture(tmp_path, n)} for n in range(2)]
     path = manifest(tmp_path, entries)
-    read, seen = folder_writer.read_file, set[str]()
+    read, seen = read_file, set[str]()
 
     def changing(name: str) -> bytes:
         if name in seen and name.endswith("1-40.png"):

@@ -210,8 +210,8 @@ def _saved(picture: Image.Image, **options: Any) -> bytes:
 
 
 def _photos() -> list[Image.Image]:
-    found = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
-    return [Image.fromarray(pixels) for pixels in found]
+    data: Any = skimage.data
+    return [Image.fromarray(of()) for of in (data.astronaut, data.coffee, data.chelsea)]
 
 
 def test_a_photo_that_is_saved_anew_is_nearly_the_same() -> None:
