@@ -77,7 +77,11 @@ def _row(found: "StoredEncoder") -> dict[str, Any]:
 
 
 def _told(found: "StoredEncoder") -> str:
-    kinds = [f"{count:,} {kind.replace('_', ' ')}" for kind, count in found.rows.items()]
+    kinds = [
+        f"{count:,} {kind.replace('_', ' ')}"
+        for kind, count in found.rows.items()
+        if count or not kind.startswith("synthetic")
+    ]
     told = f"{found.info.dim} dimensions; {', '.join(kinds)}; needed by {len(found.runs):,} runs"
     told += "; the store's default" if found.default else ""
     return told + ("; its removal was stopped: 'encoders rm' ends it" if found.going else "")

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from taistore import register_encoder
 from taistore.encoders.protocol import ImageVectors
+from taistore.encoders.registry import load_encoder
 from taistore.labels import Label, LabelSet
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -43,6 +45,15 @@ def captioned_store(
     """A store with so many captions, by these writers in turn."""
     store = Store.create(path, LABELS, default_encoder="colour@32")
     add_captions(store, [(caption(n), pair(n)) for n in range(count)], writers=writers, dim=dim)
+    return store
+
+
+def named_store(path: Path, count: int) -> Store:
+    """The same with an encoder that the command line knows by the name ``colour``."""
+    register_encoder("colour", ColourEncoder)
+    store = Store.create(path, LABELS, default_encoder="colour")
+    store.register_encoder(load_encoder("colour").info)
+    add_captions(store, [(caption(n), pair(n)) for n in range(count)])
     return store
 
 

@@ -11,7 +11,6 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-import taistore
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError, SyntheticError
 from taistore.project import Project
@@ -30,6 +29,7 @@ from tests.synthetic.painting import (
     TABLES,
     Painter,
     captioned_store,
+    named_store,
     pair,
     rejects,
     require_pairs,
@@ -210,9 +210,8 @@ def _saved(picture: Image.Image, **options: Any) -> bytes:
 
 
 def _photos() -> list[Image.Image]:
-    photos: Any = skimage.data
-    found = (photos.astronaut(), photos.coffee(), photos.chelsea())
-    return [Image.fromarray(pixels) for pixels in found]
+    data: Any = skimage.data
+    return [Image.fromarray(of()) for of in (data.astronaut, data.coffee, data.chelsea)]
 
 
 def test_a_photo_that_is_saved_anew_is_nearly_the_same() -> None:
@@ -259,9 +258,9 @@ def test_rejects_are_told(store: Store) -> None:
     assert audit_images(store, ENCODER.encoder_id).rejects == {"not_an_image": COUNT}
 
 
-def test_through_the_front_door(store: Store) -> None:
+def test_through_the_front_door(tmp_path: Path) -> None:
+    store = named_store(tmp_path / "named", COUNT)
     run(store, Swapping(1))
-    taistore.register_encoder("colour", ColourEncoder)
     project = Project.open(store.uri)
     found = project.audit_images(encoder="colour", min_score=0.8)
     assert found == audit_images(store, ENCODER.encoder_id, min_score=0.8)
