@@ -19,7 +19,7 @@ from taistore.errors import EncoderError, ScoringError
 from taistore.labels import Label, LabelSet, read_labels
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.store import Store
-from taistore.store.tables.encoder_table import encoder_of_spec
+from taistore.store.tables.encoder_table import encoder_of_spec, require_same_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,6 +218,7 @@ class Project:
         Raises :class:`StoreError` where its weights are no longer those of the vectors there.
         """
         encoder = self._loaded(spec)
+        require_same_weights(encoder.info, self.store.encoders(), uri=self.uri)
         self.store.register_encoder(encoder.info)
         return encoder
 

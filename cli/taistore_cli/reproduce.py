@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 TABLES = ("table1", "table2", "table3")
 T2I_PAL = "t2i-pal"
 PARTS = ("1", "2", "4")
-METHODS = ("paper", "default", "default-texts", "default-synthetic", "coop", "dualcoop", "tai-dpt")
-ALL_METHODS = (*METHODS, T2I_PAL)
+METHODS = (
+    "paper",
+    "default",
+    "default-texts",
+    "default-synthetic",
+    "coop",
+    "dualcoop",
+    "tai-dpt",
+    T2I_PAL,
+)
 """Those of ``taistore.reproduction.tables``, whose import would load torch only to show help."""
 
 EFFICIENCY, GROWTH = "table4", "fig1"
@@ -88,7 +96,7 @@ _t2i_option = functools.partial(click.option, cls=SectionOption, section="For t2
 @click.option(
     "--method",
     "methods",
-    type=click.Choice(ALL_METHODS),
+    type=click.Choice(METHODS),
     multiple=True,
     help="paper: its network and settings; default: what taistore train does; default-texts "
     "(table2): the same without the unlabelled photos. Prompt learners: dualcoop (table1) and coop "

@@ -35,11 +35,11 @@ METHODS = {
     PAPER: "the paper's network and settings",
     DEFAULT: "taistore's defaults, whole ladder",
     DEFAULT_TEXTS: "the same, from texts alone",
+    DEFAULT_SYNTHETIC: "taistore's defaults, with synthetic images",
     COOP: "CoOp, trained here",
     DUALCOOP: "DualCoOp, trained here",
     TAI_DPT: "TaI-DPT, trained here",
     T2I_PAL: "T2I-PAL, trained here",
-    DEFAULT_SYNTHETIC: "taistore's defaults, with synthetic images",
 }
 """Ways to train; ``paper`` is read at the step ``adapter_logits``, the others at the top.
 

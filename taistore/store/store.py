@@ -152,8 +152,8 @@ class Store:
     def require_room_for(self, info: EncoderInfo) -> None:
         """Raise :class:`StoreError` where an encoder cannot have vectors of its own here.
 
-        That is where imported vectors of its name have another dimension, where its weights have
-        been replaced and vectors of the old ones are there, or where its removal has begun.
+        That is where imported vectors of its name have another dimension, or where its removal has
+        begun.
         """
         require_room(info, self.encoder_rows(), uri=self.uri)
 

@@ -131,6 +131,8 @@ def parse(arguments: list[str]) -> None:
     context = click.Context(main, info_name="taistore", **main.context_settings)
     while isinstance(command, click.Group):
         name = arguments[0]
+        if name.startswith("-") and command.invoke_without_command:
+            break  # a group that does something by itself
         found = command.get_command(context, name)
         assert found is not None, f"there is no command {name}"
         command, arguments = found, arguments[1:]

@@ -168,6 +168,11 @@ def test_commands_only_parse_call_and_print() -> None:
     assert past == {
         "demo_photos.py": {"taistore._extras"},
         # An option that the writer does not take is wrong usage, known before a store is opened.
+        "generate_images.py": {"taistore.synthetic.image_writers"},
         "model_options.py": {"taistore.texts.writers"},
-        "reproduce.py": {"taistore.reproduction.tables"},
+        "reproduce.py": {
+            "taistore.reproduction.tables",
+            "taistore.reproduction.synthetic_tables.t2i_pal_tables",
+            "taistore.reproduction.synthetic_tables.table_images",
+        },
     }

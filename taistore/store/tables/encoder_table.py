@@ -59,33 +59,37 @@ def encoder_of_spec(spec: str, known: Sequence[EncoderInfo], *, uri: str) -> Enc
     return found[0]
 
 
-def require_room(info: EncoderInfo, rows: Sequence[EncoderInfo], *, uri: str) -> None:
+def require_room(info: EncoderInfo, rows: Iterable[EncoderInfo], *, uri: str) -> None:
     """Raise :class:`StoreError` where an encoder cannot have vectors of its own beside ``rows``.
 
-    That is where imported vectors of its name have another dimension, where its weights have been
-    replaced and another encoder of its spec is there, or where its removal has begun.
+    That is where imported vectors of its name have another dimension, or where its removal has
+    begun.
     """
     require_encoder_id(info.encoder_id)
-    imported = info.library == "vectors"
-    there = any(known.encoder_id == info.encoder_id for known in rows)
     for known in rows:
         if known.encoder_id == info.encoder_id and known.spec.startswith(REMOVED):
             raise StoreError(
                 f"{uri}: {info.spec} is being removed: 'taistore encoders rm {info.spec}' "
                 "brings that to its end"
             )
-        if known.spec != info.spec:
-            continue
-        if imported and known.dim != info.dim:
+        if known.spec == info.spec and known.dim != info.dim and info.library == "vectors":
             raise StoreError(
                 f"{uri}: {info.spec} has vectors of {known.dim} dimensions, these have "
                 f"{info.dim}: choose another name=, or remove the others with "
                 f"'taistore encoders rm {info.spec}'"
             )
-        if not imported and not there:
-            raise StoreError(
-                f"{uri}: {info.spec} is now {info.encoder_id}, and the vectors here are of "
-                f"{known.encoder_id}: put back the weights that they were made with, give the new "
-                "ones a file of another name, or remove the old vectors with 'taistore encoders "
-                f"rm {known.encoder_id}'"
-            )
+
+
+def require_same_weights(info: EncoderInfo, known: Sequence[EncoderInfo], *, uri: str) -> None:
+    """Raise :class:`StoreError` where an encoder that was loaded is no longer the one of its spec.
+
+    Its weights have been replaced: vectors of both under one name could not be told apart.
+    """
+    others = [one for one in known if one.spec == info.spec]
+    if others and all(one.encoder_id != info.encoder_id for one in others):
+        raise StoreError(
+            f"{uri}: {info.spec} is now {info.encoder_id}, and the vectors here are of "
+            f"{others[0].encoder_id}: put back the weights that they were made with, give the new "
+            "ones a file of another name, or remove the old vectors with 'taistore encoders "
+            f"rm {others[0].encoder_id}'"
+        )
