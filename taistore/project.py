@@ -137,8 +137,8 @@ class Project:
         store = Store.create(path, label_set, default_encoder=spec)
         project = cls(store, device=device, precision=precision, progress=progress, note=note)
         if loaded is not None:
-            store.register_encoder(loaded.info)
             project._encoders[spec] = loaded
+            project.encoder(spec)
         return project
 
     @classmethod
