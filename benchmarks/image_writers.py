@@ -13,6 +13,7 @@ import argparse
 import base64
 import importlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,19 +29,37 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.report import Table, write_report
+from taistore.encoders.registry import load_encoder
+from taistore.images.decoding import decode_image
+from taistore.labels import Label, LabelSet
 from taistore.reproduction.without_data.peak_memory import peak_bytes
+from taistore.store.store import Store
+from taistore.synthetic.generate_images import generate_images
 from taistore.synthetic.image_writer import ImageRequest, StoredText, numbered
+from taistore.synthetic.image_writers import open_image_writer
 from taistore.synthetic.writers.diffusers_writer import diffusers_writer
 from taistore.synthetic.writers.openai_images import openai_images_writer
+from taistore.texts.generate import GenerateConfig, generate_texts
 from tests.diffusers.tiny_pipelines import save_stable_diffusion
 from tests.faults.server import Exchange, FaultServer
 
 BATCH = 4
+ENCODED = 32
 CONCURRENCY = 4
 LATENCY = 0.05
-COLUMNS = ("", "images a round", "images / CPU s", "per CPU s / bare (rounds from, to)", "peak MiB")
+COLUMNS = (
+    "",
+    "images a round",
+    "images / CPU s",
+    "per CPU s / bare (rounds from, to)",
+    "per s / bare (rounds from, to)",
+    "peak MiB",
+)
+PHOTOS = 64
+KINDS = ("serve", "bare", "writer", "bare-http", "openai", "bare-folder", "folder")
 
 Draw = Callable[[Sequence[ImageRequest]], int]
 
@@ -55,7 +74,7 @@ def main() -> None:
     parser.add_argument("--served", type=int, default=200, help="images of the server a round")
     parser.add_argument("--bytes", type=int, default=1_500_000, help="of an image of the server")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["serve", "bare", "writer", "bare-http", "openai"])
+    parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--url")
     given = parser.parse_args()
     if given.only == "serve":
@@ -76,6 +95,7 @@ def measure(given: argparse.Namespace) -> None:
         with _process(given, "serve") as url:
             given.url = url
             served = compare(given, "bare-http", "openai")
+        found = compare(given, "bare-folder", "folder")
     path = write_report(
         "image-writers",
         title="Image writers against what draws for them",
@@ -83,11 +103,14 @@ def measure(given: argparse.Namespace) -> None:
             f"Median of {given.rounds} rounds in turn; the goal is 0.95 of the bare rate. Drawn: "
             f"{given.size} x {given.size} pixels in {given.steps} steps, {BATCH} at once. Served: "
             f"{given.bytes / 1e6:g} MB each after {LATENCY * 1000:.0f} ms, {CONCURRENCY} requests "
-            "at once; the server's process is not counted."
+            f"at once; the server's process is not counted. From a folder: {PHOTOS} JPEG "
+            "cut-outs of photos of scikit-image, read, decoded and encoded by "
+            "the packaged encoder, and by the job put into a store."
         ),
         tables=[
             Table(COLUMNS, drawn, "`diffusers` beside its pipeline:"),
             Table(COLUMNS, served, "`openai` beside bare requests:"),
+            Table(COLUMNS, found, "The whole job on a folder beside a bare loop over its files:"),
         ],
     )
     sys.stdout.write(path.read_text(encoding="utf-8"))
@@ -96,6 +119,7 @@ def measure(given: argparse.Namespace) -> None:
 def compare(given: argparse.Namespace, bare: str, ours: str) -> list[tuple[object, ...]]:
     """The rows of both."""
     seconds: dict[str, list[float]] = {bare: [], ours: []}
+    wall: dict[str, list[float]] = {bare: [], ours: []}
     with _client(bare, given) as (first, count), _client(ours, given) as (second, _):
         clients = [(bare, first), (ours, second)]
         requests = _requests(count)
@@ -103,17 +127,22 @@ def compare(given: argparse.Namespace, bare: str, ours: str) -> list[tuple[objec
             draw(requests)
         for number in range(given.rounds):
             for key, draw in clients if number % 2 else reversed(clients):
-                began = time.process_time()
+                began, clock = time.process_time(), time.perf_counter()
                 assert draw(requests) == count
                 seconds[key].append(time.process_time() - began)
+                wall[key].append(time.perf_counter() - clock)
     rows: list[tuple[object, ...]] = []
     for key, took in seconds.items():
-        ratios = [b / o for b, o in zip(seconds[bare], took, strict=True)]
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"
+        spreads = [_ratio(seconds[bare], took), _ratio(wall[bare], wall[key])]
         with _process(given, key) as peak:
             mebibytes = int(peak) >> 20
-        rows.append((key, count, count / statistics.median(took), spread, mebibytes))
+        rows.append((key, count, count / statistics.median(took), *spreads, mebibytes))
     return rows
+
+
+def _ratio(bare: Sequence[float], ours: Sequence[float]) -> str:
+    ratios = [b / o for b, o in zip(bare, ours, strict=True)]
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}, {max(ratios):.3f})"
 
 
 @contextmanager
@@ -136,6 +165,9 @@ def _client(name: str, given: argparse.Namespace) -> Iterator[tuple[Draw, int]]:
             )
     elif name == "bare-http":
         yield lambda requests: fetch_bare(given.url, requests), given.served
+    elif name in ("bare-folder", "folder"):
+        with tempfile.TemporaryDirectory() as folder:
+            yield from_folder(Path(folder), bare=name == "bare-folder"), PHOTOS
     else:
         with openai_images_writer(
             per_text=1, seed=0, base_url=given.url, concurrency=CONCURRENCY
@@ -202,6 +234,54 @@ def fetch_bare(url: str, requests: Sequence[ImageRequest]) -> int:
     for thread in threads:
         thread.join()
     return len(sizes)
+
+
+def from_folder(folder: Path, *, bare: bool) -> Draw:
+    """Photos to vectors: in a plain loop, or by the job into a store that is new every time."""
+    encoder = load_encoder("packaged")
+    photos = list(_photos(folder, PHOTOS))
+    if bare:
+
+        def loop(_: Sequence[ImageRequest]) -> int:
+            done = 0
+            for low in range(0, len(photos), ENCODED):
+                block = [decode_image(path.read_bytes()) for path in photos[low : low + ENCODED]]
+                done += len(
+                    encoder.encode_images(np.stack(list(map(encoder.prepare, block)))).whole
+                )
+            return done
+
+        return loop
+    labels = LabelSet([Label(name, name) for name in ("cat", "dog", "cup", "sofa")])
+    base = Store.create(folder / "base", labels, default_encoder=encoder.info.spec)
+    generate_texts(base, encoder, GenerateConfig(count=PHOTOS))
+    texts = [row["text"] for batch in base.scan("texts") for row in batch.to_pylist()]
+    rows = [{"text": t, "image": str(p)} for t, p in zip(texts, photos, strict=True)]
+    manifest = folder / "made.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    def job(_: Sequence[ImageRequest]) -> int:
+        copy = folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder / "base", copy)
+        with open_image_writer("folder", images=manifest) as writer:
+            done = generate_images(Store.open(copy), encoder, writer, batch_size=ENCODED)
+        return done.written
+
+    return job
+
+
+def _photos(folder: Path, count: int) -> Iterator[Path]:
+    """Cut-outs of a few real photos, each another one."""
+    data: Any = importlib.import_module("skimage.data")
+    whole = [Image.fromarray(one()) for one in (data.astronaut, data.coffee, data.chelsea)]
+    chance = np.random.default_rng(0)
+    for number in range(count):
+        photo = whole[number % len(whole)]
+        left, top = chance.integers(0, 60, 2).tolist()
+        path = folder / f"{number}.jpg"
+        photo.crop((left, top, left + 240, top + 230)).resize((448, 430)).save(path, quality=90)
+        yield path
 
 
 def serve(size: int) -> None:

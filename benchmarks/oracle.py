@@ -12,6 +12,7 @@ instead: settings are tried there, and the test photos stay unseen. Figures are 
 import argparse
 import json
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ from taistore.images.sources.open_source import open_source
 from taistore.labels import read_labels
 from taistore.project import Project
 from taistore.store.store import Store
+from taistore.synthetic.image_audit import audit_images
 from taistore.synthetic.image_writer import synthetic_id
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.ingest.ingest_texts import ingest_texts
@@ -108,6 +110,9 @@ TUNED: Mapping[str, Mapping[str, Any]] = {
 """What is tried with ``--part tune``."""
 
 PARTS = ("test", "tune")
+AUDITED = (0.5, 0.8, 0.95)
+"""Scores below which the audit sets aside."""
+
 STEPS = ("adapter_logits", "adapter_global", "adapter", "ensemble")
 BASE = ("zero_shot", "standardised", "regions")
 GRID = 7
@@ -289,6 +294,44 @@ class Oracle:
         )
 
 
+def audited(oracle: Oracle, share: str, seeds: int) -> Table:
+    """Which pictures of other captions, and which of their own, the audit sets aside."""
+    lines = []
+    for bound in AUDITED:
+        found: dict[str, list[float]] = defaultdict(list)
+        for seed in range(seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / "store"
+                copied(oracle.store(share, seed), copy)
+                store = Store.open(copy)
+                before = _own(store, oracle)
+                audit_images(store, oracle.encoder.info.encoder_id, min_score=bound, set_aside=True)
+                gone = before.keys() - _own(store, oracle).keys()
+            swapped = {key for key, own in before.items() if not own}
+            found["swapped"].append(100 * len(gone & swapped) / len(swapped))
+            found["own"].append(100 * len(gone - swapped) / len(before.keys() - swapped))
+            found["right"].append(100 * len(gone & swapped) / len(gone))
+        lines.append([f"{bound:g}", *(spread(values) for values in found.values())])
+    heads = ["--min-score", "of swapped, %", "of those of their own caption, %", "swapped in it, %"]
+    return Table(heads, lines, f"What the audit sets aside, {share}, {seeds} seeds.")
+
+
+def _own(store: Store, oracle: Oracle) -> dict[str, bool]:
+    """Of each synthetic image whether it is the photo of its caption."""
+    texts = {row["text_id"]: row["text"] for b in store.scan("texts") for row in b.to_pylist()}
+    photos: dict[str, set[int]] = defaultdict(set)
+    for number, captions in oracle.captions.items():
+        for caption in captions:
+            photos[caption].add(number)
+    columns = ["synthetic_id", "text_id", "content"]
+    encoder_id = oracle.encoder.info.encoder_id
+    return {
+        row["synthetic_id"]: int(row["content"], 16) in photos[texts[row["text_id"]]]
+        for batch in store.scan("synthetic_vectors", columns=columns, encoder_id=encoder_id)
+        for row in batch.to_pylist()
+    }
+
+
 def whole(folder: Path, build: Callable[[Path], None]) -> Path:
     """The folder, built anew unless it was built to its end before."""
     if not (folder / READY).exists():
@@ -443,6 +486,7 @@ def report(work: Path, encoder: Encoder, data: Path) -> Path:
         methods_table(rows["test"], "Faithful images, on the test photos."),
         *([learners_table(learners)] if learners else []),
         *faithfulness_tables(rows["test"]),
+        audited(oracle, "25 % swapped", seeds),
     ]
     if rows["tune"]:
         about = "Settings, tried on half of the captioned photos with the other half as images."
