@@ -253,7 +253,7 @@ def main() -> None:
         measure(name, options)
     paths = {name: options.work / name / "methods.jsonl" for name in options.sets}
     written = write_report(
-        "methods",
+        "methods" if len(paths) == len(SETS) else f"methods-{'-'.join(paths)}",
         title="Adapter and prompt learners on real photos",
         text=(
             f"Packaged encoder, {options.texts:,} template texts, 7 x 7 regions; half of the "
