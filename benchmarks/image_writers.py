@@ -49,7 +49,6 @@ from tests.faults.server import Exchange, FaultServer
 BATCH = 4
 ENCODED = 32
 CONCURRENCY = 4
-LATENCY = 0.05
 COLUMNS = (
     "",
     "images a round",
@@ -73,12 +72,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="images drawn a round")
     parser.add_argument("--served", type=int, default=200, help="images of the server a round")
     parser.add_argument("--bytes", type=int, default=1_500_000, help="of an image of the server")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds of the server's work")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--url")
     given = parser.parse_args()
     if given.only == "serve":
-        serve(given.bytes)
+        serve(given.bytes, given.latency)
     elif given.only:
         with _client(given.only, given) as (draw, count):
             draw(_requests(count))
@@ -102,8 +102,8 @@ def measure(given: argparse.Namespace) -> None:
         text=(
             f"Median of {given.rounds} rounds in turn; the goal is 0.95 of the bare rate. Drawn: "
             f"{given.size} x {given.size} pixels in {given.steps} steps, {BATCH} at once. Served: "
-            f"{given.bytes / 1e6:g} MB each after {LATENCY * 1000:.0f} ms, {CONCURRENCY} requests "
-            f"at once; the server's process is not counted. From a folder: {PHOTOS} JPEG "
+            f"{given.bytes / 1e6:g} MB each after {given.latency * 1000:.0f} ms, {CONCURRENCY} "
+            f"requests at once; the server's process is not counted. From a folder: {PHOTOS} JPEG "
             "cut-outs of photos of scikit-image, read, decoded and encoded by "
             "the packaged encoder, and by the job put into a store."
         ),
@@ -284,13 +284,13 @@ def _photos(folder: Path, count: int) -> Iterator[Path]:
         yield path
 
 
-def serve(size: int) -> None:
-    """Answer with ``size`` random bytes until standard input ends."""
+def serve(size: int, latency: float) -> None:
+    """Answer with ``size`` random bytes after a while, until standard input ends."""
     data = base64.b64encode(np.random.default_rng(0).bytes(size)).decode()
     body = json.dumps({"created": 1, "data": [{"b64_json": data}]}).encode()
 
     def behave(exchange: Exchange) -> None:
-        exchange.wait(LATENCY)
+        exchange.wait(latency)
         exchange.send(body)
 
     with FaultServer(behave) as server:
