@@ -5,6 +5,8 @@
 # make test-s3  object stores for real, on an S3 server of this machine, in an environment of its own
 # make test-faults  every hostile input, the long fuzzing, kills and full disks: hours
 # make site  the pages of docs/ as a site in build/site
+# make bench  is it fast and small beside what one would take instead? a table, a quarter of an hour
+# make bench-full  the same at all sizes: hours
 # make bench-diff  what moved between the last two results of a benchmark
 
 PYTHON ?= python3
@@ -22,7 +24,7 @@ LABELS := $(VOC)/classes.csv
 endif
 endif
 
-.PHONY: setup demo test test-faults test-vllm test-diffusers test-s3 check format schemas docs site lock bench-diff clean
+.PHONY: setup demo test test-faults test-vllm test-diffusers test-s3 check format schemas docs site lock bench bench-full bench-diff clean
 
 setup: $(VENV)/.installed
 
@@ -102,6 +104,11 @@ docs: setup
 
 site: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Both write benchmarks/results/bench*.json and .md; make bench ONLY="scoring centroids" measures
+# these parts alone.
+bench bench-full: setup
+	$(BIN)/python -m benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(filter bench-full,$@),--full)
 
 # The newest results of benchmarks beside the last of their kind; make bench-diff KIND=accuracy
 bench-diff: setup
