@@ -1,0 +1,216 @@
+"""How cost grows: each job on 10,000 to 10,000,000 texts and images, with a fitted exponent.
+
+Vectors of 64 dimensions and 80 labels, so that what a row costs shows, not what its products do;
+an encoder that looks vectors up. Every size is measured in a process of its own, after a small run
+that loads what a job needs. Stores and figures stay in the work folder: what was measured there
+is not measured again, so that hours of it may be interrupted.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import taistore
+from benchmarks.suite.rows import Row, at_most
+from benchmarks.suite.turns import apart
+from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
+from taistore.project import Project
+from taistore.reproduction.without_data.peak_memory import peak_bytes
+
+SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000, 10_000_000)}
+WARM_UP = 1_000
+DIM = 64
+LABELS = 80
+BLOCK = 8192
+MOST = 1.05
+"""Cost grows as size to the power of this at most."""
+
+MOST_BYTES = 100.0
+"""Memory that a row may add, in bytes: its key's hash and what a job knows of it, no vector."""
+
+NAME = "looked-up"
+EVALUATION = "evaluation"
+
+
+class Figure(NamedTuple):
+    """Processor seconds of a job, and the most bytes that the process held meanwhile."""
+
+    seconds: float
+    peak: int
+
+
+class LookUpEncoder:
+    """Vectors [n, DIM] from a table, by a hash of the text: what a job costs beside its encoder."""
+
+    def __init__(self) -> None:
+        self.info = EncoderInfo(
+            encoder_id="looked_up",
+            spec=NAME,
+            library="benchmark",
+            model="table",
+            weights="none",
+            weights_digest="0",
+            resolution=32,
+            resize="squash",
+            dim=DIM,
+            context_length=77,
+        )
+        random = np.random.default_rng(0)
+        self._table = random.standard_normal((4096, DIM), dtype=np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """A quarter of the letters."""
+        return [len(text) // 4 for text in texts]
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """Rows of the table."""
+        found: Float32 = self._table[[hash(text) % len(self._table) for text in texts]]
+        return found
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """No photo comes here."""
+        raise NotImplementedError
+
+    def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
+        """No photo comes here."""
+        raise NotImplementedError
+
+
+def answer(work: Path, *, full: bool) -> Iterator[Row]:
+    """A row a job: its exponent over all sizes; and what memory grows by."""
+    sizes = SIZES[full]
+    found = {size: apart(figures, work / str(size), size) for size in sizes}
+    small, large = sizes[0], sizes[-1]
+    for name in found[small]:
+        seconds = [found[size][name].seconds for size in sizes]
+        yield at_most(
+            f"growth: {name}, CPU us a row at {large:,} and at {small:,} rows; the ratio is the "
+            f"exponent fitted over {len(sizes)} sizes",
+            ours=1e6 * seconds[-1] / large,
+            other=1e6 * seconds[0] / small,
+            ratio=exponent(sizes, seconds),
+            target=MOST,
+        )
+    added = {
+        name: (found[large][name].peak - found[small][name].peak) / (large - small)
+        for name in found[small]
+        if name != EVALUATION
+    }
+    most = max(added, key=added.__getitem__)
+    yield at_most(
+        f"growth: peak MiB at {large:,} and at {small:,} rows, of the job where they differ most "
+        f"({most}; without {EVALUATION}, which holds its scores); the ratio is bytes a row adds",
+        ours=found[large][most].peak / 2**20,
+        other=found[small][most].peak / 2**20,
+        ratio=added[most],
+        target=MOST_BYTES,
+    )
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """The power of size that cost grows with: least squares over logarithms.
+
+    >>> round(exponent([10, 100, 1000], [1, 10, 100]), 3)
+    1.0
+    """
+    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    return float(slope)
+
+
+def figures(folder: Path, size: int) -> dict[str, Figure]:
+    """Cost of each job on a store of ``size`` texts and as many images, kept in ``folder``."""
+    torch.set_num_threads(1)
+    taistore.register_encoder(NAME, LookUpEncoder)
+    with tempfile.TemporaryDirectory() as warm:
+        for job in _jobs(Path(warm), WARM_UP).values():
+            job()
+    kept = folder / "figures.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if None in known.values():  # killed in that job, whose rest would be too cheap
+        shutil.rmtree(folder)
+        known = {}
+    for name, job in _jobs(folder, size).items():
+        if name in known:
+            continue
+        kept.write_text(json.dumps({**known, name: None}), encoding="utf-8")
+        _forget_peak()
+        began = time.process_time()
+        job()
+        known[name] = Figure(time.process_time() - began, peak_bytes())
+        kept.write_text(json.dumps(known), encoding="utf-8")
+    return {name: Figure(*figure) for name, figure in known.items()}
+
+
+def _jobs(folder: Path, size: int) -> dict[str, Callable[[], object]]:
+    """The jobs in their order, on the stores of ``folder``, which are made where they lack."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"label {number}" for number in range(LABELS)]
+    written = taistore.create(folder / "written", labels=names, encoder=NAME, device="cpu")
+    store = taistore.create(folder / "store", labels=names, encoder="vectors:made", device="cpu")
+    texts, images = (_files(folder / kind, size, names) for kind in ("text", "image"))
+
+    def ingest_images() -> object:
+        return store.ingest_image_vectors(
+            images / "vectors.npy", ids=images / "ids.jsonl", name="made", split="train"
+        )
+
+    return {
+        "template captions into the store": lambda: written.generate_texts(size),
+        "text vectors into the store": lambda: store.ingest_text_vectors(
+            texts / "vectors.npy", ids=texts / "ids.jsonl", name="made"
+        ),
+        "image vectors and labels into the store": ingest_images,
+        "the same again, all there": ingest_images,
+        "an epoch on texts alone": lambda: store.train(task="zsl", shift="none", epochs=1),
+        "an epoch, texts moved to unlabelled images": lambda: store.train(task="zsl", epochs=1),
+        "an epoch on partial labels": lambda: store.train(task="pll", epochs=1),
+        "centroids": lambda: store.centroids(split="train"),
+        "five tags an image": lambda: store.run().score(
+            out=folder / "tags.parquet", overwrite=True
+        ),
+        EVALUATION: lambda: store.run().evaluate(split="train"),
+        "optimize": store.optimize,
+        "verify": lambda: Project.verify(store.uri),
+    }
+
+
+def _files(folder: Path, size: int, names: Sequence[str]) -> Path:
+    """Random vectors [size, DIM] and as many ids with up to two labels each."""
+    ids = folder / "ids.jsonl"
+    if ids.exists():
+        return folder
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(len(folder.name))
+    vectors = np.lib.format.open_memmap(
+        folder / "vectors.npy", mode="w+", dtype=np.float16, shape=(size, DIM)
+    )
+    part = folder / "ids.part"
+    with part.open("w", encoding="utf-8") as lines:
+        for low in range(0, size, BLOCK):
+            count = min(BLOCK, size - low)
+            vectors[low : low + count] = random.standard_normal((count, DIM), dtype=np.float32)
+            shown = np.sort(random.integers(len(names), size=(count, 2)), axis=1).tolist()
+            for number, labels in enumerate(shown, start=low):
+                row = {"id": f"{folder.name} {number}", "labels": [names[i] for i in {*labels}]}
+                if number < len(names):  # every label has a text of its own, as zero-shot needs
+                    row = {"id": names[number], "labels": [names[number]]}
+                lines.write(json.dumps(row) + "\n")
+    vectors.flush()
+    part.rename(ids)
+    return folder
+
+
+def _forget_peak() -> None:
+    """Let the peak of memory begin anew, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
