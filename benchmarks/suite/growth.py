@@ -31,6 +31,9 @@ SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000, 10_
 WARM_UP = 1_000
 DIM = 64
 LABELS = 80
+WRITTEN_LABELS = 2_000
+"""Labels that captions are written for: of few, templates run out of sentences."""
+
 BLOCK = 8192
 MOST = 1.05
 """Cost grows as size to the power of this at most."""
@@ -154,8 +157,9 @@ def figures(folder: Path, size: int) -> dict[str, Figure]:
 def _jobs(folder: Path, size: int) -> dict[str, Callable[[], object]]:
     """The jobs in their order, on the stores of ``folder``, which are made where they lack."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"label {number}" for number in range(LABELS)]
-    written = taistore.create(folder / "written", labels=names, encoder=NAME, device="cpu")
+    all_names = [f"label {number}" for number in range(WRITTEN_LABELS)]
+    names = all_names[:LABELS]
+    written = taistore.create(folder / "written", labels=all_names, encoder=NAME, device="cpu")
     store = taistore.create(folder / "store", labels=names, encoder="vectors:made", device="cpu")
     texts, images = (_files(folder / kind, size, names) for kind in ("text", "image"))
 

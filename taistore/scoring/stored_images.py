@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from taistore.store.arrow import vector_array
 from taistore.store.store import Store
-from taistore.store.tables.ragged_vectors import stored_regions, stored_synthetic_regions
+from taistore.store.tables.ragged_vectors import ragged_rows, stored_synthetic_regions
+from taistore.store.tables.rows_in_order import RowsInOrder
 from taistore.synthetic.image_pending import contents
 
 BATCH_ROWS = 1024
-"""Images read at once; a look-up by id costs about the same for a thousand as for one."""
+"""Images read at once."""
 
 REGION_BATCH_ROWS = 256
 """Images read at once with their regions: 7 x 7 regions of 1,024 float16 take 25 MB."""
@@ -48,23 +49,28 @@ def stored_batches(
     ``regions`` asks for region vectors too, of those images that have any: where only some of a
     read have, or on several grids, these come in batches of their own, after each other.
     """
-    dim = store.encoder(encoder_id).dim
     columns = list(dict.fromkeys(("image_id", *columns)))
-    for rows in store.scan(
-        "images",
-        columns=columns,
-        where=where,
-        batch_rows=REGION_BATCH_ROWS if regions else BATCH_ROWS,
-    ):
+    batch_rows = REGION_BATCH_ROWS if regions else BATCH_ROWS
+    vectors = RowsInOrder(
+        store, "image_vectors", encoder_id, columns=["vector"], block_rows=batch_rows
+    )
+    grids = RowsInOrder(
+        store, "region_vectors", encoder_id, columns=["vectors"], block_rows=batch_rows
+    )
+    for rows in store.scan("images", columns=columns, where=where, batch_rows=batch_rows):
         ids = _ids(rows)
-        found = stored_vectors(store, encoder_id, ids)
-        there = np.array([n for n, i in enumerate(ids) if i in found], dtype=np.int64)
+        there, found = vectors.take(ids)
+        whole_TD = vector_array(found.column("vector").combine_chunks())
         missing = rows.take(np.setdiff1d(np.arange(len(ids)), there))
-        cells = stored_regions(store, encoder_id, list(found)) if regions else {}
+        cells: dict[str, NDArray[np.float16]] = {}
+        if regions:
+            _, lists = grids.take([ids[n] for n in there])
+            for part in lists.to_batches():
+                cells |= ragged_rows(part, dim=whole_TD.shape[1])
         for members, regions_BRD in _by_grid(ids, there, cells):
             yield StoredBatch(
                 rows=rows.take(members),
-                whole_BD=np.array([found[ids[n]] for n in members], np.float16).reshape(-1, dim),
+                whole_BD=whole_TD[np.searchsorted(there, members)],
                 regions_BRD=regions_BRD,
                 without_vector=missing,
             )

@@ -76,12 +76,19 @@ def _found(
         kind, columns=[key, "vectors"], encoder_id=encoder_id, where=where, version=version
     )
     for batch in batches:
-        lists: Any = batch.column("vectors")
-        offsets = lists.offsets.to_numpy()
-        flat = lists.values.to_numpy(zero_copy_only=False)
-        for row, one in enumerate(batch.column(0).to_pylist()):
-            found[str(one)] = flat[offsets[row] : offsets[row + 1]].reshape(-1, dim)
+        found |= ragged_rows(batch, dim=dim)
     return found
+
+
+def ragged_rows(batch: pa.RecordBatch, *, dim: int) -> dict[str, NDArray[np.float16]]:
+    """The column ``vectors`` of a batch as [L, D] by its first column."""
+    lists: Any = batch.column("vectors")
+    offsets = lists.offsets.to_numpy()
+    flat = lists.values.to_numpy(zero_copy_only=False)
+    return {
+        str(one): flat[offsets[row] : offsets[row + 1]].reshape(-1, dim)
+        for row, one in enumerate(batch.column(0).to_pylist())
+    }
 
 
 def ragged_column(parts: Sequence[NDArray[np.float16]]) -> "pa.ListArray[Any]":
