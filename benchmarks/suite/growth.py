@@ -31,8 +31,8 @@ SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000, 10_
 WARM_UP = 1_000
 DIM = 64
 LABELS = 80
-WRITTEN_LABELS = 2_000
-"""Labels that captions are written for: of few, templates run out of sentences."""
+WRITTEN_LABELS = 300
+"""Labels that captions are written for: of fewer, templates run out of combinations."""
 
 BLOCK = 8192
 MOST = 1.05
