@@ -527,11 +527,14 @@ class Project:
     ) -> "IngestTextVectorsSummary":
         """Text vectors made elsewhere, of the encoder ``vectors:<name>``, as
         :func:`taistore.texts.ingest.ingest_text_vectors.ingest_text_vectors`."""
+        from taistore.jobs.upkeep import tidy
         from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors
 
-        return ingest_text_vectors(
+        summary = ingest_text_vectors(
             self.store, name, vectors, ids=ids, template=template, progress=self.progress
         )
+        tidy(self)
+        return summary
 
     def ingest_image_vectors(
         self,
@@ -544,10 +547,13 @@ class Project:
         """Image vectors made elsewhere, of the encoder ``vectors:<name>``, as
         :func:`taistore.images.ingest_image_vectors.ingest_image_vectors`."""
         from taistore.images.ingest_image_vectors import ingest_image_vectors
+        from taistore.jobs.upkeep import tidy
 
-        return ingest_image_vectors(
+        summary = ingest_image_vectors(
             self.store, name, vectors, ids=ids, split=split, progress=self.progress
         )
+        tidy(self)
+        return summary
 
     def image_vectors(
         self, ids: Iterable[str] | None = None, *, encoder: str | None = None
