@@ -143,9 +143,10 @@ class Pending:
         self.texts_version = texts_version(store)
         self._turns = np.bincount(sample.combination, minlength=len(sample.label_ids))
         self._ids = [store.labels.combination_id(labels) for labels in sample.combinations()]
-        numbers = np.array(
-            [key_number(k) for i, n in self._turns_of() for k in plan.keys(i, n)],
+        numbers = np.fromiter(
+            (key_number(k) for i, n in self._turns_of() for k in plan.keys(i, n)),
             dtype=np.uint64,
+            count=len(sample),
         )
         stored = _stored(store, plan)
         self._present = stored[np.isin(stored, numbers)]
