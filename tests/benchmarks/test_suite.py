@@ -1,8 +1,14 @@
 """The performance suite: its rows, their file, and how parts measured again join the others."""
 
+import importlib
+import inspect
 import json
 from pathlib import Path
 
+import pytest
+
+from benchmarks.suite.__main__ import PARTS
+from benchmarks.suite.growth import exponent
 from benchmarks.suite.rows import Row, at_least, at_most, merged, read_rows, write_rows
 from benchmarks.suite.turns import apart, costs
 
@@ -49,3 +55,15 @@ def test_pieces_take_turns() -> None:
 
 def test_work_apart_returns_what_it_found() -> None:
     assert apart(max, 3, 5) == 5
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_part_answers(name: str) -> None:
+    part = importlib.import_module(f"benchmarks.suite.{name}")
+    assert list(inspect.signature(part.answer).parameters) == ["work", "full"]
+    assert part.__doc__
+
+
+def test_the_exponent_is_that_of_a_power() -> None:
+    sizes = [1_000, 10_000, 100_000]
+    assert exponent(sizes, [3e-6 * size**1.2 for size in sizes]) == pytest.approx(1.2)
