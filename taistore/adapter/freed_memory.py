@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 
-LARGE_BYTES = 4 * 2**20
+LARGE_BYTES = 8 * 2**20
 """Vectors of a block that is read, weights, gradients: nothing smaller comes to hundreds of MiB."""
 
 KEPT_BYTES = 2 * LARGE_BYTES

@@ -227,7 +227,7 @@ class VectorStream:
         """Vectors, keys, and what positives are looked up by where that is another column."""
         *keys, vectors = table.columns
         vectors_BD = vector_array(pa.chunked_array(vectors).combine_chunks())
-        if not _finite(vectors_BD):
+        if not finite(vectors_BD):
             raise StoreError(
                 f"{self._uri}: table {self.name!r} holds a vector that is not finite (NaN or "
                 "infinity): write those vectors again with a sound encoder"
@@ -257,7 +257,7 @@ def _cut(chunk: VectorBatch, rows: int, *, skipped: int = 0) -> Iterator[VectorB
         )
 
 
-def _finite(vectors_BD: NDArray[np.float16]) -> bool:
+def finite(vectors_BD: NDArray[np.float16]) -> bool:
     """Whether no value is NaN or infinite: their bits are the largest of either sign.
 
     Two passes without an array between them, in a third of the time of a look at the exponents.

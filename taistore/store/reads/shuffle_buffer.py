@@ -20,16 +20,22 @@ class ShuffleBuffer:
         self._columns: tuple[NDArray[Any], ...] = ()
         self._gaps = np.empty(0, np.int64)
         self._end = 0
+        self._blocks_over = False
+        self._last: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:
         """Rows that are held."""
-        return self._end - len(self._gaps)
+        return self._end - len(self._gaps) if self._last is None else len(self._last)
 
     def fill(self, blocks: Iterator[int], read: Callable[[int], tuple[NDArray[Any], ...]]) -> None:
         """Add whole blocks until the target is met, and leave no gap."""
-        while self.rows < self._target and (block := next(blocks, None)) is not None:
-            self._add(read(block))
+        while self.rows < self._target and not self._blocks_over:
+            block = next(blocks, None)
+            if block is None:
+                self._blocks_over = True
+            else:
+                self._add(read(block))
         self._close_gaps()
 
     def _add(self, values: tuple[NDArray[Any], ...]) -> None:
@@ -59,7 +65,7 @@ class ShuffleBuffer:
         ``read`` is asked for some ascending row numbers at a time, whose values go straight to
         their positions: gathered and put in order first, they would lie here three times.
         """
-        numbers = self._columns[0][: self._end]
+        numbers = self._columns[0][: self._end]  # some are drawn already where no block is left
         order = np.argsort(numbers)
         columns: tuple[NDArray[Any], ...] = ()
         step = self._capacity - self._target
@@ -73,8 +79,13 @@ class ShuffleBuffer:
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
         """Remove and return ``count`` random rows, or all that are left; then comes a fill."""
-        drawn = random.choice(self.rows, min(count, self.rows), replace=False, shuffle=True)
-        self._gaps = drawn
+        if self._blocks_over:
+            # Nothing comes any more: an order of what is left is all, and no row has to move.
+            self._last = random.permutation(self._end) if self._last is None else self._last
+            drawn, self._last = self._last[:count], self._last[count:]
+        else:
+            drawn = random.choice(self._end, count, replace=False, shuffle=True)
+            self._gaps = drawn
         return tuple(column[drawn] for column in self._columns)
 
 
