@@ -226,7 +226,10 @@ class VectorStream:
     def _arrays(self, table: pa.Table) -> tuple[NDArray[Any], ...]:
         """Vectors, keys, and what positives are looked up by where that is another column."""
         *keys, vectors = table.columns
-        vectors_BD = vector_array(pa.chunked_array(vectors).combine_chunks())
+        # One chunk is joined with nothing, which would copy it.
+        vectors_BD = vector_array(
+            vectors.chunk(0) if vectors.num_chunks == 1 else vectors.combine_chunks()
+        )
         if not finite(vectors_BD):
             raise StoreError(
                 f"{self._uri}: table {self.name!r} holds a vector that is not finite (NaN or "
