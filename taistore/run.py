@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from taistore import defaults
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import Liveness, liveness
-from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.store.run_rows import RunRow
 
@@ -348,6 +347,8 @@ class Run:
 
     @property
     def _device(self) -> str:
+        from taistore.encoders.precision import resolve_device
+
         return str(resolve_device(self.project.device))
 
 
