@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import make_project
+import taistore
 
 _RUN = """
 import sys
@@ -23,8 +23,10 @@ except SystemExit as end:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quick")
-    make_project(folder, texts=20).train(task="zsl", epochs=1)
-    return folder
+    project = taistore.create(folder / "store", labels=["cat", "dog"], encoder="packaged:lite0@64")
+    project.generate_texts(20)
+    project.train(task="zsl", epochs=1)
+    return folder / "store"
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: str) -> None:
-    store = next(path.parent for path in trained.rglob("labels.lance"))
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, *command, "--store", str(store)],
+        [sys.executable, "-c", _RUN, *command, "--store", str(trained)],
         capture_output=True,
         text=True,
         check=False,
