@@ -14,8 +14,12 @@ ENCODER: Final = "open_clip:RN50/openai@224"
 SPLIT: Final = "test"
 """The split that is evaluated, and whose images other systems' scores are for."""
 
-TEXTS: Final = 10_000
-"""Texts that ``generate_texts`` writes."""
+FEW_IMAGES: Final = 200
+"""With fewer images training has nothing but its texts to go by."""
+
+MOST_TEXTS: Final = 10_000
+"""Texts that ``generate_texts`` writes at most where nobody says how many."""
+
 
 MAX_LABELS: Final = 3
 """Most labels in one text: 1 to this many, each as often."""
@@ -34,3 +38,16 @@ BOOTSTRAP: Final = 1000
 
 KEEP_DAYS: Final = 1.0
 """Days for which ``optimize`` keeps older versions of tables, for whoever still reads them."""
+
+
+def texts(labels: int, images: int) -> int:
+    """Texts that ``generate_texts`` writes for so many labels, by the images that the store has.
+
+    Measured (docs/log.md): a training that has texts alone to go by ends the same from a tenth of
+    them; one that goes by images as well needs 5,000. No image yet: any may come.
+
+    >>> texts(40, 100), texts(20, 1_000), texts(40, 0)
+    (1000, 5000, 10000)
+    """
+    per_label, least = (25, 500) if 0 < images < FEW_IMAGES else (250, 5_000)
+    return min(max(per_label * labels, least), MOST_TEXTS)

@@ -288,7 +288,7 @@ class Project:
 
     def generate_texts(
         self,
-        count: int = defaults.TEXTS,
+        count: int | None = None,
         *,
         writer: "str | TextWriter" = "template",
         combinations: "Combinations" = "balanced",
@@ -310,14 +310,15 @@ class Project:
 
         ``writer`` is a writer or the name of one, whose ``options`` are those that
         :func:`taistore.texts.writers.open_writer` hands on, such as ``base_url`` of ``openai``.
-        Captions hold 1 to ``max_labels`` labels, each number as often. The rest is that of
+        Captions hold 1 to ``max_labels`` labels, each number as often. ``count`` is
+        :func:`taistore.defaults.texts` of the labels and images where None. The rest is that of
         :class:`taistore.texts.generate_config.GenerateConfig`.
         """
         from taistore.jobs.caption_job import caption_config, generate
 
         config = caption_config(
             len(self.labels),
-            count=count,
+            count=count or defaults.texts(len(self.labels), self.store.count("images")),
             combinations=combinations,
             max_labels=max_labels,
             texts_per_combination=texts_per_combination,
@@ -367,6 +368,9 @@ class Project:
     ) -> "IngestTextsSummary":
         """Captions of your own and their vectors, as
         :func:`taistore.texts.ingest.ingest_texts.ingest_texts`."""
+        from taistore.texts.ingest.caption_files import read_captions
+
+        read_captions(captions)  # what it refuses should not cost the loading of an encoder
         from taistore.jobs.upkeep import tidy
         from taistore.texts.ingest.ingest_texts import ingest_texts
 
@@ -633,6 +637,10 @@ class Project:
         rest is that of :func:`taistore.adapter.train.train` and
         :func:`taistore.prompting.prompt_training.train_prompts`.
         """
+        from taistore.store.places import local_path
+
+        if out is not None:
+            local_path(out, option="out")  # refused before torch is loaded
         from taistore.jobs.training_job import train_config, trained_run
 
         if task is not None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from taistore import defaults
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import Liveness, liveness
-from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo
 from taistore.store.run_rows import RunRow
 
@@ -280,16 +279,23 @@ class Run:
         that of :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
-        from taistore.scoring.page.write_page import require_page
-        from taistore.scoring.score import score
+        from taistore.scoring.tags.tag_file import require_suffix
+        from taistore.store.places import local_path
 
+        # What needs no model is refused before torch and the encoder are loaded, which takes
+        # seconds.
+        require_suffix(local_path(out, option="out"))
         if html is not None:
+            from taistore.scoring.page.write_page import require_page
+
             require_page(Path(html), Path(out))
         project = self.project
         source = encoder = None
         if photos is not None:
             source = open_source(photos, project.labels)
             encoder = project.encoder(self.encoder.spec)
+        from taistore.scoring.score import score
+
         summary = score(
             project.store,
             self.run_id,
@@ -348,6 +354,8 @@ class Run:
 
     @property
     def _device(self) -> str:
+        from taistore.encoders.precision import resolve_device
+
         return str(resolve_device(self.project.device))
 
 

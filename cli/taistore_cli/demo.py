@@ -15,8 +15,6 @@ from taistore_cli.output import Output
 ENCODER = "packaged:lite0@320"
 """A third of the default's cost, so that the demo stays under three minutes on two cores."""
 
-TEXTS = 10_000
-
 
 @click.command()
 @click.option(
@@ -87,8 +85,9 @@ def _run_job(
     tags, page = folder / "tags.parquet", folder / "tags.html"
     at = ["--store", str(store)]
     _run(["init", str(labels_file), "--encoder", encoder, *at], out)
-    _run(["generate-texts", "--count", str(TEXTS), *at], out)
+    # Photos first: how many texts are worth their time depends on how many photos there are.
     _run(["ingest-images", str(photos), "--regions", "7", *at], out)
+    _run(["generate-texts", *at], out)
     run = str(_run(["train", "--task", "zsl", *at], out)["run_id"])
     ladder = {}
     try:

@@ -36,6 +36,7 @@ from taistore.adapter.steps import (
     text_stream,
 )
 from taistore.adapter.text_weights import TextWeights, text_weights
+from taistore.defaults import FEW_IMAGES
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
 from taistore.geometry.centroids import CombinationCentroids, combination_centroids
@@ -56,7 +57,7 @@ from taistore.store.stream import VectorStream, VectorSummary
 SAMPLE_ROWS = 2048
 """Texts or images over which a finished network's logits are measured."""
 
-UNLABELLED_FROM = 200
+UNLABELLED_FROM = FEW_IMAGES
 """Images of its split from which on ``zsl`` goes by their vectors unless told otherwise."""
 
 

@@ -19,14 +19,13 @@ from torch import Tensor
 
 from taistore.adapter.run_files.checkpoint import (
     AGAIN,
-    LEARNER,
-    PROMPTS,
     checked_tensors,
     read_card,
     read_label_prompts,
     write_card,
     write_tensors,
 )
+from taistore.adapter.run_files.file_names import LEARNER, PROMPTS
 from taistore.adapter.run_files.plain_json import STRICT, from_plain
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import TrainingError

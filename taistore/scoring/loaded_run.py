@@ -10,12 +10,12 @@ import torch
 
 from taistore.adapter.run_files.checkpoint import (
     AGAIN,
-    CARD,
     Adapter,
     AdapterCard,
     check_fits,
     load_adapter,
 )
+from taistore.adapter.run_files.file_names import CARD
 from taistore.adapter.run_files.kept_discriminant import read_discriminant
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness

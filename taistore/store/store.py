@@ -109,7 +109,7 @@ class Store:
 
     @property
     def _label_metadata(self) -> dict[bytes, bytes]:
-        return dict(self._tables.opened("labels").schema.metadata or {})
+        return dict(self._tables.dataset("labels").schema.metadata or {})
 
     @cached_property
     def labels(self) -> LabelSet:

@@ -12,16 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import (
-    CARD,
-    PROMPTS,
-    WEIGHTS,
     Adapter,
     AdapterCard,
     check_fits,
     load_adapter,
     save_adapter,
 )
-from taistore.adapter.run_files.training_state import STATE, read_position
+from taistore.adapter.run_files.file_names import CARD, PROMPTS, STATE, WEIGHTS
+from taistore.adapter.run_files.training_state import read_position
 from taistore.adapter.train import train
 from taistore.errors import TrainingError
 from taistore.store.arrow import vector_array

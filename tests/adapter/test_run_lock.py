@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from taistore.adapter.run_files.file_names import STATE
 from taistore.adapter.run_files.lock_state import LOCK, is_held
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.adapter.run_files.run_lock import liveness, written_alone
-from taistore.adapter.run_files.training_state import STATE
 from taistore.adapter.train import resume
 from taistore.errors import TrainingError
 from taistore.project import Project

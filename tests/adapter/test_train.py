@@ -18,7 +18,8 @@ from taistore.adapter import loop
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import Network, Residual
 from taistore.adapter.optimizer import AdamW
-from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.file_names import CARD, WEIGHTS
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_lifecycle import RunResult
 from taistore.adapter.train import resume, train

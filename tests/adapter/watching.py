@@ -3,7 +3,7 @@
 from typing import Self
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.run_files.checkpoint import WEIGHTS
+from taistore.adapter.run_files.file_names import WEIGHTS
 from taistore.adapter.run_lifecycle import RunResult
 from taistore.progress import Progress, ProgressBar, no_progress
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.run_files.checkpoint import CARD, PROMPTS
+from taistore.adapter.run_files.file_names import CARD, PROMPTS
 from taistore.adapter.train import train
 from taistore.encoders.imported.vector_reader import imported_info
 from taistore.errors import ScoringError

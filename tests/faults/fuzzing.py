@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from taistore.adapter.run_files.checkpoint import CARD, load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.file_names import CARD
 from taistore.errors import ImageError, ManifestError, StoreError, TaistoreError, TextError
 from taistore.images.sources.manifest import ManifestSource
 from taistore.images.sources.source import SourceImage

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taistore.adapter.config import TrainConfig
-from taistore.adapter.run_files.checkpoint import CARD, WEIGHTS, load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.file_names import CARD, WEIGHTS
 from taistore.errors import TaistoreError
 from taistore.images.sources.open_source import open_source
 from taistore.labels import Label, LabelSet

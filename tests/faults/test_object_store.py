@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from taistore.adapter.config import Task
-from taistore.adapter.run_files.checkpoint import WEIGHTS, load_adapter
+from taistore.adapter.run_files.checkpoint import load_adapter
+from taistore.adapter.run_files.file_names import STATE, WEIGHTS
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.adapter.run_files.run_removal import remove_runs
-from taistore.adapter.run_files.training_state import STATE
 from taistore.adapter.train import resume
 from taistore.errors import StoreError, TrainingError
 from taistore.images.ingest import ingest_images

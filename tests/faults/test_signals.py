@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 import taistore
-from taistore.adapter.run_files.checkpoint import WEIGHTS
+from taistore.adapter.run_files.file_names import WEIGHTS
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.adapter.run_files.training_state import read_position
 from taistore.labels import Label, LabelSet

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.run_files.checkpoint import CARD
+from taistore.adapter.run_files.file_names import CARD
 from taistore.errors import ScoringError, StoreError
 from taistore.evaluation.evaluate import evaluate
 from taistore.scoring.ensembles.ensemble import MEMBER_STEPS, EnsembleCard, load_ensemble

@@ -22,6 +22,7 @@ from torch import nn
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
+from taistore.adapter.run_files.file_names import CARD, DISCRIMINANT, PROMPTS, WEIGHTS
 from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.adapter.run_files.run_start import todays_shape
 from taistore.encoders.protocol import EncoderInfo
@@ -29,11 +30,6 @@ from taistore.errors import TrainingError
 from taistore.store.object_folder import file_digest
 from taistore.store.store import Store
 
-WEIGHTS = "adapter.safetensors"
-PROMPTS = "prompts.safetensors"
-LEARNER = "learner.safetensors"
-DISCRIMINANT = "discriminant.safetensors"
-CARD = "card.json"
 CARD_VERSION = 1
 
 AGAIN = "train it again, or give the folder of a finished run"

@@ -4,12 +4,8 @@ from pathlib import Path
 
 import torch
 
-from taistore.adapter.run_files.checkpoint import (
-    AGAIN,
-    DISCRIMINANT,
-    checked_tensors,
-    write_tensors,
-)
+from taistore.adapter.run_files.checkpoint import AGAIN, checked_tensors, write_tensors
+from taistore.adapter.run_files.file_names import DISCRIMINANT
 from taistore.errors import TrainingError
 from taistore.geometry.unlabelled.discriminant import Discriminant
 

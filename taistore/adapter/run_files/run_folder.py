@@ -5,17 +5,25 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from taistore.adapter.run_files.checkpoint import CARD, DISCRIMINANT, LEARNER, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.file_names import (
+    CARD,
+    DISCRIMINANT,
+    LEARNER,
+    PROMPTS,
+    STATE,
+    WEIGHTS,
+)
 from taistore.adapter.run_files.lock_state import is_held
-from taistore.adapter.run_files.run_start import Started
-from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.object_folder import ObjectFolder, remove_copy
 from taistore.store.places import cache_folder, is_remote, local_path
 from taistore.store.run_rows import RUNS, RunRow, RunStatus
 from taistore.store.store import Store
+
+if TYPE_CHECKING:
+    from taistore.adapter.run_files.run_start import Started
 
 _SEALS = (STATE, PROMPTS, DISCRIMINANT, WEIGHTS, LEARNER, CARD)
 """Put last and in this order: the card names the others' digests, so with it all is there."""
@@ -165,7 +173,7 @@ def time_of_new_run(store: Store) -> datetime:
 
 def run_row(
     run_id: str,
-    start: Started,
+    start: "Started",
     *,
     checkpoint: str,
     status: RunStatus,

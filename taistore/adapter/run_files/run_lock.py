@@ -17,9 +17,9 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from taistore.adapter.run_files.file_names import STATE
 from taistore.adapter.run_files.lock_state import LOCK, is_held
 from taistore.adapter.run_files.run_folder import folder_of
-from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.store.places import is_remote
 from taistore.store.run_rows import RunRow

@@ -7,12 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN
-from taistore.adapter.run_files.checkpoint import CARD, DISCRIMINANT, LEARNER, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.file_names import (
+    CARD,
+    DISCRIMINANT,
+    LEARNER,
+    PROMPTS,
+    STATE,
+    WEIGHTS,
+)
 from taistore.adapter.run_files.kept_shift import SHIFT
 from taistore.adapter.run_files.lock_state import LOCK
 from taistore.adapter.run_files.run_folder import discard_kept, folder_of
 from taistore.adapter.run_files.run_lock import written_alone
-from taistore.adapter.run_files.training_state import STATE
 from taistore.errors import TrainingError
 from taistore.stopping import held
 from taistore.store.run_rows import RunRow

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from taistore.adapter.run_files.checkpoint import write_tensors
+from taistore.adapter.run_files.file_names import STATE
 from taistore.adapter.run_files.run_start import RunStart, Started
 from taistore.errors import TrainingError
 
-STATE = "training-state.safetensors"
 _NETWORK = "network."
 
 StartT = TypeVar("StartT", bound=Started)

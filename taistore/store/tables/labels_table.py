@@ -21,7 +21,6 @@ def has_labels(uri: str) -> bool:
     if is_remote(uri):
         tables = LanceTables(uri)
         return NAME in tables.listed() and tables.newest(NAME) is not None
-    # Connecting creates the directory, so a mistyped path must be caught before.
     try:
         return (Path(uri) / f"{NAME}.lance" / "_versions").is_dir() and (
             LanceTables(uri).newest(NAME) is not None

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -74,6 +73,8 @@ def _file_of(fragment: Any) -> str:
 
 def key_hashes(keys: pa.Table) -> NDArray[np.uint64]:
     """A hash of each row [n]."""
+    import polars as pl  # late: who only reads a store spares its import
+
     frame = pl.from_arrow(keys)
     assert isinstance(frame, pl.DataFrame)
     return frame.hash_rows(seed=_SEED).to_numpy()
