@@ -21,6 +21,8 @@ class LanceTables:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        # What is cached of manifests and indexes serves every opening of a table.
+        self._session = lance.Session()
 
     @cached_property
     def _database(self) -> Any:
@@ -67,7 +69,8 @@ class LanceTables:
             return newest if version is None else newest.checkout_version(version)
 
     def _opened(self, name: str) -> Any:
-        return lance.dataset(self.place(name), storage_options=storage_options(self.uri))
+        options = storage_options(self.uri)
+        return lance.dataset(self.place(name), storage_options=options, session=self._session)
 
     def place(self, name: str) -> str:
         """The URI of a table, whether there is one or not."""
