@@ -39,20 +39,21 @@ class Chooser:
 
     Which way is :meth:`_shortlist`'s to decide: with ``top_k`` among a thousand labels or more the
     best ones are looked for first, and the same labels come out with scores that are off by
-    0.0005 at most; all labels are scored where all may be tags, few are there, or the ladder is
-    an ensemble's or a prompt learner's.
+    0.0005 at most; all labels are scored where all may be tags, few are there, the ladder is an
+    ensemble's or a prompt learner's, or regions meet the discriminant, whose deviation over labels
+    rounding moves too far.
     """
 
     def __init__(self, ladder: Ladder, choice: Choice) -> None:
         self._ladder = ladder
         self._choice = choice
-        self._found: dict[Step, Shortlist | None] = {}
+        self._found: tuple[dict[Step, Shortlist | None], ...] = ({}, {})
 
     def __call__(self, images: Images) -> Tagged:
         """The tags of images; what is known overrides scores, see :func:`chosen_tags`."""
         regions = images.regions_BRD is not None
         step = step_for(self._choice.step, regions=regions)
-        shortlist = self._shortlist(step)
+        shortlist = self._shortlist(step, regions=regions)
         if shortlist is None:
             return self._plain(step, images, np.arange(len(images.ids)))
         best = self._best(shortlist, step, images)
@@ -65,26 +66,30 @@ class Chooser:
         more, more_T = self._plain(step, images, unsure_b)
         return _in_order([found, more], [values_T, more_T])
 
-    def _shortlist(self, step: Step) -> Shortlist | None:
+    def _shortlist(self, step: Step, *, regions: bool) -> Shortlist | None:
         """What finds the best labels of a step; None where all are to be scored."""
-        if step not in self._found:
-            ladder, top_k = self._ladder, self._choice.top_k
-            layer, device = ladder.layer, ladder.prompts_ND.device
-            fast = top_k is not None and fits(ladder.labels, top_k)
-            if fast and (layer is not None or step in ZERO_SHOT_STEPS):
-                parts = parts_of(step, ladder.discriminant)
-                products = Products(
-                    ladder.prompts_ND,
-                    layer if "logits" in parts else None,
-                    ladder.discriminant if "discriminant" in parts else None,
-                    spread=ladder.competition.spread,
-                    kind=fast_type(device),
-                )
-                shortlist = Shortlist(step, products, parts, ladder.competition)
-                self._found[step] = shortlist if products.finite else None
-            else:
-                self._found[step] = None
-        return self._found[step]
+        found = self._found[regions]
+        if step not in found:
+            found[step] = self._made(step, regions=regions)
+        return found[step]
+
+    def _made(self, step: Step, *, regions: bool) -> Shortlist | None:
+        ladder, top_k = self._ladder, self._choice.top_k
+        if top_k is None or not fits(ladder.labels, top_k):
+            return None
+        if ladder.layer is None and step not in ZERO_SHOT_STEPS:
+            return None
+        parts = parts_of(step, ladder.discriminant)
+        if regions and "discriminant" in parts:
+            return None
+        products = Products(
+            ladder.prompts_ND,
+            ladder.layer if "logits" in parts else None,
+            ladder.discriminant if "discriminant" in parts else None,
+            spread=ladder.competition.spread,
+            kind=fast_type(ladder.prompts_ND.device),
+        )
+        return Shortlist(step, products, parts, ladder.competition) if products.finite else None
 
     def _best(self, shortlist: Shortlist, step: Step, images: Images) -> Best:
         device = self._ladder.prompts_ND.device
