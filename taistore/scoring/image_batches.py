@@ -4,7 +4,6 @@ Shapes: B images of a batch, D embedding dimension, N labels, R regions per imag
 """
 
 import contextlib
-import functools
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,11 +17,10 @@ from taistore.images.photo_files import ReadImage, read_blocks
 from taistore.images.pipeline import EncodedBatch, Task, Work, encode_source
 from taistore.images.sources.open_source import ImageSource, SourceImage
 from taistore.labels import LabelSet
-from taistore.scoring.ensembles.ensemble import ladder_of
-from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, known_cells, stored_cells
-from taistore.scoring.ladders.ladder import Ladder, step_for
+from taistore.scoring.choosing import Chooser, Images
+from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, KnownCells, stored_cells
 from taistore.scoring.loaded_run import ScoringRun
-from taistore.scoring.selection import Choice, tag_table
+from taistore.scoring.selection import tag_rows
 from taistore.scoring.stored_images import stored_batches, stored_vectors
 from taistore.scoring.string_set import Seen
 from taistore.store.rejects import Reject
@@ -43,7 +41,7 @@ def require_encoder(run: ScoringRun, encoder: Encoder) -> Encoder:
 class ScorableBatch(NamedTuple):
     """Images with their vectors, rejects, and how many were done before.
 
-    An image is there once for each of its paths. ``known_BN`` is what is known of its labels, None
+    An image is there once for each of its paths. ``known`` is what is known of its labels, None
     where that is not asked for.
     """
 
@@ -51,25 +49,16 @@ class ScorableBatch(NamedTuple):
     uris: list[str]
     whole_BD: NDArray[Any]
     regions_BRD: NDArray[Any] | None
-    known_BN: NDArray[np.int8] | None
+    known: KnownCells | None
     rejects: list[Reject]
     skipped: int
 
-    def table(self, ladder: Ladder, choice: Choice, labels: LabelSet) -> pa.Table:
+    def table(self, chooser: Chooser, labels: LabelSet) -> pa.Table:
         """The images' tags as rows of ``contracts.SCORES``."""
-        regions = self.regions_BRD is not None
-        step = step_for(choice.step, regions=regions)
-        ladder = ladder_of(ladder, self.image_ids)
-        scores = ladder.scores(self.whole_BD, self.regions_BRD, steps=[step])
-        return tag_table(
-            self.image_ids,
-            self.uris,
-            scores[step],
-            labels=labels,
-            choice=choice,
-            known_BN=self.known_BN,
-            confidence=functools.partial(ladder.confidence, regions=regions),
+        tags, values_T = chooser(
+            Images(self.image_ids, self.whole_BD, self.regions_BRD, self.known)
         )
+        return tag_rows(self.image_ids, self.uris, tags, values_T, labels=labels)
 
 
 def from_store(
@@ -95,13 +84,13 @@ def from_store(
         rows = batch.rows.take(fresh)
         paths = _paths(rows)
         each = np.repeat(np.arange(len(paths)), [len(some) for some in paths])
-        cells_BN = known_cells(rows, len(store.labels)) if known == "override" else None
+        cells = KnownCells.of(rows) if known == "override" else None
         yield ScorableBatch(
             image_ids=[ids[fresh[n]] for n in each],
             uris=[path for some in paths for path in some],
             whole_BD=batch.whole_BD[fresh[each]],
             regions_BRD=None if batch.regions_BRD is None else batch.regions_BRD[fresh[each]],
-            known_BN=None if cells_BN is None else cells_BN[each],
+            known=None if cells is None else cells.take(each),
             rejects=[
                 Reject(path, "no_vector", detail)
                 for some in _paths(batch.without_vector)
@@ -168,7 +157,7 @@ def from_photos(
                 uris=[image.source.uri for image in batch.images],
                 whole_BD=whole_BD,
                 regions_BRD=regions_BRD,
-                known_BN=stored_cells(store, ids) if known == "override" and ids else None,
+                known=stored_cells(store, ids) if known == "override" and ids else None,
                 rejects=batch.rejects,
                 skipped=skipped,
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from taistore.adapter.run_files.checkpoint import (
     AGAIN,
@@ -35,6 +36,7 @@ from taistore.scoring.ensembles.imported_scores import KeptScores
 from taistore.scoring.ensembles.probabilities import ProbabilityLadder
 from taistore.scoring.ladders.competition import Competition
 from taistore.scoring.ladders.ladder import AdapterLogits, Ladder
+from taistore.scoring.ladders.last_layer import last_layer
 from taistore.scoring.ladders.prompt_ladder import PromptLadder
 from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RunRow
@@ -110,11 +112,13 @@ class _Opening:
         card = adapter.card
         of_images = card.logits_of == "images"
         measured = Competition.over_images if of_images else Competition.over_texts
+        prompts_ND = functional.normalize(torch.from_numpy(self._prompts(adapter, encoder)), dim=1)
         ladder = Ladder(
-            self._prompts(adapter, encoder),
+            prompts_ND,
             adapter.logits,
             competition=measured(spread=card.logit_spread, energy=card.logit_energy),
             discriminant=_discriminant(folder, card),
+            layer=last_layer(adapter.network, prompts_ND.to(self.device)),
             device=self.device,
         )
         return ScoringRun(

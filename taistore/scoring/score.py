@@ -16,6 +16,7 @@ from taistore.errors import ScoringError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.sources.open_source import ImageSource
 from taistore.progress import Progress, no_progress
+from taistore.scoring.choosing import Chooser
 from taistore.scoring.image_batches import from_photos, from_store, require_encoder
 from taistore.scoring.known_cells import Known
 from taistore.scoring.ladders.ladder import Step
@@ -143,7 +144,9 @@ def score(
             workers=workers,
             max_pixels=max_pixels,
         )
-    job = ScoringJob(store, run.ladder, choice, file, source=images.name, max_rejects=max_rejects)
+    job = ScoringJob(
+        store, Chooser(run.ladder, choice), file, source=images.name, max_rejects=max_rejects
+    )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
         tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 
 from taistore.errors import ScoringError, StoreError
 from taistore.progress import ProgressBar
+from taistore.scoring.choosing import Chooser
 from taistore.scoring.image_batches import ScorableBatch
-from taistore.scoring.ladders.ladder import Ladder
-from taistore.scoring.selection import Choice
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -23,8 +22,7 @@ class ScoringJob:
     def __init__(
         self,
         store: Store,
-        ladder: Ladder,
-        choice: Choice,
+        chooser: Chooser,
         file: TagFile,
         *,
         source: str,
@@ -32,8 +30,7 @@ class ScoringJob:
     ) -> None:
         self.scored = self.rejected = self.with_regions = 0
         self._store = store
-        self._ladder = ladder
-        self._choice = choice
+        self._chooser = chooser
         self._file = file
         self._source = source
         self._max_rejects = max_rejects
@@ -72,7 +69,7 @@ class ScoringJob:
             self.rejected += len(batch.rejects)
             self._first_reject = self._first_reject or batch.rejects[0]
         if batch.image_ids:
-            tags = batch.table(self._ladder, self._choice, self._store.labels)
+            tags = batch.table(self._chooser, self._store.labels)
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:
                 self._keep_rejects(functools.partial(self._store.clear_rejects, JOB, batch.uris))

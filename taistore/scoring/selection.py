@@ -135,24 +135,6 @@ def chosen_tags(
     return tags, confidence_BN.cpu().numpy()[tags.row, tags.label_id]
 
 
-def tag_table(
-    image_ids: Sequence[str],
-    uris: Sequence[str],
-    scores_BN: Tensor,
-    *,
-    labels: LabelSet,
-    choice: Choice,
-    known_BN: NDArray[np.int8] | None = None,
-    confidence: Confidence = confidence,
-) -> pa.Table:
-    """The tags of :func:`chosen_tags` as rows of ``contracts.SCORES``, by image and by rank.
-
-    An image without any has one row, of rank 0, whose key and name are empty.
-    """
-    tags, values_T = chosen_tags(scores_BN, choice, known_BN=known_BN, confidence=confidence)
-    return tag_rows(image_ids, uris, tags, values_T, labels=labels)
-
-
 def tag_rows(
     image_ids: Sequence[str],
     uris: Sequence[str],
@@ -161,7 +143,10 @@ def tag_rows(
     *,
     labels: LabelSet,
 ) -> pa.Table:
-    """Tags with their scores [T] as in :func:`tag_table`."""
+    """Tags with their scores [T] as rows of ``contracts.SCORES``, by image and by rank.
+
+    An image without any has one row, of rank 0, whose key and name are empty.
+    """
     bare = np.setdiff1d(np.arange(len(image_ids)), tags.row)
     rows = np.concatenate([tags.row, bare])
     order = np.argsort(rows, kind="stable")

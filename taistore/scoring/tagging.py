@@ -25,12 +25,13 @@ from taistore.images.ordered_map import ordered_map
 from taistore.images.photo_files import rejected, took_too_long
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
+from taistore.scoring.choosing import Chooser, Images
 from taistore.scoring.image_batches import from_store, require_encoder
 from taistore.scoring.known_cells import Known
-from taistore.scoring.ladders.ladder import Ladder, Step
+from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.photos import Photo, open_photo, photo_name
-from taistore.scoring.selection import Choice, chosen_tags
+from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.image_tags import ImageTags, Tag
@@ -87,7 +88,7 @@ def tag_images(
     choice = Choice.asked(
         run.ladder, regions=bool(regions), step=step, top_k=top_k, threshold=threshold
     )
-    tagger = _Tagger(encoder, run.ladder, labels, choice, regions)
+    tagger = _Tagger(encoder, Chooser(run.ladder, choice), labels, regions)
     prepare = functools.partial(_prepared, encoder=encoder, max_pixels=max_pixels)
     # Threads start with the first photo that is asked for.
     prepared = ordered_map(
@@ -119,12 +120,13 @@ def tag_store(
     where = None if split is None else {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
     choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)
+    chooser = Chooser(run.ladder, choice)
     tables = [SCORES.empty_table()]
     batches = from_store(store, run.encoder_id, Seen(), regions=regions, known=known, where=where)
     with progress("tag", total=None, unit="image") as bar:
         for batch in batches:
             if batch.image_ids:
-                tables.append(batch.table(run.ladder, choice, store.labels))
+                tables.append(batch.table(chooser, store.labels))
             bar.advance(len(batch.image_ids))
     return TagFrame.of(pa.concat_tables(tables), labels=store.labels)
 
@@ -167,9 +169,8 @@ class _Tagger:
     """Prepared photos to tags, a batch at a time."""
 
     encoder: Encoder
-    ladder: Ladder
+    chooser: Chooser
     labels: LabelSet
-    choice: Choice
     regions: int
 
     def __call__(self, batch: list[_Prepared]) -> Iterator[tuple[_Prepared, ImageTags | None]]:
@@ -193,13 +194,10 @@ class _Tagger:
         """The tags of each of so many photos."""
         if not photos:
             return
-        step = self.choice.step
         # Rounded as the store keeps them, and as ``score`` does.
         whole_BD = vectors.whole.astype(np.float16)
         regions_BRD = None if vectors.regions is None else vectors.regions.astype(np.float16)
-        scores_BN = self.ladder.scores(whole_BD, regions_BRD, steps=[step])[step]
-        confidence = functools.partial(self.ladder.confidence, regions=bool(self.regions))
-        tags, values_T = chosen_tags(scores_BN, self.choice, confidence=confidence)
+        tags, values_T = self.chooser(Images([""] * photos, whole_BD, regions_BRD))
         ends = np.searchsorted(tags.row, np.arange(photos), side="right").tolist()
         for start, end in zip([0, *ends], ends, strict=False):
             yield self._tags(tags.label_id[start:end].tolist(), values_T[start:end].tolist())

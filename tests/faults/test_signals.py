@@ -179,7 +179,7 @@ JOBS = {
     "scoring the store": Job(
         command=("score", "latest", "--out", "OUT"),
         begins="trained",
-        place="taistore.scoring.image_batches:tag_table",
+        place="taistore.scoring.image_batches:tag_rows",
         steps=(1, 1, 1),
     ),
     "optimize": Job(

@@ -22,6 +22,7 @@ from taistore.scoring.ladders.competition import (
     ensemble_scores,
     gap_scores,
 )
+from taistore.scoring.ladders.last_layer import LastLayer
 
 Step = Literal[
     "zero_shot",
@@ -115,7 +116,8 @@ class Ladder:
     ``prompts_ND`` are the labels' prompt vectors of any norm; ``adapter`` maps raw vectors [B, D]
     to logits [B, N]. Its steps score an image's log shares in ``competition``, once the logits of
     its regions are in. Scores of an image never depend on the other images of a batch. The
-    attribute ``prompts_ND`` holds the prompts as unit vectors.
+    attribute ``prompts_ND`` holds the prompts as unit vectors; ``layer`` is the adapter's last one,
+    where logits of a few labels can be made alone.
     """
 
     def __init__(
@@ -125,13 +127,15 @@ class Ladder:
         *,
         competition: Competition = BARE_COMPETITION,
         discriminant: Discriminant | None = None,
+        layer: LastLayer | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self._device = torch.device(device)
-        self._discriminant = None if discriminant is None else discriminant.to(self._device)
-        self.prompts_ND = functional.normalize(_tensor(prompts_ND, self._device), dim=1)
+        self.discriminant = None if discriminant is None else discriminant.to(self._device)
+        self.layer = layer
+        self.prompts_ND = functional.normalize(as_tensor(prompts_ND, self._device), dim=1)
         self._adapter = adapter
-        self._competition = competition
+        self.competition = competition
 
     @property
     def dim(self) -> int:
@@ -157,7 +161,7 @@ class Ladder:
             step
             for step in ADAPTER_LADDER
             if (regions or step != "regions")
-            and (self._discriminant is not None or step != "discriminant")
+            and (self.discriminant is not None or step != "discriminant")
             and (self.has_adapter or step in ZERO_SHOT_STEPS)
         )
 
@@ -179,14 +183,14 @@ class Ladder:
         for step in wanted:
             if step not in there:
                 raise ScoringError(f"step {step!r} cannot be scored here: use {', '.join(there)}")
-        whole_BD = _tensor(whole_BD, self._device)
+        whole_BD = as_tensor(whole_BD, self._device)
         if whole_BD.shape[1] != self.dim:
             raise ScoringError(
                 f"image vectors have {whole_BD.shape[1]} dimensions, label prompts {self.dim}: "
                 "both must come from the same encoder"
             )
         if regions_BRD is not None:
-            regions_BRD = _tensor(regions_BRD, self._device)
+            regions_BRD = as_tensor(regions_BRD, self._device)
         made = self._climb(whole_BD, regions_BRD, wanted)
         for step, scores_BN in made.items():
             if not scores_BN.isfinite().all():
@@ -227,8 +231,8 @@ class Ladder:
         climb = _Climb(
             self.prompts_ND,
             self._adapter,
-            self._competition,
-            self._discriminant,
+            self.competition,
+            self.discriminant,
             whole_BD=whole_BD,
             regions_BRD=regions_BRD,
         )
@@ -334,7 +338,8 @@ def confidence(step: Step, scores_BN: Tensor) -> Tensor:
     return torch.sigmoid(slope * (scores_BN - half))
 
 
-def _tensor(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+def as_tensor(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """As float32 on a device."""
     if isinstance(values, np.ndarray):
         values = torch.from_numpy(np.ascontiguousarray(values))
     return values.to(device=device, dtype=torch.float32)
