@@ -7,7 +7,8 @@ are those of ``../shared/data`` where it is, else crops of scikit-image's own.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ def _photo_rows(
             ]
         )
 
-    pieces = {"plain": loop, **{name: (lambda name=name: ours(name)) for name in encoders}}
+    pieces: dict[str, Callable[[], object]] = {
+        "plain": loop,
+        **{name: partial(ours, name) for name in encoders},
+    }
     taken = costs(pieces, rounds=rounds, warm=False)
     rate = {name: len(paths) / cost.cpu for name, cost in taken.items()}
     for name in encoders:
@@ -123,7 +127,10 @@ def _text_rows(
     def ours(name: str) -> None:
         found[name] = encoders[name].encode_texts(texts)
 
-    pieces = {"plain": loop, **{name: (lambda name=name: ours(name)) for name in encoders}}
+    pieces: dict[str, Callable[[], object]] = {
+        "plain": loop,
+        **{name: partial(ours, name) for name in encoders},
+    }
     taken = costs(pieces, rounds=rounds, warm=False)
     rate = {name: len(texts) / cost.cpu for name, cost in taken.items()}
     for name in encoders:
@@ -239,7 +246,8 @@ def _photos(folder: Path, count: int) -> list[Path]:
         if real:
             path.write_bytes(real[place].read_bytes())
         else:
-            astronaut = Image.fromarray(skimage_data.astronaut())
+            load: Callable[[], Any] = skimage_data.astronaut
+            astronaut = Image.fromarray(load())
             astronaut.crop((place, 2 * place, place + 380, 2 * place + 250)).save(path)
     return sorted(folder.glob("*.jpg"))[:count]
 

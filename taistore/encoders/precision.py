@@ -38,7 +38,7 @@ def bf16_units() -> bool:
     Without, torch turns every product into float32 and back, which takes longer than float32.
     """
     # Before torch 2.7 nothing tells: then fp32.
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(told.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
