@@ -1,7 +1,7 @@
-"""Attention-pool positions of CLIP ResNets: at another resolution, and left out.
+"""The attention pool of CLIP ResNets, and its positions at another resolution.
 
 Shapes: B batch, C channels of the last feature map, G side of its square grid (7 at 224 pixels),
-L = G*G cells, T = 1 + L tokens, A attention heads of E = C / A channels, D embedding dimension.
+L = G*G cells, T = 1 + L tokens, D embedding dimension.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from taistore.encoders.open_clip.one_query import Projections, attend
 from taistore.errors import EncoderError
 
 POSITIONS_KEY = "visual.attnpool.positional_embedding"
@@ -41,19 +42,15 @@ def interpolate_positions(positions_PC: torch.Tensor, grid: int) -> torch.Tensor
     return torch.cat([positions_PC[:1], cells_PC])
 
 
-def leave_positions_out(visual: Any) -> None:
-    """Have a ResNet's pool, with its weights, make whole images' vectors without positions."""
-    visual.attnpool = PoolWithoutPositions(visual.attnpool)
+class SingleQueryPool(nn.Module):
+    """open_clip's attention pool: the mean of the cells attends to itself and to each of them.
 
-
-class PoolWithoutPositions(nn.Module):
-    """open_clip's attention pool but for its positional embedding, which is not added.
-
-    TaI-DPT (arXiv:2211.12739) scores whole images so. All parts keep their names: the vectors of
-    regions go by them, and by the positions, as with open_clip's own pool.
+    Without ``positions`` its positional embedding is not added to the tokens of whole images, as
+    TaI-DPT (arXiv:2211.12739) scores them. All parts keep their names: the vectors of regions go by
+    them, and by the positions, as with open_clip's own pool.
     """
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, *, positions: bool) -> None:
         super().__init__()
         self.positional_embedding: nn.Parameter = pool.positional_embedding
         self.q_proj: nn.Linear = pool.q_proj
@@ -61,20 +58,20 @@ class PoolWithoutPositions(nn.Module):
         self.v_proj: nn.Linear = pool.v_proj
         self.c_proj: nn.Linear = pool.c_proj
         self.num_heads: int = pool.num_heads
+        self.positions = positions
 
     def forward(self, map_BCGG: torch.Tensor) -> torch.Tensor:
-        """Vectors [B, D]: the mean of the cells attends to itself and to each of them."""
+        """Vectors [B, D]."""
         cells_BLC = map_BCGG.flatten(2).transpose(1, 2)
-        mean_B1C = cells_BLC.mean(dim=1, keepdim=True)
-        tokens_BTC = torch.cat([mean_B1C, cells_BLC], dim=1)
-        seen_BA1E = F.scaled_dot_product_attention(
-            self._heads(self.q_proj(mean_B1C)),
-            self._heads(self.k_proj(tokens_BTC)),
-            self._heads(self.v_proj(tokens_BTC)),
+        tokens_BTC = torch.cat([cells_BLC.mean(dim=1, keepdim=True), cells_BLC], dim=1)
+        if self.positions:
+            tokens_BTC = tokens_BTC + self.positional_embedding.to(tokens_BTC.dtype)
+        q, k, v = self.q_proj, self.k_proj, self.v_proj
+        seen_BC = attend(
+            tokens_BTC[:, 0],
+            tokens_BTC,
+            Projections(q.weight, q.bias, k.weight, v.weight, v.bias),
+            heads=self.num_heads,
         )
-        vectors_BD: torch.Tensor = self.c_proj(seen_BA1E.flatten(1))
+        vectors_BD: torch.Tensor = self.c_proj(seen_BC)
         return vectors_BD
-
-    def _heads(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
-        batch, tokens, _ = tokens_BTC.shape
-        return tokens_BTC.view(batch, tokens, self.num_heads, -1).transpose(1, 2)

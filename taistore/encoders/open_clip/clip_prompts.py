@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from taistore.encoders.open_clip.text_tower import TextTower, hidden_states, projected
+from taistore.encoders.open_clip.text_tower import TextTower, end_states, hidden_states, projected
 from taistore.encoders.prompt_tower import Prompts, room_for
 from taistore.errors import EncoderError
 
@@ -65,10 +65,8 @@ class ClipPrompts:
     def encode(self, embeddings_NLW: Tensor, prompts: Prompts) -> Tensor:
         """Raw text vectors [N, D] float32."""
         if self._texts.cuts_padding:
-            hidden_NLW = hidden_states(self._tower, embeddings_NLW)
-            ends_N = prompts.counts_N - 1
-            rows_N = torch.arange(len(ends_N), device=ends_N.device)
-            return projected(self._tower, hidden_NLW[rows_N, ends_N]).float()
+            ends_NW = end_states(self._tower, embeddings_NLW, prompts.counts_N - 1)
+            return projected(self._tower, ends_NW).float()
         with _in_place_of_the_table(self._tower, embeddings_NLW):
             vectors: Tensor = self._texts.model.encode_text(prompts.ids_NL, normalize=False)
         return vectors.float()

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from taistore.encoders.open_clip.attention_pool import leave_positions_out
 from taistore.encoders.open_clip.catalogue import (
     QUICK,
     Recipe,
@@ -37,7 +36,7 @@ from taistore.encoders.weights import read_weights, weights_digest
 from taistore.errors import EncoderError
 
 _DIGITS = 10  # of the weights digest in an encoder_id
-_TEXT_BATCH, _TEXT_BATCH_GPU = 256, 2048
+_TEXT_TOKENS, _TEXT_TOKENS_GPU = 1024, 32768
 
 
 class OpenClipEncoder:
@@ -61,7 +60,7 @@ class OpenClipEncoder:
             model,
             tokenizer,
             name=info.model,
-            batch=_TEXT_BATCH if device.type == "cpu" else _TEXT_BATCH_GPU,
+            tokens=_TEXT_TOKENS if device.type == "cpu" else _TEXT_TOKENS_GPU,
         )
         self._fit = PixelFitter(
             resolution=info.resolution, resize=info.resize, interpolation=recipe.interpolation
@@ -186,9 +185,7 @@ def load_open_clip(
     tokenizer = load_tokenizer(parsed.model)
     info = _info(parsed, recipe, weights_digest(weights.tensors), int(tokenizer.context_length))
     del weights
-    if not parsed.positions:
-        leave_positions_out(model.visual)
-    cast_model(model, dtype, where)
+    cast_model(model, dtype, where, positions=parsed.positions)
     return OpenClipEncoder(model, tokenizer, info=info, recipe=recipe, device=where, dtype=dtype)
 
 

@@ -17,8 +17,13 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-from taistore.encoders.open_clip.attention_pool import POSITIONS_KEY, interpolate_positions
+from taistore.encoders.open_clip.attention_pool import (
+    POSITIONS_KEY,
+    SingleQueryPool,
+    interpolate_positions,
+)
 from taistore.encoders.open_clip.catalogue import model_config, native_resolution
+from taistore.encoders.open_clip.tower_block import keep_end_in_float32, use_tower_blocks
 from taistore.errors import EncoderError
 
 _DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"}
@@ -110,19 +115,25 @@ def fit_weights(
         _resize_timm(built, model, resolution)
 
 
-def cast_model(built: Any, dtype: torch.dtype, device: torch.device) -> None:
+def cast_model(
+    built: Any, dtype: torch.dtype, device: torch.device, *, positions: bool = True
+) -> None:
     """Make a loaded model ready to encode: on ``device`` in ``dtype``, laid out for speed.
 
     Norms stay in float32, as open_clip has it for layer norms. ResNets get their batch norms folded
-    into their convolutions (the same function), convolutional towers become channels-last.
+    into their convolutions, they and ViTs compute what they are read at (the same functions), and
+    convolutional towers become channels-last. Without ``positions`` a ResNet's pool adds none.
     """
     convolutional = any(isinstance(module, nn.BatchNorm2d) for module in built.modules())
     if isinstance(built.visual, ModifiedResNet):
         _fold_batch_norms(built.visual)
+        built.visual.attnpool = SingleQueryPool(built.visual.attnpool, positions=positions)
+    use_tower_blocks(built)
     built.to(device, dtype)
     for module in built.modules():
         if isinstance(module, LayerNormFp32 | nn.BatchNorm2d):
             module.float()
+    keep_end_in_float32(built)
     if convolutional:
         built.to(memory_format=torch.channels_last)
 

@@ -3,7 +3,7 @@
 Shapes: T texts, L tokens of the longest one, W width of the tower, D embedding dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import open_clip
@@ -16,6 +16,7 @@ from open_clip.tokenizer import (
 )
 from torch import nn
 
+from taistore.encoders.open_clip.tower_block import TowerBlock
 from taistore.errors import EncoderError, TextError
 
 _SHOWN = 60  # characters of a text in a message
@@ -37,14 +38,14 @@ class TextTower:
     """Texts to vectors with the text half of an open_clip model.
 
     ``tower`` holds the parts of its text transformer. ``adds_own``: the tokenizer's ids get the
-    begin, end and class tokens only when it pads.
+    begin, end and class tokens only when it pads. ``tokens`` is how many a batch holds.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, batch: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, tokens: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self._batch = batch
+        self._tokens = tokens
         # CLIP holds the parts of its text transformer itself, the newer models in ``text``.
         self.tower: Any = getattr(model, "text", model)
         self.adds_own = getattr(tokenizer, "tokenizer_mode", "") == "clips"
@@ -80,8 +81,7 @@ class TextTower:
         # Texts of like length share a batch, so that little padding is left in each.
         order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
         vectors: list[torch.Tensor] = []
-        for start in range(0, len(order), self._batch):
-            chosen = order[start : start + self._batch]
+        for chosen in self._batches(order, ids):
             if isinstance(self.tokenizer, SimpleTokenizer):
                 batch_TD = self._encode_ids([ids[i] for i in chosen], device)
             else:
@@ -138,6 +138,18 @@ class TextTower:
                 f"{self.name} reads nothing: remove it from {_excerpt(text)}"
             )
 
+    def _batches(self, order: Sequence[int], ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """``order``, which runs from short to long, in pieces of so many tokens with padding."""
+        piece: list[int] = []
+        for text in order:
+            length = len(ids[text]) if self.cuts_padding else self.context_length
+            if piece and (len(piece) + 1) * length > self._tokens:
+                yield piece
+                piece = []
+            piece.append(text)
+        if piece:
+            yield piece
+
     def _encode_ids(self, ids: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
         cut = self.cuts_padding
         length = max(map(len, ids)) if cut else self.context_length
@@ -150,17 +162,36 @@ class TextTower:
 
     def _encode_cut(self, tokens_TL: torch.Tensor, end_T: torch.Tensor) -> torch.Tensor:
         """``encode_text`` without the padding behind the longest text of the batch."""
-        x_TLW = hidden_states(self.tower, self.tower.token_embedding(tokens_TL))
-        return projected(self.tower, x_TLW[torch.arange(len(x_TLW), device=x_TLW.device), end_T])
+        embeddings_TLW = self.tower.token_embedding(tokens_TL)
+        return projected(self.tower, end_states(self.tower, embeddings_TLW, end_T))
+
+
+def end_states(tower: Any, embeddings_TLW: torch.Tensor, end_T: torch.Tensor) -> torch.Tensor:
+    """What comes out of the transformer of a causal tower at the ends of texts [T, W]."""
+    *blocks, last = tower.transformer.resblocks
+    if not isinstance(last, TowerBlock):
+        hidden_TLW = hidden_states(tower, embeddings_TLW)
+        return hidden_TLW[torch.arange(len(end_T), device=end_T.device), end_T]
+    x_TLW, mask_LL = _entering(tower, embeddings_TLW)
+    for block in blocks:
+        x_TLW = block(x_TLW, attn_mask=mask_LL)
+    places_L = torch.arange(x_TLW.shape[1], device=end_T.device)
+    return last.read(x_TLW, end_T, shown_BT=places_L <= end_T[:, None])
 
 
 def hidden_states(tower: Any, embeddings_TLW: torch.Tensor) -> torch.Tensor:
     """What comes out of the transformer of a causal tower [T, L, W], of texts of any length."""
+    x_TLW, mask_LL = _entering(tower, embeddings_TLW)
+    hidden_TLW: torch.Tensor = tower.transformer(x_TLW, attn_mask=mask_LL)
+    return hidden_TLW
+
+
+def _entering(tower: Any, embeddings_TLW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What goes into the transformer, and the mask for texts of that length."""
     length = embeddings_TLW.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x_TLW = embeddings_TLW.to(dtype) + tower.positional_embedding[:length].to(dtype)
-    hidden_TLW: torch.Tensor = tower.transformer(x_TLW, attn_mask=tower.attn_mask[:length, :length])
-    return hidden_TLW
+    return x_TLW, tower.attn_mask[:length, :length]
 
 
 def projected(tower: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -219,7 +219,7 @@ def _learner_step(method: str, labels: int, device: torch.device) -> Callable[[]
         quick_gelu=False,
         dtype=torch.float32,
     ).to(device)
-    tower = ClipPrompts(TextTower(model, load_tokenizer(MODEL), name=MODEL, batch=BATCH), device)
+    tower = ClipPrompts(TextTower(model, load_tokenizer(MODEL), name=MODEL, tokens=BATCH), device)
     generator = torch.Generator().manual_seed(0)
     prompts_ND = torch.zeros(labels, dim)
     contexts = Contexts(config, tower, prompts_ND=prompts_ND, generator=generator).to(device)

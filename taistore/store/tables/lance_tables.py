@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lance
+from lance.lance import Session
 
 from taistore.store.lance_errors import reaching, reading
 from taistore.store.places import is_remote, storage_options
@@ -22,7 +23,7 @@ class LanceTables:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         # What is cached of manifests and indexes serves every opening of a table.
-        self._session = lance.Session()
+        self._session = Session()
 
     @cached_property
     def _database(self) -> Any:
