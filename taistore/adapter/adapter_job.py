@@ -148,9 +148,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
             None if one is None else one.to(self.device, non_blocking=True)
             for one in (batch.negatives, batch.row_weights)
         )
-        return ShakenBatch(
-            vectors_BD, batch.positives.to(self.device, non_blocking=True), *others
-        )
+        return ShakenBatch(vectors_BD, batch.positives.to(self.device, non_blocking=True), *others)
 
     def _backward(self, batch: ShakenBatch, *, value: bool) -> float:
         """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""

@@ -111,7 +111,7 @@ class RowAdamW(AdamW):
             )
             for values, room in zip(held, (weight, first, second), strict=True):
                 torch.index_select(values, 0, labels_R, out=room)
-            move = torch.sqrt(second, out=self._rooms.take("moves", table, size))
+            move = torch.sqrt(second, out=self._rooms.take(f"{name} moves", table, size))
             torch.div(first, move.add_(epsilon_R1), out=move).mul_(along_R1)
             weight.mul_(decay_R1).sub_(move)
             self._rows[name] = (weight, first.mul_(first_R1), second.mul_(second_R1))
