@@ -210,6 +210,12 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @experiment_option(
     "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
 )
+@experiment_option(
+    "--sampled-labels",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Labels a step takes as negatives; 0 takes all.  [default: all up to 1,000, 80 of more]",
+)
 @experiment_option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
 @experiment_option(
     "--hidden",

@@ -17,6 +17,7 @@ from taistore.adapter.network import AdapterNetwork, Residual
 from taistore.adapter.optimizer import AdamW, one_cycle
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter
 from taistore.adapter.run_files.run_start import RunStart
+from taistore.adapter.sampled.sampled_step import SampledStep, ShakenBatch
 from taistore.adapter.steps import Source, Step, TrainingBatch
 from taistore.geometry.perturbation import perturb
 from taistore.geometry.unlabelled.image_sample import ImageSample
@@ -34,7 +35,21 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
 
     def __post_init__(self) -> None:
         self.config = self.start.config
-        self.optimizer = AdamW(self.network, weight_decay=self.config.weight_decay)
+        labels, size = self.start.shape.labels, self.config.labels_of_a_step
+        self.sampled: SampledStep | None = None
+        if 0 < size < labels:
+            self.sampled = SampledStep(
+                self.network,
+                labels=labels,
+                size=size,
+                total=self.total,
+                lr=self.config.lr,
+                weight_decay=self.config.weight_decay,
+                seed=self.config.seed,
+            )
+            self.optimizer = self.sampled.optimizer
+        else:
+            self.optimizer = AdamW(self.network, weight_decay=self.config.weight_decay)
         super().__post_init__()
 
     def start_residual(
@@ -103,10 +118,16 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
 
     def learn(self, step: int, batch: Step, *, value: bool) -> float:
         """Add the gradients of the step's batches."""
-        return sum(self._backward(one, value=value) for one in batch)
+        if self.sampled is not None:
+            shaken = [self._shaken(one) for one in batch]
+            return self.sampled.learn(step, shaken, self.generator, value=value)
+        return sum(self._backward(self._shaken(one), value=value) for one in batch)
 
     def move(self, step: int) -> None:
         """A step of AdamW on the 1-cycle."""
+        if self.sampled is not None:
+            self.sampled.move(step)
+            return
         lr, momentum = one_cycle(step, self.total, self.config.lr)
         self.optimizer.step(lr=lr, momentum=momentum)
 
@@ -116,18 +137,22 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
 
     def finish(self, metrics: dict[str, float]) -> None:
         """Weights and card."""
+        if self.sampled is not None:
+            self.sampled.optimizer.catch_up(self.total)
         save_adapter(self.folder, self.network, self._card(metrics))
 
-    def _backward(self, batch: TrainingBatch, *, value: bool) -> float:
-        """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
+    def _shaken(self, batch: TrainingBatch) -> ShakenBatch:
+        """The batch on the network's device, perturbed."""
         vectors_BD = self._perturbed(batch)
-        positives_P = batch.positives.to(self.device, non_blocking=True)
-        negatives_Q = batch.negatives
-        if negatives_Q is not None:
-            negatives_Q = negatives_Q.to(self.device, non_blocking=True)
-        row_weights = batch.row_weights
-        if row_weights is not None:
-            row_weights = row_weights.to(self.device, non_blocking=True)
+        others = (
+            None if one is None else one.to(self.device, non_blocking=True)
+            for one in (batch.negatives, batch.row_weights)
+        )
+        return ShakenBatch(vectors_BD, batch.positives.to(self.device, non_blocking=True), *others)
+
+    def _backward(self, batch: ShakenBatch, *, value: bool) -> float:
+        """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
+        vectors_BD, positives_P, negatives_Q, row_weights = batch
         bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits_BN = self.network(vectors_BD, self.generator)

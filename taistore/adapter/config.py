@@ -47,6 +47,13 @@ SYNTHETIC_RADIUS: Mapping[Network, float] = {**IMAGE_RADIUS, "residual": AUTO_RA
 """The same around synthetic images: the residual network takes as much as around texts."""
 
 
+SAMPLED_FROM = 1000
+"""Labels up to which ``auto`` takes them all in every step."""
+
+SAMPLED_LABELS = 80
+"""What ``auto`` takes of more: as many as COCO has."""
+
+
 def auto_radius(task: Task, shift: ShiftKind) -> str:
     """What the radius ``auto`` comes to: less after a shift.
 
@@ -90,6 +97,10 @@ class TrainConfig:
     ``"openai=3,captions=0.5"``, kept in the second form; others count 1, and those at 0 are left
     out. The mean is made 1, so that the loss stays as large.
 
+    ``sampled_labels`` is how many labels a step takes as negatives, drawn anew for each, of which
+    each then counts for more, so that the gradient is the same on average; 0 takes all of them.
+    ``auto`` takes all up to 1,000 labels and a sample of more (:data:`SAMPLED_LABELS`).
+
     What is ``auto`` is written out by task here, but for ``shift`` of ``zsl``, ``radius`` and those
     of images: they depend on the store and are written out when a training begins, see
     :meth:`settled`.
@@ -128,6 +139,7 @@ class TrainConfig:
     image_where: Where | Auto = "auto"
     text_weights: str | Mapping[str, float] = ""
     loss: Loss = "bce"
+    sampled_labels: int | Auto = "auto"
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
@@ -155,6 +167,8 @@ class TrainConfig:
         whole("hidden", self.hidden, low=0 if self.network == "residual" else 1)
         for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours", "neighbour_rounds"):
             whole(name, getattr(self, name), low=0)
+        if self.sampled_labels != "auto":
+            whole("sampled_labels", self.sampled_labels, low=0)
         number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
         number("start_deviation", self.start_deviation, "above 0", lambda v: v > 0)
         number("lr", self.lr, "above 0", lambda v: v > 0)
@@ -227,6 +241,19 @@ class TrainConfig:
         assert rounds != "auto", "written out when it was made"
         assert share != "auto"
         return rounds, share
+
+    @property
+    def labels_of_a_step(self) -> int:
+        """Labels that a step takes as negatives, of a run that is settled; 0: all."""
+        assert self.sampled_labels != "auto", "written out when a training begins"
+        return self.sampled_labels
+
+    def settled_for(self, labels: int) -> Self:
+        """With ``sampled_labels`` written out for so many."""
+        if self.sampled_labels != "auto":
+            return self
+        size = SAMPLED_LABELS if labels > SAMPLED_FROM else 0
+        return dataclasses.replace(self, sampled_labels=size)
 
     def settled(self, shift: ShiftKind, *, rn50: bool = False) -> Self:
         """With this shift and all that is ``auto`` written out: the radius is smaller after one.

@@ -302,9 +302,12 @@ def require_texts(store: Store, encoder_id: str) -> None:
 def settle(store: Store, encoder_id: str, config: TrainConfig) -> TrainConfig:
     """What ``auto`` comes to on this store: ``zsl`` uses unlabelled images where there are many.
 
+    Of many labels a step takes a sample.
+
     Below :data:`UNLABELLED_FROM` the nearest images of a label are hardly its own. The paper's
     network knows no such shift.
     """
+    config = config.settled_for(len(store.labels))
     encoder = store.encoder(encoder_id)
     rn50 = (encoder.library, encoder.model) == ("open_clip", "RN50")
     if config.shift != "auto":

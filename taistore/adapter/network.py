@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,19 @@ class NetworkShape:
             )
 
 
+class Head(NamedTuple):
+    """A part of the logits: ``scale * inputs @ table.T + bias`` of inputs [B, K].
+
+    ``table`` names a weight [N, K] of the network, or a buffer that is not ``learnt``.
+    """
+
+    inputs: torch.Tensor
+    table: str
+    bias: nn.Parameter | None = None
+    scale: nn.Parameter | None = None
+    learnt: bool = True
+
+
 class SeededDropout(nn.Module):
     """Dropout whose randomness is given with the call, so that a step can be repeated alone."""
 
@@ -99,12 +112,26 @@ class FeedForward(nn.Module):
         self, vectors_BD: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """Logits [B, N] of vectors [B, D]; ``generator`` draws the dropout in training."""
+        logits_BN: torch.Tensor = self.last(self.hidden(vectors_BD, generator))
+        return logits_BN
+
+    def hidden(
+        self, vectors_BD: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """What the linear head sees [B, H]."""
         hidden_BH = vectors_BD
         for layer in (self.first, self.second, self.third):
             if layer is not None:
                 hidden_BH = self.dropout(F.relu(layer(hidden_BH)), generator)
-        logits_BN: torch.Tensor = self.last(hidden_BH)
-        return logits_BN
+        return hidden_BH
+
+    def heads(self, vectors_BD: torch.Tensor, generator: torch.Generator | None) -> list[Head]:
+        """The parts whose sum :meth:`forward` is."""
+        return [Head(self.hidden(vectors_BD, generator), "last.weight", self.last.bias)]
+
+    def learnt_tables(self) -> list[str]:
+        """Names of the weights [N, K] of :meth:`heads` that are learnt."""
+        return ["last.weight"]
 
 
 class Residual(nn.Module):
@@ -143,6 +170,24 @@ class Residual(nn.Module):
         if self.layers is not None:
             logits_BN = logits_BN + self.layers(own_BD, generator)
         return logits_BN
+
+    def heads(self, vectors_BD: torch.Tensor, generator: torch.Generator | None) -> list[Head]:
+        """The parts whose sum :meth:`forward` is."""
+        unit_BD = F.normalize(vectors_BD, dim=1)
+        own_BD = vectors_BD - (vectors_BD @ self.shared)[:, None] * self.shared
+        parts = [
+            Head(unit_BD, "prompts", scale=self.scale, learnt=False),
+            Head(own_BD, "linear.weight", self.linear.bias),
+        ]
+        if self.layers is not None:
+            hidden_BH = self.layers.hidden(own_BD, generator)
+            parts.append(Head(hidden_BH, "layers.last.weight", self.layers.last.bias))
+        return parts
+
+    def learnt_tables(self) -> list[str]:
+        """Names of the weights [N, K] of :meth:`heads` that are learnt."""
+        layers = [] if self.layers is None else ["layers.last.weight"]
+        return ["linear.weight", *layers]
 
     @torch.no_grad()
     def start_from(

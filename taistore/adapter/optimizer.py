@@ -65,6 +65,12 @@ class Moments:
     steps: torch.Tensor
 
 
+def first_moments(weight: torch.Tensor) -> Moments:
+    """Those of a weight that has not moved."""
+    steps = torch.zeros((), dtype=torch.float32, device=weight.device)
+    return Moments(torch.zeros_like(weight), torch.zeros_like(weight), steps)
+
+
 class AdamW:
     """The weights of a network and their moments, by name; those of a weight come with its step.
 
@@ -123,12 +129,7 @@ class AdamW:
 
     def _moments(self, name: str) -> Moments:
         if name not in self.moments:
-            weight = self.weights[name]
-            self.moments[name] = Moments(
-                torch.zeros_like(weight),
-                torch.zeros_like(weight),
-                torch.zeros((), dtype=torch.float32, device=weight.device),
-            )
+            self.moments[name] = first_moments(self.weights[name])
         return self.moments[name]
 
 

@@ -262,7 +262,7 @@ def test_the_run_is_recorded(store: Store) -> None:
     row = store.run(result.run_id)
     assert row.status == "finished"
     assert row.task == "zsl"
-    assert row.config == CONFIG.settled("none").to_json()
+    assert row.config == CONFIG.settled_for(6).settled("none").to_json()
     assert row.metrics == result.metrics
     read = [("labels", None), ("combinations", None), ("text_vectors", ENCODER_ID)]
     assert row.table_versions == store.versions(read)

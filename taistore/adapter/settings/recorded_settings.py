@@ -36,6 +36,8 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("shift") == "shrunk":
         # No round of neighbours leaves the gap alone, which is what it was.
         known |= {"shift": "neighbours", "neighbour_rounds": 0}
+    # Until this field came every step took all labels.
+    known.setdefault("sampled_labels", 0)
     if "image_where" not in known:
         # Until this field came the paper's network was the small one, and one place held for all.
         known["image_where"] = known.get("where", "surface")

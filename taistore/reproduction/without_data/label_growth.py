@@ -4,6 +4,7 @@ CLIP RN50's text transformer as open_clip builds it, with random weights, on ran
 step costs does not depend on what it learns. B batch, L regions or tokens, N labels, D dimension.
 """
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from taistore.adapter.freed_memory import keep_large_blocks_apart
 from taistore.adapter.loss import sparse_bce
 from taistore.adapter.network import NetworkShape, build_network
 from taistore.adapter.optimizer import SGD, AdamW, one_cycle
+from taistore.adapter.sampled.sampled_step import SampledStep, ShakenBatch
 from taistore.encoders.open_clip.catalogue import model_config
 from taistore.encoders.open_clip.clip_prompts import ClipPrompts
 from taistore.encoders.open_clip.model import build_model
@@ -44,6 +46,9 @@ out, in proportion to the labels."""
 _REGIONS = 49
 _WORDS = ("red", "small", "wooden", "old", "large", "striped", "broken", "round")
 _STEPS = 3
+_TOTAL = 1000
+"""Steps of the training that a measured step is one of."""
+
 _SLOW = 5.0
 """Seconds of a step from which on it is taken once and not again."""
 
@@ -164,7 +169,7 @@ def step_cost(method: str, labels: int, device: str) -> StepCost:
     where = torch.device(device)
     keep_large_blocks_apart()  # as every training does
     before = _peak(where)
-    made = _adapter_step if method in ADAPTERS else _learner_step
+    made = adapter_step if method in ADAPTERS else _learner_step
     step = made(method, labels, where)
     seconds = [_timed(step, where)]
     while len(seconds) <= _STEPS and seconds[0] < _SLOW:
@@ -186,8 +191,20 @@ def _timed(step: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _adapter_step(method: str, labels: int, device: torch.device) -> Callable[[], None]:
-    config, dim = ADAPTERS[method], int(model_config(MODEL)["embed_dim"])
+def adapter_step(
+    method: str,
+    labels: int,
+    device: torch.device,
+    *,
+    batch: int = BATCH,
+    positives: Sequence[torch.Tensor] = (),
+) -> Callable[[], None]:
+    """A step of a training on texts [B, D]: noise, gradient, move; sampled where training samples.
+
+    ``positives`` are cells int64 [P] as ``row * N + label``, a step's after the other's; by default
+    one label a text.
+    """
+    config, dim = ADAPTERS[method].settled_for(labels), int(model_config(MODEL)["embed_dim"])
     shape = NetworkShape(
         network=config.network,
         dim=dim,
@@ -195,18 +212,41 @@ def _adapter_step(method: str, labels: int, device: torch.device) -> Callable[[]
         hidden=config.hidden,
         dropout=config.dropout,
     )
-    network = build_network(shape).to(device)
-    optimizer = AdamW(network, weight_decay=config.weight_decay)
+    network = build_network(shape).train().to(device)
     generator = torch.Generator(device)
-    texts_BD = torch.randn(BATCH, dim, device=device)
-    positives_B = torch.arange(BATCH, device=device) * labels
+    texts_BD = torch.randn(batch, dim, device=device)
+    rows_B = torch.arange(batch)
+    cells = [one.to(device) for one in positives or (rows_B * labels + rows_B % labels,)]
+    size, decay = config.labels_of_a_step, config.weight_decay
+    sampled: SampledStep | None = None
+    optimizer: AdamW | None = None
+    if 0 < size < labels:
+        sampled = SampledStep(
+            network,
+            labels=labels,
+            size=size,
+            total=_TOTAL,
+            lr=config.lr,
+            weight_decay=decay,
+            seed=0,
+        )
+    else:
+        optimizer = AdamW(network, weight_decay=decay)
+    numbers = itertools.count()
 
     def step() -> None:
-        optimizer.zero_grad()
+        number = next(numbers)
         shaken_BD = perturb(texts_BD, 25.0, where="surface", generator=generator)
-        torch.autograd.backward(sparse_bce(network(shaken_BD, generator), positives_B))
-        lr, momentum = one_cycle(1, 100, config.lr)
-        optimizer.step(lr=lr, momentum=momentum)
+        own = cells[number % len(cells)]
+        if sampled is not None:
+            sampled.optimizer.zero_grad()
+            sampled.learn(number, [ShakenBatch(shaken_BD, own)], generator, value=False)
+            sampled.move(number)
+        if optimizer is not None:
+            optimizer.zero_grad()
+            torch.autograd.backward(sparse_bce(network(shaken_BD, generator), own))
+            lr, momentum = one_cycle(number, _TOTAL, config.lr)
+            optimizer.step(lr=lr, momentum=momentum)
 
     return step
 

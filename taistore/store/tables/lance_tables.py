@@ -6,10 +6,9 @@ import takes a fifth of LanceDB's; LanceDB is loaded where it is needed.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lance
-from lance.lance import Session
 
 from taistore.store.lance_errors import reaching, reading
 from taistore.store.places import is_remote, storage_options
@@ -23,7 +22,7 @@ class LanceTables:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         # What is cached of manifests and indexes serves every opening of a table.
-        self._session = Session()
+        self._session = cast(Any, lance).Session()
 
     @cached_property
     def _database(self) -> Any:

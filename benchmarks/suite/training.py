@@ -1,0 +1,94 @@
+"""What a training step costs against the number of labels, ours and a prompt learner's.
+
+B batch, N labels, D embedding dimension.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.suite.rows import Row, at_least, at_most
+from benchmarks.suite.turns import apart, costs
+from taistore.adapter.freed_memory import keep_large_blocks_apart
+from taistore.reproduction.without_data.label_growth import (
+    BATCH,
+    LEARNERS,
+    OPENIMAGES,
+    adapter_step,
+    step_cost,
+)
+
+OURS = "taistore's default"
+NEW_PAGES_BYTES = 4096
+"""What a memory of nothing is taken as: a page."""
+
+
+def answer(work: Path, *, full: bool) -> Iterator[Row]:
+    """Against prompt tuning, then against fewer labels."""
+    del work
+    learners = tuple(LEARNERS) if full else ("CoOp",)
+    for learner in learners:
+        yield from _against(learner, 80)
+    sizes = (20, 80, 400, 1000, OPENIMAGES, 20_000) if full else (80, OPENIMAGES, 20_000)
+    for batch in (64, 128, 1024) if full else (128, 1024):
+        yield from _growth(batch, sizes, rounds=15 if full else 9)
+
+
+def _against(learner: str, labels: int) -> Iterator[Row]:
+    """Time and memory of a step beside a prompt learner's; each side in a process of its own."""
+    ours, theirs = (apart(step_cost, name, labels, "cpu") for name in (OURS, learner))
+    yield at_least(
+        f"training: CPU s a step, {labels} labels, batch {BATCH}, {learner} over ours",
+        ours=ours.seconds,
+        other=theirs.seconds,
+        ratio=theirs.seconds / ours.seconds,
+        target=1500,
+    )
+    yield at_least(
+        f"training: bytes a step holds, {labels} labels, batch {BATCH}, {learner} over ours",
+        ours=ours.bytes,
+        other=theirs.bytes,
+        ratio=theirs.bytes / max(ours.bytes, NEW_PAGES_BYTES),
+        target=100,
+    )
+    many = apart(step_cost, OURS, OPENIMAGES, "cpu")
+    drawn_out = theirs.seconds * OPENIMAGES / labels
+    yield at_least(
+        f"training: CPU s a step, {OPENIMAGES:,} labels, batch {BATCH}, {learner} over ours; "
+        f"{learner}'s NOT MEASURED: its step at {labels} in proportion to the labels",
+        ours=many.seconds,
+        other=drawn_out,
+        ratio=drawn_out / many.seconds,
+        target=30_000,
+    )
+
+
+def _growth(batch: int, sizes: tuple[int, ...], *, rounds: int) -> Iterator[Row]:
+    """CPU seconds a sample beside those at 80 labels; all sizes in turn."""
+    keep_large_blocks_apart()  # as every training does
+    steps = {str(size): _made(size, batch) for size in sizes}
+    found = {int(name): cost.cpu / batch for name, cost in costs(steps, rounds=rounds).items()}
+    for size in sizes:
+        if size > 80:
+            yield at_most(
+                f"training: CPU s a sample, our step of batch {batch:,}, {size:,} labels over 80",
+                ours=found[size],
+                other=found[80],
+                ratio=found[size] / found[80],
+                target=1.5,
+            )
+
+
+def _made(labels: int, batch: int) -> Callable[[], None]:
+    # Two positives a row, the texts of every step others.
+    random = np.random.default_rng(0)
+    batches = [
+        np.sort(random.permuted(np.tile(np.arange(labels), (batch, 1)), axis=1)[:, :2], axis=1)
+        if labels <= 1000
+        else np.sort(random.integers(labels // 2, size=(batch, 2)) * 2 + [0, 1], axis=1)
+        for _ in range(8)
+    ]
+    flat = [torch.from_numpy((np.arange(batch)[:, None] * labels + own).ravel()) for own in batches]
+    return adapter_step(OURS, labels, torch.device("cpu"), batch=batch, positives=flat)
