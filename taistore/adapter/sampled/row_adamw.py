@@ -151,7 +151,7 @@ class RowAdamW(AdamW):
     def catch_up(self, step: int) -> None:
         """Bring every row to ``step``: before the tables are read by anything else."""
         device = next(iter(self.tables.values())).device
-        for labels_R in torch.arange(len(self._done_N), device=device).split(_BLOCK):
+        for labels_R in torch.split(torch.arange(len(self._done_N), device=device), _BLOCK):
             self.rows(labels_R, step)
             self._write(labels_R, step)
 
