@@ -122,8 +122,10 @@ def test_every_label_is_as_likely_and_steps_need_no_state() -> None:
     assert not torch.equal(LabelSample(11, 4, seed=2).at(77), sample.at(77))
 
 
-def test_rows_catch_up_to_what_adamw_makes_of_gradients_of_zero() -> None:
-    total, lr, decay = 300, 1e-2, 0.05
+@pytest.mark.parametrize(("decay", "least"), [(0.0, 1e-4), (0.05, 0.04)])
+def test_rows_catch_up_to_what_adamw_makes_of_gradients_of_zero(decay: float, least: float) -> None:
+    # With 0.05 a row that waits for 100 steps at a rate of 0.01 decays by 5 percent meanwhile.
+    total, lr = 300, 1e-2
     lazy, plain = network_of("residual", 0), network_of("residual", 0)
     missed = MissedSteps(total, lr=lr, weight_decay=decay)
     ours = RowAdamW(
@@ -147,7 +149,7 @@ def test_rows_catch_up_to_what_adamw_makes_of_gradients_of_zero() -> None:
     reached = plain.linear.weight.detach()
     moved = float((reached - before).abs().mean())
     apart = float((reached - lazy.linear.weight.detach()).abs().max())
-    assert apart < 0.04 * moved
+    assert apart < least * moved
     for one, other in (("first", 1e-5), ("second", 1e-5)):
         torch.testing.assert_close(
             getattr(ours.moments["linear.weight"], one),
