@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from taistore._extras import require
+from taistore.geometry.exact_search.best_rows import BestRows
+from taistore.geometry.exact_search.coarse_products import Coarse, Format, fastest
 
 Float32 = NDArray[np.float32]
 Kind = Literal["auto", "torch", "faiss", "ivf"]
@@ -62,19 +64,29 @@ Reader = Callable[[], Iterable[NDArray[Any]]]
 
 
 class TorchIndex:
-    """Exact: a blocked float32 product with vectors in float16, on ``device``.
+    """Exact: blocked products with vectors in float16, on ``device``.
 
+    On the CPU products are of the format that the processor multiplies faster (``form``: None
+    measures it), and float32 decides among all vectors that may be near; see :class:`BestRows`.
     Held vectors take ``2 * D + 4`` bytes each. With ``read`` none is held: every search reads them
     block by block, so that memory does not grow with their number; search with many queries at
     once. Vectors of a store are float16 already: nothing is lost.
     """
 
-    def __init__(self, dim: int, *, device: str = "cpu", read: Reader | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        device: str = "cpu",
+        read: Reader | None = None,
+        form: Format | None = None,
+    ) -> None:
         self.name = f"torch on {device}" if read is None else f"torch on {device}, read by blocks"
         self.bytes_per_vector = 2 * dim + 4 if read is None else 0
         self._dim = dim
         self._device = torch.device(device)
         self._read = read
+        self._form = form
         self._held: list[torch.Tensor] = []
 
     def add(self, vectors_BD: NDArray[Any]) -> None:
@@ -87,26 +99,40 @@ class TorchIndex:
     def search(self, queries_QD: NDArray[Any], k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Exact scores and rows [Q, min(k, M)]."""
         _check(queries_QD, self._dim)
-        parts = [
-            _Best(torch.nn.functional.normalize(self._queries(queries_QD[low:high]), dim=1), k)
-            for low in range(0, len(queries_QD), _QUERIES_PER_MATMUL)
-            for high in (low + _QUERIES_PER_MATMUL,)
-        ]
-        if not parts:
+        if not len(queries_QD):
             return np.empty((0, 0), dtype=np.float32), np.empty((0, 0), dtype=np.int64)
         blocks = self._held if self._read is None else self._blocks(self._read())
+        if self._device.type == "cpu":
+            return self._search_coarse(blocks, queries_QD, k)
+        parts = [_Best(part_QD, k) for part_QD in self._queries(queries_QD)]
         first = 0
         for half_BD in blocks:
-            rows_BD = half_BD.to(self._device).float()
-            scale_B = rows_BD.norm(dim=1).clamp_min_(1e-12).reciprocal_()
+            unit_BD = _unit(half_BD.to(self._device))
             for part in parts:
-                part.see(rows_BD, scale_B, first)
+                part.see(unit_BD, first)
             first += len(half_BD)
         scores = np.concatenate([part.scores_QK.cpu().numpy() for part in parts])
         return scores, np.concatenate([part.rows_QK.cpu().numpy() for part in parts])
 
-    def _queries(self, queries_QD: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.array(queries_QD, dtype=np.float32)).to(self._device)
+    def _search_coarse(
+        self, blocks: Iterable[torch.Tensor], queries_QD: NDArray[Any], k: int
+    ) -> tuple[Float32, NDArray[np.int64]]:
+        form = self._form or fastest()
+        parts = [BestRows(part_QD, k, form) for part_QD in self._queries(queries_QD)]
+        first = 0
+        for half_BD in blocks:
+            unit_BD = _unit(half_BD)
+            coarse = Coarse(unit_BD, form)
+            for part in parts:
+                part.see(unit_BD, coarse, first)
+            first += len(half_BD)
+        scores = np.concatenate([part.scores_QK for part in parts])
+        return scores, np.concatenate([part.rows_QK for part in parts])
+
+    def _queries(self, queries_QD: NDArray[Any]) -> Iterator[torch.Tensor]:
+        for low in range(0, len(queries_QD), _QUERIES_PER_MATMUL):
+            part = np.array(queries_QD[low : low + _QUERIES_PER_MATMUL], dtype=np.float32)
+            yield _unit(torch.from_numpy(part).to(self._device))
 
     def _blocks(self, read: Iterable[NDArray[Any]]) -> Iterator[torch.Tensor]:
         for vectors_BD in read:
@@ -115,8 +141,13 @@ class TorchIndex:
                 yield torch.from_numpy(part).to(self._device)
 
 
+def _unit(rows_BD: torch.Tensor) -> torch.Tensor:
+    """Rows in float32, of length 1; a row of zeros stays one."""
+    return torch.nn.functional.normalize(rows_BD.float(), dim=1)
+
+
 class _Best:
-    """The ``k`` best of the blocks that some queries [Q, D] have seen."""
+    """The ``k`` best of the blocks that some queries [Q, D] have seen, on a GPU."""
 
     def __init__(self, queries_QD: torch.Tensor, k: int) -> None:
         self._queries_QD, self._k = queries_QD, k
@@ -124,9 +155,9 @@ class _Best:
         self.scores_QK = torch.empty(shape, device=device)
         self.rows_QK = torch.empty(shape, dtype=torch.int64, device=device)
 
-    def see(self, rows_BD: torch.Tensor, scale_B: torch.Tensor, first: int) -> None:
-        scores_QB = (self._queries_QD @ rows_BD.T).mul_(scale_B)
-        best_QK, place_QK = scores_QB.topk(min(self._k, len(rows_BD)), dim=1)
+    def see(self, unit_BD: torch.Tensor, first: int) -> None:
+        scores_QB = self._queries_QD @ unit_BD.T
+        best_QK, place_QK = scores_QB.topk(min(self._k, len(unit_BD)), dim=1)
         scores_QK = torch.cat([self.scores_QK, best_QK], dim=1)
         rows_QK = torch.cat([self.rows_QK, place_QK + first], dim=1)
         self.scores_QK, order_QK = scores_QK.topk(min(self._k, scores_QK.shape[1]), dim=1)

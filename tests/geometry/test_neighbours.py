@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from taistore.errors import MissingExtraError
 from taistore.geometry import neighbours
+from taistore.geometry.exact_search.coarse_products import Format
 from taistore.geometry.neighbours import (
     EXACT_QUERIES,
     EXACT_ROWS,
@@ -64,6 +67,28 @@ def test_exact_indexes_agree_with_numpy(
     # Adding later is searching later.
     index.add(queries[:1])
     assert index.search(queries[:1], 1)[1].tolist() == [[1000]]
+
+
+@pytest.mark.parametrize("form", ["fp32", "bf16"])
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 25), st.integers(0), st.booleans())
+def test_coarse_products_lose_no_neighbour(
+    form: Format, rows: int, k: int, seed: int, close: bool
+) -> None:
+    """Vectors so close that bf16 cannot tell them apart, and negative scores, among them."""
+    random = np.random.default_rng(seed)
+    drawn = random.standard_normal((rows, D)) * (0.01 if close else 1)
+    vectors = (drawn + (1.0 if close else 0.0)).astype(np.float16)
+    block = int(random.integers(1, 90))
+    queries = random.standard_normal((7, D)).astype(np.float16)
+    index = TorchIndex(D, form=form)
+    for low in range(0, rows, block):
+        index.add(vectors[low : low + block])
+    scores, found = index.search(queries, k)
+    wanted, _ = _exact(vectors, queries, k)
+    np.testing.assert_allclose(scores, wanted, atol=2e-6)
+    assert found.shape == wanted.shape
+    assert all(len(set(row)) == len(row) for row in found.tolist())
 
 
 def test_faiss_and_torch_are_one_to_float_tolerance() -> None:
