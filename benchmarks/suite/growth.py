@@ -1,11 +1,14 @@
-"""How cost grows: each job on 10,000 to 10,000,000 texts and images, with a fitted exponent.
+"""How cost grows: each job on 10,000 to 1,000,000 texts and images, with a fitted exponent.
 
 Vectors of 64 dimensions and 80 labels, so that what a row costs shows, not what its products do;
 an encoder that looks vectors up. Every size is measured in a process of its own, after a small run
 that loads what a job needs. Stores and figures stay in the work folder: what was measured there
-is not measured again, so that hours of it may be interrupted.
+is not measured again, so that hours of it may be interrupted. Other sizes, such as 10,000,000:
+
+    python -m benchmarks.suite.growth 10000000 --work FOLDER
 """
 
+import argparse
 import contextlib
 import json
 import shutil
@@ -27,7 +30,7 @@ from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
 from taistore.project import Project
 from taistore.reproduction.without_data.peak_memory import peak_bytes
 
-SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000, 10_000_000)}
+SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000)}
 WARM_UP = 1_000
 DIM = 64
 LABELS = 80
@@ -218,3 +221,19 @@ def _forget_peak() -> None:
     """Let the peak of memory begin anew, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def main() -> None:
+    """Print the figures of given sizes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="+")
+    parser.add_argument("--work", type=Path, required=True, help="folder for stores and figures")
+    options = parser.parse_args()
+    for size in options.sizes:
+        for name, figure in apart(figures, options.work / str(size), size).items():
+            row = 1e6 * figure.seconds / size
+            print(f"{size:,} {name}: {row:.1f} us a row, peak {figure.peak / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
