@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import inflect
+import typeguard
 
 from taistore.labels import LabelSet
+
+if TYPE_CHECKING:
+    import inflect
 
 NounKind = Literal["count", "single", "mass", "pair", "plural", "proper"]
 
@@ -128,8 +131,20 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 @cache
-def _engine() -> inflect.engine:
+def _engine() -> "inflect.engine":
+    # inflect has typeguard rewrite its methods when it is imported: two of the three seconds of
+    # processor time that a command takes to begin. Its engine is asked for words alone.
+    checked = typeguard.typechecked
+    typeguard.typechecked = _as_it_is  # type: ignore[assignment]
+    try:
+        import inflect
+    finally:
+        typeguard.typechecked = checked
     return inflect.engine()
+
+
+def _as_it_is(target: Any) -> Any:
+    return target
 
 
 @cache
