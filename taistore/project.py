@@ -316,9 +316,11 @@ class Project:
         """
         from taistore.jobs.caption_job import caption_config, generate
 
+        if count is None:
+            count = defaults.texts(len(self.labels), self.store.count("images"))
         config = caption_config(
             len(self.labels),
-            count=count or defaults.texts(len(self.labels), self.store.count("images")),
+            count=count,
             combinations=combinations,
             max_labels=max_labels,
             texts_per_combination=texts_per_combination,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import taistore
-from taistore.errors import ImageError, LabelError, StoreError
+from taistore.errors import ImageError, LabelError, StoreError, TextError
 from taistore.labels import Label, LabelSet
 from taistore.project import Project
 from tests.fakes import COLOURS, ColourEncoder, colour_image
@@ -68,6 +68,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="empty"):
         taistore.create(tmp_path / "store", labels=[], encoder="colours")
     assert not (tmp_path / "store").exists()
+
+
+def test_no_texts_are_refused_and_not_taken_for_the_default(project: Project) -> None:
+    with pytest.raises(TextError, match="count is 0"):
+        project.generate_texts(0)
 
 
 def test_it_says_what_it_is(project: Project) -> None:
