@@ -26,6 +26,7 @@ from PIL import Image
 import taistore
 from benchmarks.suite.rows import Row, at_most
 from benchmarks.suite.turns import apart
+from taistore.adapter.freed_memory import give_back
 from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
 from taistore.project import Project
 from taistore.reproduction.without_data.peak_memory import peak_bytes
@@ -149,6 +150,7 @@ def figures(folder: Path, size: int) -> dict[str, Figure]:
         if name in known:
             continue
         kept.write_text(json.dumps({**known, name: None}), encoding="utf-8")
+        give_back()  # what the jobs before it took
         _forget_peak()
         began = time.process_time()
         job()

@@ -39,7 +39,7 @@ class Chooser:
 
     Which way is :meth:`_shortlist`'s to decide: with ``top_k`` among a thousand labels or more the
     best ones are looked for first, and the same labels come out with scores that are off by
-    0.0005 at most; all labels are scored where all may be tags, few are there, the ladder is an
+    0.002 at most; all labels are scored where all may be tags, few are there, the ladder is an
     ensemble's or a prompt learner's, or regions meet the discriminant, whose deviation over labels
     rounding moves too far.
     """

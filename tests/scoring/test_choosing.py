@@ -1,6 +1,7 @@
 """A short list of labels gives the tags that all scores give. B images, N labels, D dimensions."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from taistore.scoring.shortlists.shortlist import fits
 from taistore.store.tables.label_lists import Ragged
 
 N, D, B = 1200, 24, 40
-OFF = 1e-3
+OFF = 2e-3
 """How much scores may be off, as the documentation of Chooser says."""
 
 
@@ -169,3 +170,23 @@ def test_few_labels_and_many_tags_go_the_plain_way() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_labels() -> None:
     assert_same(make_ladder(device="cuda"), Choice(step="ensemble", top_k=20), vectors(regions=4))
+
+
+@pytest.mark.parametrize("step", ["zero_shot", "standardised"])
+def test_real_vectors_get_the_same_labels(shared_data: Path, step: Step) -> None:
+    folder = shared_data / "clip-vit-b-32"
+    prompts_ND = np.load(folder / "text-lvis1203.npy").astype(np.float32)
+    images_BD = np.load(folder / "image-exemplar-lvis1203.npy").astype(np.float16)
+    ladder = Ladder(prompts_ND)
+    choice = Choice.asked(ladder, regions=False, step=step, top_k=20, threshold=None)
+    images = Images([""] * len(images_BD), images_BD, None)
+    tags, _ = Chooser(ladder, choice)(images)
+    scores_BN = ladder.scores(images_BD, steps=[step])[step]
+    plain, _ = chosen_tags(
+        scores_BN, choice, confidence=functools.partial(ladder.confidence, regions=False)
+    )
+    same = [
+        set(tags.label_id[tags.row == row]) == set(plain.label_id[plain.row == row])
+        for row in range(len(images_BD))
+    ]
+    assert np.mean(same) >= 0.999
