@@ -1,13 +1,14 @@
 """Sampled steps against those over all labels: gradients, rows that catch up, whole trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from taistore.adapter.config import TrainConfig
-from taistore.adapter.loss import bce_value, sparse_bce
+from taistore.adapter.config import LearnFrom, TrainConfig
+from taistore.adapter.loss import Loss, bce_value, sparse_bce
 from taistore.adapter.network import AdapterNetwork, Network, NetworkShape, Residual, build_network
 from taistore.adapter.optimizer import AdamW, one_cycle
 from taistore.adapter.run_files.checkpoint import load_adapter
@@ -16,7 +17,7 @@ from taistore.adapter.sampled.rooms import Rooms
 from taistore.adapter.sampled.row_adamw import MissedSteps, RowAdamW
 from taistore.adapter.sampled.sampled_step import SampledStep, ShakenBatch
 from taistore.adapter.train import resume, train
-from tests.adapter.stores import ENCODER_ID, prompt_vectors, text_store
+from tests.adapter.stores import ENCODER_ID, add_images, prompt_vectors, text_store
 from tests.adapter.watching import Bar, InterruptedTrainingError, showing, weights
 
 LABELS, ROWS, DIM = 30, 12, 8
@@ -170,6 +171,31 @@ def test_a_sampled_run_resumes_bit_for_bit(tmp_path: Path, hidden: int) -> None:
     again = resume(store, "latest")
     assert weights(again) == weights(whole)
     assert again.metrics["loss"] == whole.metrics["loss"]
+
+
+@pytest.mark.parametrize("loss", ["bce", "partial-bce"])
+def test_partial_labels_are_learnt_from_samples_and_resume(tmp_path: Path, loss: Loss) -> None:
+    store = text_store(tmp_path / "store", rows=203)
+    add_images(store, count=30)
+    add_images(store, count=30, first=30, complete=False)
+    learn_from: LearnFrom = "images" if loss == "partial-bce" else "both"
+    config = TrainConfig(
+        task="pll",
+        epochs=4,
+        batch=16,
+        image_batch=8,
+        sampled_labels=2,
+        loss=loss,
+        learn_from=learn_from,
+    )
+    prompts_ND = prompt_vectors(6)
+    whole = train(store, ENCODER_ID, config, prompts_ND=prompts_ND)
+    with pytest.raises(InterruptedTrainingError):
+        train(store, ENCODER_ID, config, prompts_ND=prompts_ND, progress=showing(Bar(20)))
+    again = resume(store, "latest")
+    assert weights(again) == weights(whole)
+    begun = train(store, ENCODER_ID, replace(config, lr=1e-12), prompts_ND=prompts_ND)
+    assert whole.metrics["loss"] < begun.metrics["loss"]
 
 
 def test_the_more_labels_are_sampled_the_nearer_the_loss_to_that_of_all(tmp_path: Path) -> None:
