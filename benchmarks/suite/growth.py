@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import taistore
+from benchmarks.random_encoder import ENCODER
 from benchmarks.suite.rows import Row, at_most
 from benchmarks.suite.turns import apart
 from taistore.adapter.freed_memory import give_back
-from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
+from taistore.encoders.protocol import Float32, ImageVectors
+from taistore.errors import EncoderError
 from taistore.project import Project
 from taistore.reproduction.without_data.peak_memory import peak_bytes
 
@@ -60,18 +63,7 @@ class LookUpEncoder:
     """Vectors [n, DIM] from a table, by a hash of the text: what a job costs beside its encoder."""
 
     def __init__(self) -> None:
-        self.info = EncoderInfo(
-            encoder_id="looked_up",
-            spec=NAME,
-            library="benchmark",
-            model="table",
-            weights="none",
-            weights_digest="0",
-            resolution=32,
-            resize="squash",
-            dim=DIM,
-            context_length=77,
-        )
+        self.info = replace(ENCODER, encoder_id="looked_up", spec=NAME, dim=DIM)
         random = np.random.default_rng(0)
         self._table = random.standard_normal((4096, DIM), dtype=np.float32)
 
@@ -86,11 +78,11 @@ class LookUpEncoder:
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """No photo comes here."""
-        raise NotImplementedError
+        raise EncoderError("this encoder looks up texts alone")
 
     def encode_images(self, pixels: NDArray[np.uint8], *, regions: int = 0) -> ImageVectors:
         """No photo comes here."""
-        raise NotImplementedError
+        raise EncoderError("this encoder looks up texts alone")
 
 
 def answer(work: Path, *, full: bool) -> Iterator[Row]:

@@ -9,6 +9,7 @@ regions per image.
 import functools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,19 +18,19 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.random_encoder import ENCODER
 from benchmarks.suite.rows import Row, at_least, at_most
 from benchmarks.suite.turns import costs
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import AdapterCard, save_adapter, save_prompts
-from taistore.encoders.protocol import EncoderInfo
+from taistore.geometry.exact_search.fast_type import fast_type
 from taistore.labels import Label, LabelSet
 from taistore.scoring.choosing import Chooser, Images
 from taistore.scoring.ladders.ladder import Ladder
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.score import score
 from taistore.scoring.selection import Choice, chosen_tags
-from taistore.scoring.shortlists.fast_type import fast_type
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
@@ -194,18 +195,7 @@ def make_store(
 ) -> Store:
     """A store with images, their vectors and a run whose adapter is untrained."""
     labels, dim = prompts_ND.shape
-    info = EncoderInfo(
-        encoder_id="bench",
-        spec="bench",
-        library="bench",
-        model="bench",
-        weights="none",
-        weights_digest="0",
-        resolution=224,
-        resize="squash",
-        dim=dim,
-        context_length=77,
-    )
+    info = replace(ENCODER, encoder_id="bench", spec="bench", dim=dim)
     label_set = LabelSet(Label(f"/m/{n}", f"label {n}") for n in range(labels))
     store = Store.create(folder / "store", label_set, default_encoder="bench")
     store.register_encoder(info)

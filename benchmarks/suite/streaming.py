@@ -190,7 +190,7 @@ def _alone(store: Store, index: CombinationIndex, rows: int, path: Path) -> Iter
         stream = _stream(store, index, batch)
         found = costs(
             {
-                "store": lambda stream=stream: _read(stream),  # type: ignore[misc]
+                "store": partial(_read, stream),
                 "mapped": partial(mapped, batch),
             },
             rounds=ROUNDS,

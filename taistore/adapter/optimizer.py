@@ -4,7 +4,7 @@ The rates are the 1-cycle policy (Smith 2018), and a cosine after a constant war
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,9 +94,27 @@ class AdamW:
         named = {name: weight.grad for name, weight in self.weights.items()}
         gradients = {name: grad for name, grad in named.items() if grad is not None}
         moments = [self._moments(name) for name in gradients]
-        adamw(
+        self.fused(
             [self.weights[name] for name in gradients],
             list(gradients.values()),
+            moments,
+            lr=lr,
+            momentum=momentum,
+        )
+
+    def fused(
+        self,
+        weights: list[torch.Tensor],
+        gradients: list[torch.Tensor],
+        moments: Sequence[Moments],
+        *,
+        lr: float,
+        momentum: float,
+    ) -> None:
+        """Move weights and moments in place, all in one pass: AdamW without its bookkeeping."""
+        adamw(
+            weights,
+            gradients,
             [known.first for known in moments],
             [known.second for known in moments],
             [],

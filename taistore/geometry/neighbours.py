@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from taistore._extras import require
 from taistore.geometry.exact_search.best_rows import BestRows
-from taistore.geometry.exact_search.coarse_products import Coarse, Format, fastest
+from taistore.geometry.exact_search.coarse_products import Coarse, Format
+from taistore.geometry.exact_search.fast_type import fast_type
 
 Float32 = NDArray[np.float32]
 Kind = Literal["auto", "torch", "faiss", "ivf"]
@@ -117,7 +118,8 @@ class TorchIndex:
     def _search_coarse(
         self, blocks: Iterable[torch.Tensor], queries_QD: NDArray[Any], k: int
     ) -> tuple[Float32, NDArray[np.int64]]:
-        form = self._form or fastest()
+        bf16 = fast_type(self._device) == torch.bfloat16
+        form = self._form or ("bf16" if bf16 else "fp32")
         parts = [BestRows(part_QD, k, form) for part_QD in self._queries(queries_QD)]
         first = 0
         for half_BD in blocks:

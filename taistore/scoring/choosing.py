@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.geometry.exact_search.fast_type import fast_type
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KnownCells
 from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS, Ladder, Step, as_tensor, step_for
 from taistore.scoring.selection import Choice, Tags, chosen_tags
-from taistore.scoring.shortlists.fast_type import fast_type
 from taistore.scoring.shortlists.formulas import WHOLE_ALONE, parts_of
 from taistore.scoring.shortlists.products import Products
 from taistore.scoring.shortlists.shortlist import Best, Shortlist, fits

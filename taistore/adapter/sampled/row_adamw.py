@@ -12,9 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.optim.adamw import adamw
 
-from taistore.adapter.optimizer import EPSILON, SECOND_BETA, AdamW, first_moments, one_cycle
+from taistore.adapter.optimizer import (
+    EPSILON,
+    SECOND_BETA,
+    AdamW,
+    Moments,
+    first_moments,
+    one_cycle,
+)
 from taistore.adapter.sampled.rooms import Rooms
 
 _TOUCHED = "steps_of_rows"
@@ -129,22 +135,16 @@ class RowAdamW(AdamW):
         momentum: float,
     ) -> None:
         """Move the rows that :meth:`rows` gave by their gradients [R, K], and write them."""
-        weights, firsts, seconds = zip(*self._rows.values(), strict=True)
-        adamw(
-            list(weights),
+        done = float(step)
+        self.fused(
+            [weight for weight, _, _ in self._rows.values()],
             [gradients[name] for name in self._rows],
-            list(firsts),
-            list(seconds),
-            [],
-            [torch.tensor(float(step), device=labels_R.device) for _ in weights],
-            fused=True,
-            amsgrad=False,
-            beta1=momentum,
-            beta2=SECOND_BETA,
+            [
+                Moments(first, second, torch.tensor(done, device=labels_R.device))
+                for _, first, second in self._rows.values()
+            ],
             lr=lr,
-            weight_decay=self._weight_decay,
-            eps=EPSILON,
-            maximize=False,
+            momentum=momentum,
         )
         self._write(labels_R, step + 1)
 

@@ -3,18 +3,11 @@
 B vectors of a block, D embedding dimension, Q queries.
 """
 
-import time
-from functools import cache
 from typing import Literal
 
 import torch
 
 Format = Literal["fp32", "bf16"]
-
-PAYS_FROM = 1.3
-"""Times that bf16 must be faster: looking again at what it finds costs something too."""
-
-_PROBED = 512
 
 
 class Coarse:
@@ -48,22 +41,6 @@ def margin(queries: Coarse, rows: Coarse) -> float:
     """
     lost_in_sums = rows.values_BD.shape[1] * 2.0**-22
     return queries.error * (1 + 2.0**-20) + queries.length * rows.error + lost_in_sums
-
-
-@cache
-def fastest() -> Format:
-    """The format that this processor multiplies faster, measured once a process (milliseconds)."""
-    vectors = torch.ones((_PROBED, _PROBED))
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        some = vectors.to(dtype)
-        taken = []
-        for _ in range(5):
-            began = time.perf_counter()
-            some @ some.T
-            taken.append(time.perf_counter() - began)
-        seconds[dtype] = min(taken)
-    return "bf16" if seconds[torch.float32] > PAYS_FROM * seconds[torch.bfloat16] else "fp32"
 
 
 def _longest(vectors_BD: torch.Tensor) -> float:
