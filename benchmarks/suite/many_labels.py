@@ -23,7 +23,7 @@ DATA = Path(os.environ.get("TAISTORE_DATA", "../shared/data"))
 SETS = ("voc2012", "coco")
 LABELS = 7186
 ENCODER = "packaged:lite0@224"
-TEXTS = 17_500
+TEXTS = 18_000
 
 
 def label_names() -> list[str]:

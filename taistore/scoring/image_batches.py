@@ -16,11 +16,10 @@ from taistore.errors import ScoringError, StoreError
 from taistore.images.photo_files import ReadImage, read_blocks
 from taistore.images.pipeline import EncodedBatch, Task, Work, encode_source
 from taistore.images.sources.open_source import ImageSource, SourceImage
-from taistore.labels import LabelSet
 from taistore.scoring.choosing import Chooser, Images
 from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, KnownCells, stored_cells
 from taistore.scoring.loaded_run import ScoringRun
-from taistore.scoring.selection import tag_rows
+from taistore.scoring.selection import LabelColumns, tag_rows
 from taistore.scoring.stored_images import stored_batches, stored_vectors
 from taistore.scoring.string_set import Seen
 from taistore.store.rejects import Reject
@@ -53,7 +52,7 @@ class ScorableBatch(NamedTuple):
     rejects: list[Reject]
     skipped: int
 
-    def table(self, chooser: Chooser, labels: LabelSet) -> pa.Table:
+    def table(self, chooser: Chooser, labels: LabelColumns) -> pa.Table:
         """The images' tags as rows of ``contracts.SCORES``."""
         tags, values_T = chooser(
             Images(self.image_ids, self.whole_BD, self.regions_BRD, self.known)

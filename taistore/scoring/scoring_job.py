@@ -8,6 +8,7 @@ from taistore.errors import ScoringError, StoreError
 from taistore.progress import ProgressBar
 from taistore.scoring.choosing import Chooser
 from taistore.scoring.image_batches import ScorableBatch
+from taistore.scoring.selection import LabelColumns
 from taistore.scoring.tags.tag_parts import TagFile
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -30,6 +31,7 @@ class ScoringJob:
     ) -> None:
         self.scored = self.rejected = self.with_regions = 0
         self._store = store
+        self._labels = LabelColumns(store.labels)
         self._chooser = chooser
         self._file = file
         self._source = source
@@ -69,7 +71,7 @@ class ScoringJob:
             self.rejected += len(batch.rejects)
             self._first_reject = self._first_reject or batch.rejects[0]
         if batch.image_ids:
-            tags = batch.table(self._chooser, self._store.labels)
+            tags = batch.table(self._chooser, self._labels)
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:
                 self._keep_rejects(functools.partial(self._store.clear_rejects, JOB, batch.uris))

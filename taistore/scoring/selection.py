@@ -135,13 +135,25 @@ def chosen_tags(
     return tags, confidence_BN.cpu().numpy()[tags.row, tags.label_id]
 
 
+class LabelColumns:
+    """Keys and names of a label set as Arrow arrays, with an empty one at the end, made once."""
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.keys = pa.array([*labels.keys, ""], pa.string())
+        self.names = pa.array([*(label.name for label in labels), ""], pa.string())
+
+    def __len__(self) -> int:
+        """N, the number of labels."""
+        return len(self.keys) - 1
+
+
 def tag_rows(
     image_ids: Sequence[str],
     uris: Sequence[str],
     tags: Tags,
     values_T: NDArray[np.float32],
     *,
-    labels: LabelSet,
+    labels: LabelColumns,
 ) -> pa.Table:
     """Tags with their scores [T] as rows of ``contracts.SCORES``, by image and by rank.
 
@@ -159,8 +171,8 @@ def tag_rows(
             "image_id": pa.array(list(image_ids), pa.string()).take(rows),
             "uri": pa.array(list(uris), pa.string()).take(rows),
             "rank": pa.array(ranks),
-            "label_key": pa.array([*labels.keys, ""], pa.string()).take(label_ids),
-            "label_name": pa.array([*(x.name for x in labels), ""], pa.string()).take(label_ids),
+            "label_key": labels.keys.take(label_ids),
+            "label_name": labels.names.take(label_ids),
             "score": pa.array(scores),
         }
     ).cast(SCORES)

@@ -81,10 +81,13 @@ def _by_grid(
     ids: Sequence[str], there: NDArray[np.int64], cells: Mapping[str, NDArray[np.float16]]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16] | None]]:
     """Places of images that can be one batch, and their regions [B, R, D] where they have any."""
+    if not cells:
+        yield there, None
+        return
     grids: dict[int, list[int]] = {}
     for n in there.tolist():
         grids.setdefault(len(cells.get(ids[n], ())), []).append(n)
-    for grid, members in grids.items() or [(0, [])]:
+    for grid, members in grids.items():
         regions_BRD = np.stack([cells[ids[n]] for n in members]) if grid else None
         yield np.array(members, dtype=np.int64), regions_BRD
 

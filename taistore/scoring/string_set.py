@@ -17,7 +17,7 @@ class Seen:
 
     def __init__(self) -> None:
         self._sorted: NDArray[np.int64] = np.empty(0, np.int64)
-        self._recent: set[int] = set()
+        self._recent: NDArray[np.int64] = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self._sorted) + len(self._recent)
@@ -28,18 +28,23 @@ class Seen:
 
     def new(self, strings: Sequence[str]) -> list[bool]:
         """Which of ``strings`` were not met before, also not earlier in the list; remembers all."""
-        hashes = np.fromiter((hash(s) for s in strings), np.int64, len(strings))
-        places = np.searchsorted(self._sorted, hashes)
-        old = np.zeros(len(hashes), dtype=bool)
-        inside = places < len(self._sorted)
-        old[inside] = self._sorted[places[inside]] == hashes[inside]
-        fresh = []
-        for value, known in zip(hashes.tolist(), old.tolist(), strict=True):
-            fresh.append(not known and value not in self._recent)
-            if fresh[-1]:
-                self._recent.add(value)
+        hashes = np.fromiter(map(hash, strings), np.int64, len(strings))
+        first = np.unique(hashes, return_index=True)[1]
+        known = _among(hashes[first], self._sorted) | _among(hashes[first], self._recent)
+        fresh = np.zeros(len(hashes), dtype=bool)
+        fresh[first[~known]] = True
+        self._recent = np.sort(np.concatenate([self._recent, hashes[fresh]]), kind="stable")
         if len(self._recent) > _RECENT:
-            recent = np.fromiter(self._recent, np.int64, len(self._recent))
-            self._sorted = np.sort(np.concatenate([self._sorted, recent]))
-            self._recent.clear()
-        return fresh
+            self._sorted = np.sort(np.concatenate([self._sorted, self._recent]), kind="stable")
+            self._recent = np.empty(0, np.int64)
+        found: list[bool] = fresh.tolist()
+        return found
+
+
+def _among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the values are there."""
+    if not len(ascending):
+        return np.zeros(len(values), dtype=bool)
+    places = np.searchsorted(ascending, values)
+    there: NDArray[np.bool_] = ascending[np.minimum(places, len(ascending) - 1)] == values
+    return there

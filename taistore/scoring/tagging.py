@@ -31,7 +31,7 @@ from taistore.scoring.known_cells import Known
 from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.photos import Photo, open_photo, photo_name
-from taistore.scoring.selection import Choice
+from taistore.scoring.selection import Choice, LabelColumns
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.image_tags import ImageTags, Tag
@@ -121,12 +121,12 @@ def tag_store(
     regions = some_have_regions(store, run.encoder_id, where=where)
     choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)
     chooser = Chooser(run.ladder, choice)
-    tables = [SCORES.empty_table()]
+    labels, tables = LabelColumns(store.labels), [SCORES.empty_table()]
     batches = from_store(store, run.encoder_id, Seen(), regions=regions, known=known, where=where)
     with progress("tag", total=None, unit="image") as bar:
         for batch in batches:
             if batch.image_ids:
-                tables.append(batch.table(chooser, store.labels))
+                tables.append(batch.table(chooser, labels))
             bar.advance(len(batch.image_ids))
     return TagFrame.of(pa.concat_tables(tables), labels=store.labels)
 

@@ -36,6 +36,13 @@ def parts_of(step: Step, discriminant: Discriminant | None) -> tuple[Part, ...]:
     return GAP_PARTS if step == "ensemble" and far else STEP_PARTS[step]
 
 
+def standardised_parts(step: Step, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Which of a step's parts are divided by their deviation over the labels."""
+    if step in ("standardised", "discriminant") or "discriminant" in parts:
+        return parts
+    return ("cosines",) if step == "ensemble" else ()
+
+
 WHOLE_ALONE: tuple[Step, ...] = ("zero_shot", "standardised", "adapter_logits", "adapter_global")
 """Steps that go by whole images, whatever regions there are."""
 
@@ -59,6 +66,11 @@ class Formula:
     constant_B: Tensor
     totals: float = 0.0
 
+    def rows(self, rows_b: Tensor) -> "Formula":
+        """The formula of these images alone."""
+        weights = {part: weight_B[rows_b] for part, weight_B in self.weights.items()}
+        return Formula(weights, self.constant_B[rows_b], self.totals)
+
     def ratio(self, part: Part) -> Tensor:
         """The weight of a part as a multiple of that of the first [B]."""
         return self.weights[part] / next(iter(self.weights.values()))
@@ -75,14 +87,16 @@ def formula(
     step: Step,
     spreads: Mapping[Part, Spread],
     competition: Competition,
+    levels: Mapping[Part, Tensor],
     *,
     parts: tuple[Part, ...],
 ) -> Formula:
     """The formula of a step of these parts; logits are in units of the competition's spread.
 
+    ``spreads`` are those of :func:`standardised_parts`, ``levels`` any numbers [B] of each part.
     Equal to :mod:`taistore.scoring.ladders.ladder` where no part is the same for all labels.
     """
-    one_B = torch.ones_like(next(iter(spreads.values())).mean_B)
+    one_B = torch.ones_like(next(iter(levels.values())))
     if step in ("zero_shot", "regions"):
         return Formula({"cosines": one_B}, 0 * one_B)
     if step == "adapter_logits":

@@ -45,6 +45,16 @@ class Vectors:
         features = None if layer is None else layer.features(raw_RD)
         return cls(len(raw_BVD), nn_f.normalize(raw_RD, dim=1), features)
 
+    def rows(self, rows_b: Tensor) -> "Vectors":
+        """Those of these images alone."""
+        parts = (self.unit_RD, self.features_RF)
+        unit_RD, features_RF = (
+            None if one is None else one.view(self.images, -1, one.shape[1])[rows_b].flatten(0, 1)
+            for one in parts
+        )
+        assert unit_RD is not None, "every vector has one"
+        return Vectors(len(rows_b), unit_RD, features_RF)
+
 
 class Products:
     """The weights of the parts in the fast type, and as they are."""

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from taistore.scoring.ladders.competition import Competition
 from taistore.scoring.ladders.ladder import Step
-from taistore.scoring.shortlists.formulas import Formula, Spread, formula
+from taistore.scoring.shortlists.formulas import (
+    Formula,
+    Spread,
+    formula,
+    standardised_parts,
+)
 from taistore.scoring.shortlists.products import FOLD, Part, Products, Vectors, rough_best
 
 LABELS_FROM = 1024
@@ -27,8 +32,11 @@ ROWS = 128
 
 ROWS_ON_GPU = 4096
 
-SPARE = 12
-"""Labels looked at beyond those asked for: enough that 1 image in 1,000 is not sure."""
+SPARE = 10
+"""Labels looked at beyond those asked for: with so many, 1 to 2 images in 100 are not sure."""
+
+MORE_SPARE = 96
+"""The same for an image that was not sure with the few: of their rough sums, which are there."""
 
 CAREFUL = 2.0
 """How far what was left out may be off, in units of the largest error of what was scored again."""
@@ -54,6 +62,14 @@ class Best(NamedTuple):
     sure_B: Tensor
 
 
+class _LookedAt(NamedTuple):
+    """Labels [B, K] whose parts are known exactly, and the best of them."""
+
+    best: Best
+    ids_BK: Tensor
+    exact: dict[Part, Tensor]
+
+
 class Shortlist:
     """Finds the best labels by the scores of one step."""
 
@@ -67,6 +83,7 @@ class Shortlist:
         self._step = step
         self._products = products
         self._parts = parts
+        self._divided = standardised_parts(step, parts)
         self._competition = competition
 
     @property
@@ -108,20 +125,55 @@ class Shortlist:
         levels = {part: self._products.levels(vectors, part) for part in self._parts}
         spreads = {
             part: self._spread(rough[part], levels[part], self._products.rounded_off(vectors, part))
-            for part in self._parts
+            for part in self._divided
         }
-        rule = formula(self._step, spreads, self._competition, parts=self._parts)
-        values_BK, ids_BK = self._candidates(rough, rule, count + SPARE, without)
+        rule = formula(self._step, spreads, self._competition, levels, parts=self._parts)
+        sums_BP = self._sums(rough, rule, without)
+        few = self._looked_at(vectors, sums_BP, rule, levels, count, spare=SPARE)
+        found = few.best
+        unsure_b = (~found.sure_B).nonzero()[:, 0]
+        if len(unsure_b):
+            more = self._looked_at(
+                vectors.rows(unsure_b),
+                sums_BP[unsure_b],
+                rule.rows(unsure_b),
+                {part: level_B[unsure_b] for part, level_B in levels.items()},
+                count,
+                spare=min(MORE_SPARE, self._products.filled // FOLD - count),
+            )
+            for column, values in zip(found, more.best, strict=True):
+                column[unsure_b] = values
+        if not rule.totals:
+            return found
+        total_B = self._log_total(
+            rough["logits"], levels["logits"], few.exact["logits"], few.ids_BK
+        )
+        return found._replace(scores_BK=found.scores_BK - rule.totals * total_B[:, None])
+
+    def _looked_at(
+        self,
+        vectors: Vectors,
+        sums_BP: Tensor,
+        rule: Formula,
+        levels: Mapping[Part, Tensor],
+        count: int,
+        *,
+        spare: int,
+    ) -> "_LookedAt":
+        """The ``count`` best of the labels with the highest rough sums, ``spare`` more than that.
+
+        Their scores lack the total of the shares.
+        """
+        values_BK, ids_BK = rough_best(sums_BP, count + spare)
+        ids_BK, order_BK = ids_BK.sort(dim=1)
+        values_BK = values_BK.gather(1, order_BK).float()
         exact = self._products.exact(vectors, ids_BK, self._parts)
-        scores_BK = rule.scores(exact)
         sure_B = _sure(rule, exact, levels, values_BK, count)
-        if rule.totals:
-            total_B = self._log_total(rough["logits"], levels["logits"], exact["logits"], ids_BK)
-            scores_BK = scores_BK - rule.totals * total_B[:, None]
-        scores_BK = scores_BK.masked_fill(values_BK == -torch.inf, -torch.inf)
+        scores_BK = rule.scores(exact).masked_fill(values_BK == -torch.inf, -torch.inf)
         scores_BK, order_BK = scores_BK.sort(dim=1, descending=True, stable=True)
         sure_B &= scores_BK[:, :count].isfinite().all(dim=1)
-        return Best(ids_BK.gather(1, order_BK)[:, :count], scores_BK[:, :count], sure_B)
+        best = Best(ids_BK.gather(1, order_BK)[:, :count], scores_BK[:, :count], sure_B)
+        return _LookedAt(best, ids_BK, exact)
 
     def _spread(self, part_BP: Tensor, level_B: Tensor, rounded_off_B: Tensor | float) -> Spread:
         """Mean and deviation over the labels of a part that lacks its level."""
@@ -132,14 +184,10 @@ class Shortlist:
         variance_B = norm_B.square() / labels - mean_B.square() + rounded_off_B
         return Spread(level_B + mean_B, variance_B.sqrt())
 
-    def _candidates(
-        self,
-        rough: Mapping[Part, Tensor],
-        rule: Formula,
-        count: int,
-        without: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """The best ``count`` labels by rough sums: their sums [B, K] and ids, by id.
+    def _sums(
+        self, rough: Mapping[Part, Tensor], rule: Formula, without: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Rough sums [B, P] of the parts by their weights, as multiples of that of the first.
 
         The parts' room is used up but for that of the first.
         """
@@ -152,9 +200,7 @@ class Shortlist:
             sums_BP = sums_BP.clone()
         sums_BP[:, self._products.labels :] = -torch.inf
         sums_BP[without] = -torch.inf
-        values_BK, ids_BK = rough_best(sums_BP, count)
-        ids_BK, order_BK = ids_BK.sort(dim=1)
-        return values_BK.gather(1, order_BK).float(), ids_BK
+        return sums_BP
 
     def _log_total(
         self, logits_BP: Tensor, level_B: Tensor, exact_BK: Tensor, ids_BK: Tensor

@@ -14,7 +14,7 @@ import torch
 
 from taistore.contracts import SCORES
 from taistore.labels import Label, LabelSet
-from taistore.scoring.selection import choose, tag_rows
+from taistore.scoring.selection import LabelColumns, choose, tag_rows
 
 Layout = Literal["long", "wide"]
 """Long: a row for each tag (``contracts.SCORES``). Wide: a row for each image, with or without."""
@@ -107,4 +107,6 @@ def narrow(images: pa.Table, labels: LabelSet | None) -> pa.Table:
     )
     tags = choose(torch.from_numpy(scores_IN), allowed_BN=torch.from_numpy(~np.isnan(scores_IN)))
     image_ids, uris = ([str(i) for i in images.column(n).to_pylist()] for n in IMAGE_COLUMNS)
-    return tag_rows(image_ids, uris, tags, scores_IN[tags.row, tags.label_id], labels=labels)
+    return tag_rows(
+        image_ids, uris, tags, scores_IN[tags.row, tags.label_id], labels=LabelColumns(labels)
+    )
