@@ -99,9 +99,15 @@ class Chooser:
         nothing = np.empty(0, np.int64)
         stated = (nothing, nothing) if images.known is None else images.known.stated()
         row_C, label_C = (torch.from_numpy(column).to(device) for column in stated)
-        assert self._choice.top_k is not None, "there is no short list of all labels"
+        top_k = self._choice.top_k
+        assert top_k is not None, "there is no short list of all labels"
+        used_B = None
+        if images.known is not None:
+            # What is known to be there comes first, and leaves room for so many others.
+            shown_B = np.bincount(images.known.shown()[0], minlength=len(images.ids))
+            used_B = torch.from_numpy(np.maximum(top_k - shown_B, 1)).to(device)
         with torch.inference_mode():
-            return shortlist.best(vectors_BVD, self._choice.top_k, without=(row_C, label_C))
+            return shortlist.best(vectors_BVD, top_k, without=(row_C, label_C), used_B=used_B)
 
     def _plain(self, step: Step, images: Images, rows_b: NDArray[np.int64]) -> Tagged:
         """The tags of these rows by the scores of all labels."""

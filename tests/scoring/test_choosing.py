@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional
@@ -20,7 +20,9 @@ from taistore.scoring.ladders.competition import Competition
 from taistore.scoring.ladders.ladder import Ladder, Step
 from taistore.scoring.ladders.last_layer import last_layer
 from taistore.scoring.selection import Choice, Tags, chosen_tags
-from taistore.scoring.shortlists.shortlist import fits
+from taistore.scoring.shortlists import shortlist as module
+from taistore.scoring.shortlists.products import Products
+from taistore.scoring.shortlists.shortlist import Shortlist, fits
 from taistore.store.tables.label_lists import Ragged
 
 N, D, B = 1200, 24, 40
@@ -138,6 +140,7 @@ def test_where_all_labels_are_alike_the_plain_way_decides() -> None:
 
 
 @given(seed=st.integers(0, 10**6), top_k=st.integers(1, 30))
+@example(seed=190, top_k=23)  # two labels nearly tie where what is known cuts the list
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_is_known_comes_first_or_not_at_all(seed: int, top_k: int) -> None:
     random = np.random.default_rng(seed)
@@ -190,3 +193,26 @@ def test_real_vectors_get_the_same_labels(shared_data: Path, step: Step) -> None
         for row in range(len(images_BD))
     ]
     assert np.mean(same) >= 0.999
+
+
+@pytest.mark.parametrize("regions", [0, 4])
+def test_who_is_not_sure_with_few_labels_is_looked_at_again(
+    regions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPARE", 1)
+    ladder, images = make_ladder(), vectors(200, regions=regions)
+    products = Products(ladder.prompts_ND, ladder.layer, None, spread=2.0, kind=torch.bfloat16)
+    shortlist = Shortlist("ensemble", products, ("logits", "cosines"), ladder.competition)
+    raw_BVD = torch.from_numpy(images.whole_BD).float()[:, None]
+    if images.regions_BRD is not None:
+        raw_BVD = torch.cat([raw_BVD, torch.from_numpy(images.regions_BRD).float()], dim=1)
+    nothing = torch.empty(0, dtype=torch.int64)
+    again = shortlist.best(raw_BVD, 20, without=(nothing, nothing))
+    monkeypatch.setattr(module, "MORE_SPARE", 1)
+    once = shortlist.best(raw_BVD, 20, without=(nothing, nothing))
+    assert once.sure_B.sum() < again.sure_B.sum()
+    assert (again.sure_B | ~once.sure_B).all()
+    plain, _ = plainly(ladder, Choice(step="ensemble", top_k=20), images)
+    plain_BK = torch.from_numpy(plain.label_id.reshape(-1, 20)).long().sort(dim=1).values
+    found_BK = again.ids_BK.sort(dim=1).values
+    assert torch.equal(found_BK[again.sure_B], plain_BK[again.sure_B])

@@ -91,10 +91,18 @@ class Shortlist:
         """N, the number of labels."""
         return self._products.labels
 
-    def best(self, vectors_BVD: Tensor, count: int, *, without: tuple[Tensor, Tensor]) -> Best:
+    def best(
+        self,
+        vectors_BVD: Tensor,
+        count: int,
+        *,
+        without: tuple[Tensor, Tensor],
+        used_B: Tensor | None = None,
+    ) -> Best:
         """The ``count`` best labels of images by their raw float32 vectors.
 
-        ``without`` are image rows and label ids that are ruled out.
+        ``without`` are image rows and label ids that are ruled out. ``used_B`` int64 is how many of
+        the labels are used of each image, 1 to ``count``, where not all: there they are sure.
         """
         images, each, _ = vectors_BVD.shape
         on_cpu = vectors_BVD.device.type == "cpu"
@@ -105,12 +113,14 @@ class Shortlist:
             for part in dict.fromkeys((*self._parts, "cosines"))
         }
         row_C, label_C = without
+        if used_B is None:
+            used_B = torch.full((images,), count, device=vectors_BVD.device)
         found = []
         for low in range(0, images, block):
             part_bVD = vectors_BVD[low : low + block]
             here = (row_C >= low) & (row_C < low + block)
             ruled_out = (row_C[here] - low, label_C[here])
-            found.append(self._block(part_bVD, count, ruled_out, out))
+            found.append(self._block(part_bVD, count, ruled_out, used_B[low : low + block], out))
         return Best(*(torch.cat(columns) for columns in zip(*found, strict=True)))
 
     def _block(
@@ -118,6 +128,7 @@ class Shortlist:
         vectors_BVD: Tensor,
         count: int,
         without: tuple[Tensor, Tensor],
+        used_B: Tensor,
         out: Mapping[Part, Tensor],
     ) -> Best:
         vectors = Vectors.of(vectors_BVD, self._products.layer)
@@ -129,7 +140,7 @@ class Shortlist:
         }
         rule = formula(self._step, spreads, self._competition, levels, parts=self._parts)
         sums_BP = self._sums(rough, rule, without)
-        few = self._looked_at(vectors, sums_BP, rule, levels, count, spare=SPARE)
+        few = self._looked_at(vectors, sums_BP, rule, levels, count, used_B=used_B, spare=SPARE)
         found = few.best
         unsure_b = (~found.sure_B).nonzero()[:, 0]
         if len(unsure_b):
@@ -139,6 +150,7 @@ class Shortlist:
                 rule.rows(unsure_b),
                 {part: level_B[unsure_b] for part, level_B in levels.items()},
                 count,
+                used_B=used_B[unsure_b],
                 spare=min(MORE_SPARE, self._products.filled // FOLD - count),
             )
             for column, values in zip(found, more.best, strict=True):
@@ -158,6 +170,7 @@ class Shortlist:
         levels: Mapping[Part, Tensor],
         count: int,
         *,
+        used_B: Tensor,
         spare: int,
     ) -> "_LookedAt":
         """The ``count`` best of the labels with the highest rough sums, ``spare`` more than that.
@@ -168,7 +181,7 @@ class Shortlist:
         ids_BK, order_BK = ids_BK.sort(dim=1)
         values_BK = values_BK.gather(1, order_BK).float()
         exact = self._products.exact(vectors, ids_BK, self._parts)
-        sure_B = _sure(rule, exact, levels, values_BK, count)
+        sure_B = _sure(rule, exact, levels, values_BK, used_B)
         scores_BK = rule.scores(exact).masked_fill(values_BK == -torch.inf, -torch.inf)
         scores_BK, order_BK = scores_BK.sort(dim=1, descending=True, stable=True)
         sure_B &= scores_BK[:, :count].isfinite().all(dim=1)
@@ -222,9 +235,9 @@ def _sure(
     exact: Mapping[Part, Tensor],
     levels: Mapping[Part, Tensor],
     values_BK: Tensor,
-    count: int,
+    used_B: Tensor,
 ) -> Tensor:
-    """Of which images [B] the ``count`` best labels are certainly among those looked at.
+    """Of which images [B] the ``used_B`` best labels are certainly among those looked at.
 
     What was left out was roughly at most the lowest of ``values_BK``.
     """
@@ -233,12 +246,14 @@ def _sure(
         sums_BK += rule.ratio(part)[:, None] * (exact[part] - levels[part][:, None])
     error_B = (sums_BK - values_BK).abs().amax(dim=1)
     best_BK, order_BK = sums_BK.sort(dim=1, descending=True, stable=True)
-    last_B, lowest_B = best_BK[:, count - 1], values_BK.amin(dim=1)
-    # What the deviation's error moves the last one against the next by.
-    moved_B = torch.zeros_like(last_B)
+    # The last one that is used, and the next.
+    ends_B2 = torch.stack([used_B - 1, used_B], dim=1)
+    two_B2, lowest_B = best_BK.gather(1, ends_B2), values_BK.amin(dim=1)
+    # What the deviation's error moves the one against the other by.
+    moved_B = torch.zeros_like(lowest_B)
     for part in list(rule.weights)[1:]:
-        two_B2 = exact[part].gather(1, order_BK[:, count - 1 : count + 1])
-        moved_B += rule.ratio(part) * (two_B2[:, 0] - two_B2[:, 1]).abs()
-    apart_B = last_B - best_BK[:, count] >= RELATIVE * moved_B
+        parts_B2 = exact[part].gather(1, order_BK.gather(1, ends_B2))
+        moved_B += rule.ratio(part) * (parts_B2[:, 0] - parts_B2[:, 1]).abs()
+    apart_B = two_B2[:, 0] - two_B2[:, 1] >= RELATIVE * moved_B
     # Sums below 0 order the other way round as bits, and a label that is no number is never above.
-    return (lowest_B > 0) & (last_B - lowest_B > CAREFUL * error_B) & apart_B
+    return (lowest_B > 0) & (two_B2[:, 0] - lowest_B > CAREFUL * error_B) & apart_B
