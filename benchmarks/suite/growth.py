@@ -9,7 +9,6 @@ is not measured again, so that hours of it may be interrupted. Other sizes, such
 """
 
 import argparse
-import contextlib
 import json
 import shutil
 import tempfile
@@ -32,7 +31,7 @@ from taistore.adapter.freed_memory import give_back
 from taistore.encoders.protocol import Float32, ImageVectors
 from taistore.errors import EncoderError
 from taistore.project import Project
-from taistore.reproduction.without_data.peak_memory import peak_bytes
+from taistore.reproduction.without_data.peak_memory import forget_peak, peak_bytes
 
 SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000)}
 WARM_UP = 1_000
@@ -143,7 +142,7 @@ def figures(folder: Path, size: int) -> dict[str, Figure]:
             continue
         kept.write_text(json.dumps({**known, name: None}), encoding="utf-8")
         give_back()  # what the jobs before it took
-        _forget_peak()
+        forget_peak()
         began = time.process_time()
         job()
         known[name] = Figure(time.process_time() - began, peak_bytes())
@@ -209,12 +208,6 @@ def _files(folder: Path, size: int, names: Sequence[str]) -> Path:
     vectors.flush()
     part.rename(ids)
     return folder
-
-
-def _forget_peak() -> None:
-    """Let the peak of memory begin anew, where the system can."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def main() -> None:

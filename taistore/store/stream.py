@@ -17,7 +17,8 @@ from taistore.store.reads.prefetch import prefetched
 from taistore.store.reads.shuffle_buffer import ShuffleBuffer, empty
 from taistore.store.store import Store
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
+"""Fewer cost more a row; more than 8 MiB of vectors come as new pages (docs/log.md)."""
 BUFFER_ROWS = 65_536
 PREFETCHED_CHUNKS = 2
 """Batches are handed over by the block, some at a time: waiting for each cost more than it."""
