@@ -641,8 +641,13 @@ class Project:
         """
         from taistore.store.places import local_path
 
+        # Refused before torch is loaded.
         if out is not None:
-            local_path(out, option="out")  # refused before torch is loaded
+            local_path(out, option="out")
+        if method is None and config is None:
+            from taistore.adapter.known_labels import require_texts
+
+            require_texts(self.store, self.encoder_info(encoder).encoder_id)
         from taistore.jobs.training_job import train_config, trained_run
 
         if task is not None:
@@ -659,6 +664,8 @@ class Project:
     ) -> "Run":
         """Continue a training that was stopped, to the weights it would have had; see
         :func:`taistore.adapter.train.resume`."""
+        if run_id != "latest":
+            self.store.run(run_id)  # refused before torch is loaded
         from taistore.jobs.training_job import resumed_run
 
         return resumed_run(self, run_id, device=device, on_start=on_start)

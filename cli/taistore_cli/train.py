@@ -208,7 +208,10 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     help="Noise on texts: on the sphere of that radius, or inside it.  [default: surface]",
 )
 @experiment_option(
-    "--batch", type=click.IntRange(min=1), help="Texts per step.  [default: 128, paper 64]"
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Texts per step.  [default: 128, with a sample of the labels and texts alone 1024, "
+    "paper 64]",
 )
 @experiment_option(
     "--sampled-labels",
@@ -216,7 +219,11 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     metavar="S",
     help="Labels a step takes as negatives; 0 takes all.  [default: all up to 1,000, 80 of more]",
 )
-@experiment_option("--lr", type=click.FloatRange(min=0, min_open=True), help="Top of the 1-cycle.")
+@experiment_option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Top of the 1-cycle.  [default: 1e-3; 2e-3 with 1,024 texts a step; paper 1e-4]",
+)
 @experiment_option(
     "--hidden",
     type=click.IntRange(min=0),

@@ -43,7 +43,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
                 labels=labels,
                 size=size,
                 total=self.total,
-                lr=self.config.lr,
+                lr=self.config.top_rate,
                 weight_decay=self.config.weight_decay,
                 seed=self.config.seed,
             )
@@ -128,12 +128,12 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
         if self.sampled is not None:
             self.sampled.move(step)
             return
-        lr, momentum = one_cycle(step, self.total, self.config.lr)
+        lr, momentum = one_cycle(step, self.total, self.config.top_rate)
         self.optimizer.step(lr=lr, momentum=momentum)
 
     def advice(self, batch: Step) -> str:
         """The learning rate, or the noise."""
-        return f"lr ({self.config.lr:g}) or radius ({batch[0].radius:g})"
+        return f"lr ({self.config.top_rate:g}) or radius ({batch[0].radius:g})"
 
     def finish(self, metrics: dict[str, float]) -> None:
         """Weights and card."""
@@ -153,7 +153,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
     def _backward(self, batch: ShakenBatch, *, value: bool) -> float:
         """Add the gradients of one batch; returns its loss where the ``value`` is wanted."""
         vectors_BD, positives_P, negatives_Q, row_weights = batch
-        bf16 = self.device.type == "cuda" and self.config.batch >= BF16_FROM_BATCH
+        bf16 = self.device.type == "cuda" and self.config.texts_of_a_step >= BF16_FROM_BATCH
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits_BN = self.network(vectors_BD, self.generator)
         torch.autograd.backward(

@@ -53,6 +53,13 @@ SAMPLED_FROM = 1000
 SAMPLED_LABELS = 80
 """What ``auto`` takes of more: as many as COCO has."""
 
+BATCH, TOP_RATE = 128, 1e-3
+"""Texts of a step and the top of the 1-cycle, where they are ``auto``."""
+
+SAMPLED_BATCH, SAMPLED_TOP_RATE = 1024, 2e-3
+"""The same where a step takes a sample of the labels and learns from texts alone: rows of labels
+are fetched once for more texts, to the same mAP (docs/log.md)."""
+
 
 def auto_radius(task: Task, shift: ShiftKind) -> str:
     """What the radius ``auto`` comes to: less after a shift.
@@ -100,6 +107,8 @@ class TrainConfig:
     ``sampled_labels`` is how many labels a step takes as negatives, drawn anew for each, of which
     each then counts for more, so that the gradient is the same on average; 0 takes all of them.
     ``auto`` takes all up to 1,000 labels and a sample of more (:data:`SAMPLED_LABELS`).
+    ``batch`` and ``lr`` are 128 and 1e-3 where they are ``auto``, 1,024 and 2e-3 where a step takes
+    such a sample and learns from texts alone.
 
     What is ``auto`` is written out by task here, but for ``shift`` of ``zsl``, ``radius`` and those
     of images: they depend on the store and are written out when a training begins, see
@@ -115,8 +124,8 @@ class TrainConfig:
     dropout: float = 0.5
     start_deviation: float = START_DEVIATION
     epochs: int = 20
-    batch: int = 128
-    lr: float = 1e-3
+    batch: int | Auto = "auto"
+    lr: float | Auto = "auto"
     weight_decay: float = 0.01
     radius: str | float = "auto"
     where: Where = "surface"
@@ -162,8 +171,10 @@ class TrainConfig:
         self.image_radius_at(1.0)
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "batch", "image_batch"):
+        for name in ("epochs", "image_batch"):
             whole(name, getattr(self, name), low=1)
+        if self.batch != "auto":
+            whole("batch", self.batch, low=1)
         whole("hidden", self.hidden, low=0 if self.network == "residual" else 1)
         for name in ("seed", "shot_seed", "mask_seed", "shots", "neighbours", "neighbour_rounds"):
             whole(name, getattr(self, name), low=0)
@@ -171,7 +182,8 @@ class TrainConfig:
             whole("sampled_labels", self.sampled_labels, low=0)
         number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
         number("start_deviation", self.start_deviation, "above 0", lambda v: v > 0)
-        number("lr", self.lr, "above 0", lambda v: v > 0)
+        if self.lr != "auto":
+            number("lr", self.lr, "above 0", lambda v: v > 0)
         number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
         number("known", self.known, "above 0 and at most 1", lambda v: 0 < v <= 1)
         number("pseudo_counts", self.pseudo_counts, "at least 0", lambda v: v >= 0)
@@ -248,12 +260,31 @@ class TrainConfig:
         assert self.sampled_labels != "auto", "written out when a training begins"
         return self.sampled_labels
 
+    @property
+    def texts_of_a_step(self) -> int:
+        """Texts that a step takes, of a run that is settled."""
+        assert self.batch != "auto", "written out when a training begins"
+        return self.batch
+
+    @property
+    def top_rate(self) -> float:
+        """The top of the 1-cycle, of a run that is settled."""
+        assert self.lr != "auto", "written out when a training begins"
+        return self.lr
+
     def settled_for(self, labels: int) -> Self:
-        """With ``sampled_labels`` written out for so many."""
-        if self.sampled_labels != "auto":
-            return self
-        size = SAMPLED_LABELS if labels > SAMPLED_FROM else 0
-        return dataclasses.replace(self, sampled_labels=size)
+        """With ``sampled_labels``, ``batch`` and ``lr`` written out for so many labels."""
+        size = self.sampled_labels
+        if size == "auto":
+            size = SAMPLED_LABELS if labels > SAMPLED_FROM else 0
+        large = 0 < size < labels and not self.images_in_loss and self.batch == "auto"
+        batch, lr = (SAMPLED_BATCH, SAMPLED_TOP_RATE) if large else (BATCH, TOP_RATE)
+        return dataclasses.replace(
+            self,
+            sampled_labels=size,
+            batch=batch if self.batch == "auto" else self.batch,
+            lr=lr if self.lr == "auto" else self.lr,
+        )
 
     def settled(self, shift: ShiftKind, *, rn50: bool = False) -> Self:
         """With this shift and all that is ``auto`` written out: the radius is smaller after one.

@@ -21,7 +21,13 @@ from taistore.adapter.inputs.synthetic_rows import (
     require_synthetic,
     synthetic_stream,
 )
-from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
+from taistore.adapter.known_labels import (
+    describe_known,
+    known_labels,
+    read_known,
+    require_texts,
+    save_known,
+)
 from taistore.adapter.loop import BatchSource
 from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
@@ -119,7 +125,7 @@ class Preparation:
             return text_stream(
                 self.store,
                 self.encoder_id,
-                batch=self.config.batch,
+                batch=self.config.texts_of_a_step,
                 seed=self.config.seed,
                 positives=self._index.positives,
                 positions=None if self._weights is None else self._weights.positions,
@@ -286,16 +292,6 @@ class Preparation:
         return TrainingError(
             f"{self.store.uri}: version {self.versions.get(name)} of {name!r}, which the run "
             "began with, is gone: train a new run"
-        )
-
-
-def require_texts(store: Store, encoder_id: str) -> None:
-    """Raise :class:`TrainingError` where no text has a vector of the encoder."""
-    if not store.count("text_vectors", encoder_id):
-        raise TrainingError(
-            f"{store.uri}: holds no texts for encoder {store.encoder(encoder_id).spec!r}: make "
-            "some with 'taistore generate-texts --count 10000', or bring your own with 'taistore "
-            "ingest-texts'"
         )
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.run_files.file_names import write_whole
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import IMAGE_ID, PartialLabels, hash_order, split_counts
@@ -203,3 +203,13 @@ def _lists(lists: Ragged) -> "pa.LargeListArray[Any]":
     offsets, label_ids = pa.array(lists.offsets, pa.int64()), pa.array(lists.label_ids, pa.int32())
     found: pa.LargeListArray[Any] = pa.LargeListArray.from_arrays(offsets, label_ids)
     return found
+
+
+def require_texts(store: Store, encoder_id: str) -> None:
+    """Raise :class:`TrainingError` where no text has a vector of the encoder."""
+    if not store.count("text_vectors", encoder_id):
+        raise TrainingError(
+            f"{store.uri}: holds no texts for encoder {store.encoder(encoder_id).spec!r}: make "
+            "some with 'taistore generate-texts --count 10000', or bring your own with 'taistore "
+            "ingest-texts'"
+        )

@@ -7,7 +7,7 @@ images where it does not.
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from taistore.adapter.data import require_texts
+from taistore.adapter.known_labels import require_texts
 from taistore.adapter.loop import BatchSource
 from taistore.adapter.steps import image_stream
 from taistore.errors import TrainingError

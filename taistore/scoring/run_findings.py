@@ -11,7 +11,6 @@ from taistore.adapter.run_files.run_folder import folder_of
 from taistore.contracts import TABLES
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.progress import Progress, no_progress
-from taistore.scoring.loaded_run import open_run
 from taistore.store.lance_errors import UnreachableError
 from taistore.store.run_rows import RUNS, RunRow
 from taistore.store.store import Store
@@ -73,6 +72,9 @@ def _encoderless(store: Store, run: RunRow) -> Finding:
 def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
     again = "put its folder back from a backup, or train again"
     try:
+        # Here: a store without runs is looked at without loading torch.
+        from taistore.scoring.loaded_run import open_run
+
         open_run(store, run.run_id)
     except UnreachableError:
         raise

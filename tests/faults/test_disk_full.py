@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 import taistore
-from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.run_files.file_names import write_whole
 from taistore.errors import ScoringError, TrainingError
 from taistore.scoring.page.write_page import write_page
 from tests.fakes import COLOURS, ColourEncoder

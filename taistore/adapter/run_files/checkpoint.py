@@ -3,10 +3,8 @@
 Nothing that unpickles. B batch, D embedding dimension, N labels.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from torch import nn
 
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.network import AdapterNetwork, NetworkShape, build_network
-from taistore.adapter.run_files.file_names import CARD, DISCRIMINANT, PROMPTS, WEIGHTS
+from taistore.adapter.run_files.file_names import CARD, DISCRIMINANT, PROMPTS, WEIGHTS, write_whole
 from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.adapter.run_files.run_start import todays_shape
 from taistore.encoders.protocol import EncoderInfo
@@ -268,25 +266,6 @@ def checked_tensors(path: Path, digest: str) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path}: cannot be read: {AGAIN}") from error
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file so that a kill leaves the old one or the new one, never a part."""
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        # On a full disk a half-written file would hold the very room that is missing.
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
-        raise TrainingError(
-            f"{path}: cannot be written ({reason}): mend that, then resume the run, or start it "
-            "again where it had not begun"
-        ) from error
 
 
 def write_tensors(

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from taistore.adapter.run_files.checkpoint import write_whole
+from taistore.adapter.run_files.file_names import write_whole
 from taistore.errors import TrainingError
 from taistore.geometry.offsets import ImageSide
 

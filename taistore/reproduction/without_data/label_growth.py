@@ -233,7 +233,7 @@ def adapter_step(
             labels=labels,
             size=size,
             total=_TOTAL,
-            lr=config.lr,
+            lr=config.top_rate,
             weight_decay=decay,
             seed=0,
         )
@@ -252,7 +252,7 @@ def adapter_step(
         if optimizer is not None:
             optimizer.zero_grad()
             torch.autograd.backward(sparse_bce(network(shaken_BD, generator), own))
-            lr, momentum = one_cycle(number, _TOTAL, config.lr)
+            lr, momentum = one_cycle(number, _TOTAL, config.top_rate)
             optimizer.step(lr=lr, momentum=momentum)
 
     return step

@@ -18,8 +18,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
-from taistore.adapter.run_files.checkpoint import write_whole
-from taistore.adapter.run_files.file_names import CARD
+from taistore.adapter.run_files.file_names import CARD, write_whole
 from taistore.adapter.run_files.plain_json import STRICT, from_plain, read_object
 from taistore.errors import ScoringError
 from taistore.scoring.ensembles.imported_scores import ImportedPart, KeptScores

@@ -219,5 +219,16 @@ def test_auto_takes_all_labels_of_few_and_runs_of_before_took_all() -> None:
     assert TrainConfig().settled_for(1000).sampled_labels == 0
     assert TrainConfig().settled_for(1001).sampled_labels == 80
     assert TrainConfig(sampled_labels=9).settled_for(20).sampled_labels == 9
+    few, many, images = (
+        TrainConfig.of(task=task, shots=shots).settled_for(labels)
+        for task, shots, labels in (("zsl", 0, 1000), ("zsl", 0, 1001), ("fsl", 1, 1001))
+    )
+    assert [(c.texts_of_a_step, c.top_rate) for c in (few, many, images)] == [
+        (128, 1e-3),
+        (1024, 2e-3),
+        (128, 1e-3),
+    ]
+    assert TrainConfig(batch=64).settled_for(1001).top_rate == 1e-3
+    assert TrainConfig(lr=0.5).settled_for(1001).top_rate == 0.5
     old = {k: v for k, v in TrainConfig().to_json().items() if k != "sampled_labels"}
     assert TrainConfig.from_json(old).sampled_labels == 0
