@@ -42,7 +42,7 @@ def run(store: Store, tmp_path: Path) -> Path:
 def test_the_card_holds_what_a_reader_needs(store: Store, run: Path) -> None:
     card = load_adapter(run).card
     assert card.config == TrainConfig(
-        epochs=2, batch=16, radius="1x", shift="none", sampled_labels=0
+        epochs=2, batch=16, lr=1e-3, radius="1x", shift="none", sampled_labels=0
     )
     assert card.encoder == encoder_info()
     assert card.label_keys == tuple(store.labels.keys)

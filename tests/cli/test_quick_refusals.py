@@ -47,12 +47,35 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: str) -> None:
+    assert _ran(trained, command, code=code, said=said).endswith("heavy:\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said", "heavy"),
+    [
+        (["train", "--task", "zsl"], 1, "holds no texts", ""),
+        (["train", "--resume", "nobody"], 1, "no run 'nobody'", ""),
+        (["verify"], 0, "", "lancedb polars"),
+        (["optimize"], 0, "", "lancedb"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_store_without_runs_needs_no_torch(
+    tmp_path: Path, command: list[str], code: int, said: str, heavy: str
+) -> None:
+    taistore.create(tmp_path / "store", labels=["cat"], encoder="packaged:lite0@64")
+    last = _ran(tmp_path / "store", command, code=code, said=said).splitlines()[-1]
+    assert set(last.removeprefix("heavy:").split()) <= set(heavy.split())
+
+
+def _ran(store: Path, command: list[str], *, code: int, said: str) -> str:
+    """What the command writes to stderr, with the heavy modules that it loaded at the end."""
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, *command, "--store", str(trained)],
+        [sys.executable, "-c", _RUN, *command, "--store", str(store)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == code, ran.stderr
     assert said in ran.stderr
-    assert ran.stderr.endswith("heavy:\n"), ran.stderr
+    return ran.stderr
