@@ -165,7 +165,7 @@ class Residual(nn.Module):
     ) -> torch.Tensor:
         """Logits [B, N] of vectors [B, D]; ``generator`` draws the dropout in training."""
         cosine_BN = F.normalize(vectors_BD, dim=1) @ self.prompts.T
-        own_BD = vectors_BD - (vectors_BD @ self.shared)[:, None] * self.shared
+        own_BD = self._own(vectors_BD)
         logits_BN: torch.Tensor = torch.addcmul(self.linear(own_BD), self.scale, cosine_BN)
         if self.layers is not None:
             logits_BN = logits_BN + self.layers(own_BD, generator)
@@ -174,7 +174,7 @@ class Residual(nn.Module):
     def heads(self, vectors_BD: torch.Tensor, generator: torch.Generator | None) -> list[Head]:
         """The parts whose sum :meth:`forward` is."""
         unit_BD = F.normalize(vectors_BD, dim=1)
-        own_BD = vectors_BD - (vectors_BD @ self.shared)[:, None] * self.shared
+        own_BD = self._own(vectors_BD)
         parts = [
             Head(unit_BD, "prompts", scale=self.scale, learnt=False),
             Head(own_BD, "linear.weight", self.linear.bias),
@@ -183,6 +183,13 @@ class Residual(nn.Module):
             hidden_BH = self.layers.hidden(own_BD, generator)
             parts.append(Head(hidden_BH, "layers.last.weight", self.layers.last.bias))
         return parts
+
+    def _own(self, vectors_BD: torch.Tensor) -> torch.Tensor:
+        """The vectors without what they have of the shared direction."""
+        shared_BD = (vectors_BD @ self.shared)[:, None] * self.shared
+        if vectors_BD.requires_grad and torch.is_grad_enabled():
+            return vectors_BD - shared_BD
+        return torch.sub(vectors_BD, shared_BD, out=shared_BD)
 
     def learnt_tables(self) -> list[str]:
         """Names of the weights [N, K] of :meth:`heads` that are learnt."""

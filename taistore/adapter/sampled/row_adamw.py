@@ -6,7 +6,7 @@ is next looked at. N labels, R rows of a step, K width of a weight.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from taistore.adapter.optimizer import (
 from taistore.adapter.sampled.rooms import Rooms
 
 _TOUCHED = "steps_of_rows"
-_BLOCK = 1024
+_READ_ROWS = 1024
+_CACHED_BYTES = 2**19
+"""Of each table and moment at a time: with a gradient and room they fill a processor's cache."""
 
 
 class MissedSteps:
@@ -32,7 +34,7 @@ class MissedSteps:
 
     AdamW's steps t … T - 1 with gradients of zero multiply the first moment m by the product of
     the first betas, the second v by ``SECOND_BETA ** (T - t)``, and move the weight by ``-c m /
-    (sqrt(v) + e)``. c is the sum over those steps of the learning rate (bias corrected) times the
+    sqrt(v + e^2)``. c is the sum over those steps of the learning rate (bias corrected) times the
     product of ``beta / sqrt(SECOND_BETA)`` up to there, here as a difference of two sums to the
     end of the training. Two things are not exact: ``EPSILON`` is taken as falling like sqrt(v), and
     the weight decay as coming first, so that what a row moves while it waits is too long by the
@@ -98,6 +100,9 @@ class RowAdamW(AdamW):
         for name, table in self.tables.items():
             self.moments[name] = first_moments(table.detach())
         self._rooms = rooms
+        cached = _CACHED_BYTES // (4 * max(table.shape[1] for table in self.tables.values()))
+        # On a GPU all rows at once.
+        self._block = max(1, cached) if first.device.type == "cpu" else len(first)
         self._rows: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     @torch.no_grad()
@@ -108,20 +113,18 @@ class RowAdamW(AdamW):
         """
         factors = self._missed.factors(self._done_N[labels_R.cpu()].numpy(), step)
         columns = torch.from_numpy(factors.astype(np.float32)).to(labels_R.device)[:, :, None]
-        first_R1, second_R1, decay_R1, along_R1, epsilon_R1 = columns
         for name, table in self.tables.items():
             known, size = self.moments[name], len(labels_R)
             held = (table, known.first, known.second)
-            weight, first, second = (
-                self._rooms.take(f"{name} {place}", values, size)
-                for place, values in enumerate(held)
-            )
-            for values, room in zip(held, (weight, first, second), strict=True):
-                torch.index_select(values, 0, labels_R, out=room)
-            move = torch.sqrt(second, out=self._rooms.take(f"{name} moves", table, size))
-            torch.div(first, move.add_(epsilon_R1), out=move).mul_(along_R1)
-            weight.mul_(decay_R1).sub_(move)
-            self._rows[name] = (weight, first.mul_(first_R1), second.mul_(second_R1))
+            places = (f"{name} {place}" for place in range(3))
+            weight, first, second = (self._rooms.take(place, table, size) for place in places)
+            moves = self._rooms.take(f"{name} moves", table, min(size, self._block))
+            for some in self._blocks(size):
+                taken = (weight[some], first[some], second[some])
+                for values, room in zip(held, taken, strict=True):
+                    torch.index_select(values, 0, labels_R[some], out=room)
+                _catch_up(*taken, columns[:, some], room=moves[: len(taken[0])])
+            self._rows[name] = (weight, first, second)
         return {name: rows[0] for name, rows in self._rows.items()}
 
     @torch.no_grad()
@@ -135,26 +138,29 @@ class RowAdamW(AdamW):
         momentum: float,
     ) -> None:
         """Move the rows that :meth:`rows` gave by their gradients [R, K], and write them."""
-        done = float(step)
-        self.fused(
-            [weight for weight, _, _ in self._rows.values()],
-            [gradients[name] for name in self._rows],
-            [
-                Moments(first, second, torch.tensor(done, device=labels_R.device))
-                for _, first, second in self._rows.values()
-            ],
-            lr=lr,
-            momentum=momentum,
-        )
-        self._write(labels_R, step + 1)
+        for name, rows in self._rows.items():
+            for some in self._blocks(len(labels_R)):
+                weight, first, second = (values[some] for values in rows)
+                done = torch.tensor(float(step), device=labels_R.device)
+                self.fused(
+                    [weight],
+                    [gradients[name][some]],
+                    [Moments(first, second, done)],
+                    lr=lr,
+                    momentum=momentum,
+                )
+                self._write(name, labels_R[some], (weight, first, second))
+        self._done_N[labels_R.cpu()] = step + 1
 
     @torch.no_grad()
     def catch_up(self, step: int) -> None:
         """Bring every row to ``step``: before the tables are read by anything else."""
         device = next(iter(self.tables.values())).device
-        for labels_R in torch.split(torch.arange(len(self._done_N), device=device), _BLOCK):
+        for labels_R in torch.split(torch.arange(len(self._done_N), device=device), _READ_ROWS):
             self.rows(labels_R, step)
-            self._write(labels_R, step)
+            for name, rows in self._rows.items():
+                self._write(name, labels_R, rows)
+            self._done_N[labels_R.cpu()] = step
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Both moments of every weight, and how many steps each row has behind it, int64 [N]."""
@@ -168,13 +174,37 @@ class RowAdamW(AdamW):
         self.weights = whole
         self._done_N = tensors[_TOUCHED].clone()
 
-    def _write(self, labels_R: torch.Tensor, done: int) -> None:
-        for name, rows in self._rows.items():
-            known = self.moments[name]
-            held = (self.tables[name], known.first, known.second)
-            for values, new in zip(held, rows, strict=True):
+    def _blocks(self, rows: int) -> Iterator[slice]:
+        return (slice(low, min(low + self._block, rows)) for low in range(0, rows, self._block))
+
+    def _write(self, name: str, labels_R: torch.Tensor, rows: tuple[torch.Tensor, ...]) -> None:
+        known = self.moments[name]
+        held = (self.tables[name].detach(), known.first, known.second)
+        for values, new in zip(held, rows, strict=True):
+            if values.device.type == "cpu":
+                # A row at a time: index_copy_ goes by elements, and takes twice as long.
+                values.numpy()[labels_R.numpy()] = new.numpy()
+            else:
                 values.index_copy_(0, labels_R, new)
-        self._done_N[labels_R.cpu()] = done
+
+
+def _catch_up(
+    weight_RK: torch.Tensor,
+    first_RK: torch.Tensor,
+    second_RK: torch.Tensor,
+    factors_5R1: torch.Tensor,
+    *,
+    room: torch.Tensor,
+) -> None:
+    """Bring rows to a step by what :meth:`MissedSteps.factors` says, in place."""
+    first_R1, second_R1, decay_R1, along_R1, epsilon_R1 = factors_5R1
+    # Within the root: torch's root of 0, which a row without a gradient has, takes five times that
+    # of another number, and where it matters the gradients are smaller than 1e-8.
+    moves_RK = torch.add(second_RK, epsilon_R1.square(), out=room).rsqrt_()
+    moves_RK.mul_(first_RK).mul_(along_R1)
+    weight_RK.mul_(decay_R1).sub_(moves_RK)
+    first_RK.mul_(first_R1)
+    second_RK.mul_(second_R1)
 
 
 def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
