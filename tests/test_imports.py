@@ -24,6 +24,7 @@ LAYERS = (
     ("taistore.encoders",),
     ("taistore.contracts", "taistore.labels", "taistore.progress", "taistore.plugins"),
     (
+        "taistore.devices",
         "taistore.defaults",
         "taistore.errors",
         "taistore.printable",

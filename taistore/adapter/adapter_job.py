@@ -86,7 +86,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
 
     def _perturbed(self, batch: TrainingBatch) -> torch.Tensor:
         return perturb(
-            batch.vectors.to(self.device, non_blocking=True),
+            batch.vectors.to(self.device, non_blocking=True).float(),
             batch.radius,
             where=batch.where,
             generator=self.generator,
@@ -113,7 +113,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
         return spread, float(energy)
 
     def _logits(self, vectors_BD: torch.Tensor) -> torch.Tensor:
-        logits_BN: torch.Tensor = self.network(vectors_BD.to(self.device))
+        logits_BN: torch.Tensor = self.network(vectors_BD.to(self.device).float())
         return logits_BN.float()
 
     def learn(self, step: int, batch: Step, *, value: bool) -> float:

@@ -27,6 +27,8 @@ from taistore.adapter.freed_memory import give_back
 from taistore.adapter.run_files.run_folder import keep_folder, run_row
 from taistore.adapter.run_files.run_start import Started
 from taistore.adapter.run_files.training_state import Position, StepOptimizer, save_state
+from taistore.devices.ahead import ahead
+from taistore.devices.copies import copies_to
 from taistore.errors import StoreError, TrainingError
 from taistore.progress import Progress
 from taistore.stopping import StopRequested, check, held, stop_requested
@@ -166,7 +168,8 @@ class TrainingLoop(ABC, Generic[StartT, NetworkT, BatchT]):
         with progress("train", total=self.total - first, unit="steps") as bar:
             for epoch in range(first // per_epoch, self.start.config.epochs):
                 begin = self.done - epoch * per_epoch
-                for batch in self.source.batches(epoch=epoch, start=begin):
+                batches = self.source.batches(epoch=epoch, start=begin)
+                for batch in ahead(batches, copies_to(self.device)):
                     self._step(self.done, batch)
                     due = self.done % LOSS_EVERY == 0 or self.done == self.total
                     if due or stop_requested():

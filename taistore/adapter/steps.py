@@ -25,7 +25,10 @@ _SCAN_ROWS = 65_536
 
 
 class TrainingBatch(NamedTuple):
-    """Vectors [B, D] float32 of one kind; positives int64 [P] as ``row * N + label``.
+    """Vectors [B, D] of one kind; positives int64 [P] as ``row * N + label``.
+
+    They are float16, as the store keeps them, and float32 where they are shifted: half the bytes
+    go to a GPU.
 
     ``negatives`` int64 [Q] are the known ones, None where every other cell is negative. ``radius``
     is in the unit of the vectors, ``where`` on that sphere or in it, ``row_weights`` float32 [B]
@@ -91,8 +94,9 @@ class CombinationSource:
             yield (self._batch(batch),)
 
     def _batch(self, batch: VectorBatch) -> TrainingBatch:
-        vectors_BD = torch.from_numpy(batch.vectors).float()
+        vectors_BD = torch.from_numpy(batch.vectors)
         if self._shift is not None:
+            vectors_BD = vectors_BD.float()
             vectors_BD += torch.from_numpy(self._shift.offsets(batch.keys))
         rows_P = np.repeat(np.arange(len(batch.counts)), batch.counts)
         weights = self._weights
@@ -144,7 +148,7 @@ class ImageSource:
         if self._loss == "partial-bce":
             weights_B = partial_bce_weights(torch.from_numpy(found.known_counts), labels)
         return TrainingBatch(
-            torch.from_numpy(batch.vectors).float(),
+            torch.from_numpy(batch.vectors),
             torch.from_numpy(_flat(found.positives, labels)),
             self._radius,
             self._where,

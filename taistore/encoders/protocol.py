@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from taistore.devices.copies import Copies
 
 Float32 = NDArray[np.float32]
 ResizeMode = Literal["squash", "crop"]
@@ -79,4 +84,28 @@ class Encoder(Protocol):
 
         ``regions`` = G > 0 also returns the vectors of a G x G grid of regions.
         """
+        ...
+
+
+@runtime_checkable
+class DeviceEncoder(Encoder, Protocol):
+    """An encoder that need not be waited for, so that copies and Python overlap with its work.
+
+    ``encode_images`` is its three steps at once, and they give the same vectors: pixels are copied
+    to its device, the work is launched there, what it made is copied back.
+    """
+
+    @property
+    def copies(self) -> "Copies | None":
+        """How its device copies while it works; None where it works in this machine's memory."""
+        ...
+
+    def launch_images(
+        self, pixels: "Tensor", *, regions: int = 0
+    ) -> "tuple[Tensor, Tensor | None]":
+        """Vectors [B, D] and [B, G*G, D], to be made on its device of uint8 [B, 3, H, W] there."""
+        ...
+
+    def image_vectors(self, whole: "Tensor", regions: "Tensor | None") -> ImageVectors:
+        """What :meth:`launch_images` made, once it is on the CPU; raises as ``encode_images``."""
         ...

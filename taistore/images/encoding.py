@@ -1,18 +1,25 @@
-"""A batch of prepared photos to vectors, where a photo that the encoder cannot take is found,
+"""Batches of prepared photos to vectors, where a photo that the encoder cannot take is found,
 and remembered for its copies.
 
 Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from taistore.encoders.protocol import Encoder, ImageVectors
+from taistore.devices.ahead import ahead, late
+from taistore.devices.copies import Copies
+from taistore.encoders.protocol import DeviceEncoder, Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.store.rejects import Reject
+
+GroupT = TypeVar("GroupT")
 
 MOST_FAILURES = 16_384
 """Contents that a job remembers to be unusable: copies of older ones are tried again."""
@@ -55,8 +62,15 @@ def encode_each(
     as a store keeps it, is one of them. Raises what the encoder raises where it fails for a plain
     grey picture of that size too: then it is not the photo's fault.
     """
+    return _sound(encoder, _parts(encoder, pixels, 0, regions), regions)
+
+
+def _sound(
+    encoder: Encoder, parts: Iterable[tuple[int, ImageVectors | Exception]], regions: int
+) -> tuple[ImageVectors, dict[int, Exception]]:
+    """The vectors that a store can keep, and why there are no others."""
     whole, cells, failed = [], [], dict[int, Exception]()
-    for first, found in _parts(encoder, pixels, 0, regions):
+    for first, found in parts:
         if isinstance(found, Exception):
             failed[first] = found
             continue
@@ -71,6 +85,92 @@ def encode_each(
     if not whole:
         return _none(encoder.info.dim, regions), failed
     return ImageVectors(np.concatenate(whole), np.concatenate(cells) if cells else None), failed
+
+
+class EncodedGroup(NamedTuple, Generic[GroupT]):
+    """A group with what :func:`encode_each` makes of its photos.
+
+    ``seconds`` are those that this thread launched the encoder and waited for it.
+    """
+
+    group: GroupT
+    vectors: ImageVectors
+    failed: dict[int, Exception]
+    seconds: float
+
+
+def encode_groups(
+    encoder: Encoder,
+    groups: Iterable[tuple[GroupT, list[NDArray[np.uint8]]]],
+    *,
+    regions: int = 0,
+) -> Iterator[EncodedGroup[GroupT]]:
+    """Groups, whatever they are, with the vectors of their photos, as :func:`encode_each`.
+
+    On a GPU a group's photos are copied while those before are encoded, and its vectors fetched
+    once the next are launched: groups come one behind.
+    """
+    if isinstance(encoder, DeviceEncoder) and encoder.copies is not None:
+        yield from _Launched[GroupT](encoder, encoder.copies, regions).through(groups)
+        return
+    for group, pixels in groups:
+        began = time.perf_counter()
+        vectors, failed = encode_each(encoder, pixels, regions=regions)
+        yield EncodedGroup(group, vectors, failed, time.perf_counter() - began)
+
+
+_Made = tuple[torch.Tensor, torch.Tensor | None] | None
+
+
+class _Launched(Generic[GroupT]):
+    """Groups on their way through an encoder that works by itself."""
+
+    def __init__(self, encoder: DeviceEncoder, copies: Copies, regions: int) -> None:
+        self._encoder = encoder
+        self._copies = copies
+        self._regions = regions
+        self._began = 0.0
+
+    def through(
+        self, groups: Iterable[tuple[GroupT, list[NDArray[np.uint8]]]]
+    ) -> Iterator[EncodedGroup[GroupT]]:
+        """Copied, launched, fetched; a batch that fails is encoded again to find the photo."""
+        for group, pixels, made in late(self._launch(groups), self._copies):
+            vectors, failed = self._found(pixels, made)
+            yield EncodedGroup(group, vectors, failed, time.perf_counter() - self._began)
+
+    def _launch(
+        self, groups: Iterable[tuple[GroupT, list[NDArray[np.uint8]]]]
+    ) -> Iterator[tuple[GroupT, list[NDArray[np.uint8]], _Made]]:
+        items = ((group, pixels, _tensors(pixels)) for group, pixels in groups)
+        for group, pixels, photos in ahead(items, self._copies):
+            self._began = time.perf_counter()
+            made: _Made = None
+            try:
+                if photos:
+                    made = self._encoder.launch_images(torch.stack(photos), regions=self._regions)
+            except Exception:
+                made = None  # encode_each says why
+            yield group, pixels, made
+        self._began = time.perf_counter()
+
+    def _found(
+        self, pixels: list[NDArray[np.uint8]], made: _Made
+    ) -> tuple[ImageVectors, dict[int, Exception]]:
+        if made is not None:
+            try:
+                vectors = self._encoder.image_vectors(*made)
+            except Exception:
+                pass  # encode_each says of which photo
+            else:
+                return _sound(self._encoder, [(0, vectors)], self._regions)
+        return encode_each(self._encoder, pixels, regions=self._regions)
+
+
+def _tensors(pixels: Sequence[NDArray[np.uint8]]) -> tuple[torch.Tensor, ...]:
+    """Photos one by one: put together on the GPU, they are copied here once, not twice."""
+    # torch warns of arrays that it may not write to; it never writes to these.
+    return tuple(torch.from_numpy(one if one.flags.writeable else one.copy()) for one in pixels)
 
 
 def _parts(

@@ -6,7 +6,7 @@ Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 
 import contextlib
 import enum
-import time
+import itertools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
-from taistore.images.encoding import FailedContents, encode_each
+from taistore.images.encoding import EncodedGroup, FailedContents, encode_groups
 from taistore.images.ordered_map import LATE_SECONDS, ordered_map
 from taistore.images.photo_files import left_behind, rejected
 from taistore.images.sources.source import SourceImage
@@ -98,7 +98,7 @@ def encode_source(
     rejected as changed. Whatever fails with one photo, in decoding, in the encoder's ``prepare``
     or in its batch, is a reject, and so is one that takes longer than ``seconds``; later copies of
     its content are rejected for the same reason. Memory holds about three batches of prepared
-    pixels, ``workers`` photos of at most ``max_pixels``, and
+    pixels (with an encoder on a GPU six), ``workers`` photos of at most ``max_pixels``, and
     :data:`~taistore.images.ordered_map.READ_BYTES` of files. Close the generator when leaving it
     early. Raises what ``items`` raises, and what ``encode_images`` raises of any picture.
     """
@@ -121,8 +121,9 @@ def encode_source(
         seconds=seconds,
     )
     with contextlib.closing(results):
-        for group in _grouped(results, batch_size):
-            yield _encode(encoder, group, regions, failures)
+        groups = ((group, _pixels(group)) for group in _grouped(results, batch_size))
+        for encoded in encode_groups(encoder, groups, regions=regions):
+            yield _batch(encoded, failures)
 
 
 def _late(item: SourceImage | Task | Reject) -> _Refused:
@@ -189,22 +190,22 @@ def _grouped(
         yield group
 
 
-def _encode(
-    encoder: Encoder, group: list[_Prepared | _Refused], regions: int, failures: FailedContents
-) -> EncodedBatch:
-    pixels = [
+def _pixels(group: list[_Prepared | _Refused]) -> list[NDArray[np.uint8]]:
+    return [
         item.pixels for item in group if isinstance(item, _Prepared) and item.pixels is not None
     ]
-    started = time.perf_counter()
-    vectors, failed = encode_each(encoder, pixels, regions=regions)
-    seconds = time.perf_counter() - started
+
+
+def _batch(
+    encoded: EncodedGroup[list[_Prepared | _Refused]], failures: FailedContents
+) -> EncodedBatch:
     images: list[EncodedImage] = []
     rejects: list[Reject] = []
-    places, rows = iter(range(len(pixels))), iter(range(len(pixels)))
+    places, rows = itertools.count(), itertools.count()
     outcome: _Prepared | _Refused
-    for item in group:
+    for item in encoded.group:
         if isinstance(item, _Prepared):
-            error = failed.get(next(places)) if item.pixels is not None else None
+            error = encoded.failed.get(next(places)) if item.pixels is not None else None
             outcome = _outcome(item, error, failures)
         else:
             outcome = item
@@ -219,9 +220,9 @@ def _encode(
         images.append(EncodedImage(source=outcome.source, size=outcome.size, row=row))
     return EncodedBatch(
         images=images,
-        vectors=vectors,
+        vectors=encoded.vectors,
         rejects=rejects,
-        encoder_seconds=seconds if pixels else 0.0,
+        encoder_seconds=encoded.seconds,
     )
 
 

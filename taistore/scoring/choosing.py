@@ -5,21 +5,41 @@ tags.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from taistore.devices.ahead import ahead, late
+from taistore.devices.copies import Copies, copies_to
 from taistore.geometry.exact_search.fast_type import fast_type
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KnownCells
-from taistore.scoring.ladders.ladder import ZERO_SHOT_STEPS, Ladder, Step, as_tensor, step_for
-from taistore.scoring.selection import Choice, Tags, chosen_tags
+from taistore.scoring.ladders.ladder import (
+    ZERO_SHOT_STEPS,
+    Ladder,
+    Step,
+    as_tensor,
+    no_number,
+    step_for,
+)
+from taistore.scoring.selection import (
+    Choice,
+    Ranked,
+    Tags,
+    chosen_tags,
+    most_known,
+    ranked,
+    tags_of,
+)
 from taistore.scoring.shortlists.formulas import WHOLE_ALONE, parts_of
 from taistore.scoring.shortlists.products import Products
 from taistore.scoring.shortlists.shortlist import Best, Shortlist, fits
+
+WhatT = TypeVar("WhatT")
 
 Tagged = tuple[Tags, NDArray[np.float32]]
 """Tags with their confidence [T]."""
@@ -34,6 +54,42 @@ class Images(NamedTuple):
     known: KnownCells | None = None
 
 
+class _Sent(NamedTuple):
+    """What of images the ladder's device works with.
+
+    ``stated`` are rows and label ids that a short list leaves out, and of how many of each image's
+    labels [B] there is use; ``known_BN`` are all cells,
+    where all labels are scored, with at most ``most_known`` that are there of an image.
+    """
+
+    whole_BD: Tensor
+    regions_BRD: Tensor | None
+    stated: tuple[Tensor, Tensor, Tensor] | None
+    known_BN: Tensor | None
+    most_known: int
+
+
+class _Shortlisted(NamedTuple):
+    """What that device found: the best labels and their confidence."""
+
+    best: Best
+    confidence_BK: Tensor
+
+
+class _Scored(NamedTuple):
+    """What that device found: all labels ranked, and whether all of their scores are numbers."""
+
+    ranked: Ranked
+    finite: Tensor
+
+
+_Found = _Shortlisted | _Scored
+_NOTHING: Tagged = (
+    Tags(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32)),
+    np.empty(0, np.float32),
+)
+
+
 class Chooser:
     """Gives images the tags of one choice by one ladder.
 
@@ -41,30 +97,93 @@ class Chooser:
     best ones are looked for first, and the same labels come out with scores that are off by
     0.002 at most; all labels are scored where all may be tags, few are there, the ladder is an
     ensemble's or a prompt learner's, or regions meet the discriminant, whose deviation over labels
-    rounding moves too far.
+    rounding moves too far. ``copies`` say how the ladder's device copies (None: as it does).
     """
 
-    def __init__(self, ladder: Ladder, choice: Choice) -> None:
+    def __init__(self, ladder: Ladder, choice: Choice, *, copies: Copies | None = None) -> None:
         self._ladder = ladder
         self._choice = choice
+        self._copies = copies or copies_to(ladder.prompts_ND.device)
         self._found: tuple[dict[Step, Shortlist | None], ...] = ({}, {})
 
     def __call__(self, images: Images) -> Tagged:
         """The tags of images; what is known overrides scores, see :func:`chosen_tags`."""
+        ((_, tagged),) = self.each([(None, images)])
+        return tagged
+
+    def each(self, batches: Iterable[tuple[WhatT, Images]]) -> Iterator[tuple[WhatT, Tagged]]:
+        """The tags of batches, which come with whatever is to be known of them.
+
+        On a GPU a batch is copied while the one before is scored, and the tags of a batch are
+        fetched once the next one is launched: they come one behind.
+        """
+        sent = ((what, images, self._sent(images)) for what, images in batches)
+        launched = (
+            (what, images, None if parts is None else self._launch(images, parts))
+            for what, images, parts in ahead(sent, self._copies)
+        )
+        for what, images, found in late(launched, self._copies):
+            yield what, _NOTHING if found is None else self._tags(images, found)
+
+    def _step(self, images: Images) -> tuple[Step, Shortlist | None]:
+        """The step that images are scored by, and its short list where that serves."""
         regions = images.regions_BRD is not None
         step = step_for(self._choice.step, regions=regions)
-        shortlist = self._shortlist(step, regions=regions)
-        if shortlist is None:
-            return self._plain(step, images, np.arange(len(images.ids)))
-        best = self._best(shortlist, step, images)
-        scores_BK = best.scores_BK
-        confidence_BK = self._ladder.confidence(step, scores_BK, regions=regions).cpu().numpy()
-        found, values_T = _of_best(best, confidence_BK, self._choice, images.known)
+        return step, self._shortlist(step, regions=regions)
+
+    def _sent(self, images: Images) -> _Sent | None:
+        """What goes to the device; None where there are no images."""
+        if not images.ids:
+            return None
+        step, shortlist = self._step(images)
+        whole_BD, regions_BRD, known = _tensor(images.whole_BD), images.regions_BRD, images.known
+        regions = None if regions_BRD is None else _tensor(regions_BRD)
+        top_k = self._choice.top_k
+        if shortlist is None or top_k is None:
+            cells_BN = None if known is None else known.matrix(self._ladder.labels)
+            known_BN = None if cells_BN is None else torch.from_numpy(cells_BN)
+            return _Sent(whole_BD, regions, None, known_BN, most_known(cells_BN))
+        nothing = np.empty(0, np.int64)
+        row_C, label_C = (nothing, nothing) if known is None else known.stated()
+        # What is known to be there comes first, and leaves room for so many others.
+        shown = nothing if known is None else known.shown()[0]
+        used_B = np.maximum(top_k - np.bincount(shown, minlength=len(images.ids)), 1)
+        stated = torch.from_numpy(row_C), torch.from_numpy(label_C), torch.from_numpy(used_B)
+        return _Sent(whole_BD, None if step in WHOLE_ALONE else regions, stated, None, 0)
+
+    @torch.inference_mode()
+    def _launch(self, images: Images, sent: _Sent) -> _Found:
+        step, shortlist = self._step(images)
+        regions = images.regions_BRD is not None
+        if shortlist is not None:
+            best = self._best(shortlist, sent)
+            confidence_BK = self._ladder.confidence(step, best.scores_BK, regions=regions)
+            return _Shortlisted(best, confidence_BK)
+        ladder = ladder_of(self._ladder, images.ids)
+        scores_BN = ladder.unchecked(sent.whole_BD, sent.regions_BRD, steps=[step])[step]
+        found = ranked(
+            scores_BN,
+            self._choice,
+            known_BN=None if sent.known_BN is None else sent.known_BN.to(scores_BN.device),
+            most_known=sent.most_known,
+            confidence=functools.partial(ladder.confidence, regions=regions),
+        )
+        return _Scored(found, scores_BN.isfinite().all())
+
+    def _tags(self, images: Images, found: _Found) -> Tagged:
+        """The tags of images by what is on the CPU now."""
+        step, _ = self._step(images)
+        if isinstance(found, _Scored):
+            if not found.finite:
+                raise no_number(step)
+            return tags_of(found.ranked)
+        best, confidence_BK = found.best, found.confidence_BK.cpu().numpy()
+        tags, values_T = _of_best(best, confidence_BK, self._choice, images.known)
         unsure_b = np.flatnonzero(~best.sure_B.cpu().numpy())
         if not len(unsure_b):
-            return found, values_T
+            return tags, values_T
         more, more_T = self._plain(step, images, unsure_b)
-        return _in_order([found, more], [values_T, more_T])
+        return _in_order([tags, more], [values_T, more_T])
 
     def _shortlist(self, step: Step, *, regions: bool) -> Shortlist | None:
         """What finds the best labels of a step; None where all are to be scored."""
@@ -91,23 +210,17 @@ class Chooser:
         )
         return Shortlist(step, products, parts, ladder.competition) if products.finite else None
 
-    def _best(self, shortlist: Shortlist, step: Step, images: Images) -> Best:
+    def _best(self, shortlist: Shortlist, sent: _Sent) -> Best:
         device = self._ladder.prompts_ND.device
-        vectors_BVD = as_tensor(images.whole_BD, device)[:, None]
-        if images.regions_BRD is not None and step not in WHOLE_ALONE:
-            vectors_BVD = torch.cat([vectors_BVD, as_tensor(images.regions_BRD, device)], dim=1)
-        nothing = np.empty(0, np.int64)
-        stated = (nothing, nothing) if images.known is None else images.known.stated()
-        row_C, label_C = (torch.from_numpy(column).to(device) for column in stated)
-        top_k = self._choice.top_k
-        assert top_k is not None, "there is no short list of all labels"
-        used_B = None
-        if images.known is not None:
-            # What is known to be there comes first, and leaves room for so many others.
-            shown_B = np.bincount(images.known.shown()[0], minlength=len(images.ids))
-            used_B = torch.from_numpy(np.maximum(top_k - shown_B, 1)).to(device)
-        with torch.inference_mode():
-            return shortlist.best(vectors_BVD, top_k, without=(row_C, label_C), used_B=used_B)
+        vectors_BVD = as_tensor(sent.whole_BD, device)[:, None]
+        if sent.regions_BRD is not None:
+            vectors_BVD = torch.cat([vectors_BVD, as_tensor(sent.regions_BRD, device)], dim=1)
+        assert self._choice.top_k is not None, "there is no short list of all labels"
+        assert sent.stated is not None, "they are sent for it"
+        row_C, label_C, used_B = (column.to(device) for column in sent.stated)
+        return shortlist.best(
+            vectors_BVD, self._choice.top_k, without=(row_C, label_C), used_B=used_B
+        )
 
     def _plain(self, step: Step, images: Images, rows_b: NDArray[np.int64]) -> Tagged:
         """The tags of these rows by the scores of all labels."""
@@ -122,6 +235,10 @@ class Chooser:
             confidence=functools.partial(ladder.confidence, regions=regions_BRD is not None),
         )
         return tags._replace(row=rows_b[tags.row]), values_T
+
+
+def _tensor(values: NDArray[np.float16]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))
 
 
 def _of_best(

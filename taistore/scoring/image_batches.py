@@ -16,7 +16,7 @@ from taistore.errors import ScoringError, StoreError
 from taistore.images.photo_files import ReadImage, read_blocks
 from taistore.images.pipeline import EncodedBatch, Task, Work, encode_source
 from taistore.images.sources.open_source import ImageSource, SourceImage
-from taistore.scoring.choosing import Chooser, Images
+from taistore.scoring.choosing import Images, Tagged
 from taistore.scoring.known_cells import KNOWN_COLUMNS, Known, KnownCells, stored_cells
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.selection import LabelColumns, tag_rows
@@ -52,11 +52,14 @@ class ScorableBatch(NamedTuple):
     rejects: list[Reject]
     skipped: int
 
-    def table(self, chooser: Chooser, labels: LabelColumns) -> pa.Table:
+    @property
+    def images(self) -> Images:
+        """Those that are to be scored."""
+        return Images(self.image_ids, self.whole_BD, self.regions_BRD, self.known)
+
+    def table(self, tagged: Tagged, labels: LabelColumns) -> pa.Table:
         """The images' tags as rows of ``contracts.SCORES``."""
-        tags, values_T = chooser(
-            Images(self.image_ids, self.whole_BD, self.regions_BRD, self.known)
-        )
+        tags, values_T = tagged
         return tag_rows(self.image_ids, self.uris, tags, values_T, labels=labels)
 
 

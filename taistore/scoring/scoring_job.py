@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from taistore.errors import ScoringError, StoreError
 from taistore.progress import ProgressBar
-from taistore.scoring.choosing import Chooser
+from taistore.scoring.choosing import Chooser, Tagged
 from taistore.scoring.image_batches import ScorableBatch
 from taistore.scoring.selection import LabelColumns
 from taistore.scoring.tags.tag_parts import TagFile
@@ -53,8 +53,9 @@ class ScoringJob:
     def _run(self, batches: Iterator[ScorableBatch]) -> Generator[int, None, None]:
         """Score everything; yields the number of images that each batch brought to an end."""
         try:
-            for batch in batches:
-                self._score(batch)
+            each = self._chooser.each((batch, batch.images) for batch in batches)
+            for batch, tagged in each:
+                self._score(batch, tagged)
                 yield len(batch.image_ids) + len(batch.rejects) + batch.skipped
                 self._check_rejects()
         except ScoringError:
@@ -65,13 +66,13 @@ class ScoringJob:
             raise
         self._require_success()
 
-    def _score(self, batch: ScorableBatch) -> None:
+    def _score(self, batch: ScorableBatch, tagged: Tagged) -> None:
         if batch.rejects:
             self._keep_rejects(functools.partial(self._store.reject, JOB, batch.rejects))
             self.rejected += len(batch.rejects)
             self._first_reject = self._first_reject or batch.rejects[0]
         if batch.image_ids:
-            tags = batch.table(self._chooser, self._labels)
+            tags = batch.table(tagged, self._labels)
             # Cleared before a part can hold them: a later start would skip them.
             if self._rejects_before:
                 self._keep_rejects(functools.partial(self._store.clear_rejects, JOB, batch.uris))

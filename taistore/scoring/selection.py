@@ -76,27 +76,53 @@ Confidence = Callable[[Step, Tensor], Tensor]
 """As :func:`~taistore.scoring.ladders.ladder.confidence`, of the ladder that gave the scores."""
 
 
+class Ranked(NamedTuple):
+    """The best labels of images [B, K], best first, which of them are tags, and their confidence.
+
+    All on the device of the scores, where nothing waits for them.
+    """
+
+    ids_BK: Tensor
+    chosen_BK: Tensor
+    values_BK: Tensor
+
+
 def choose(
     scores_BN: Tensor,
     *,
     top_k: int | None = None,
     allowed_BN: Tensor | None = None,
-    first_BN: Tensor | None = None,
 ) -> Tags:
     """The ``top_k`` best labels (None: all) of each image among those ``allowed``.
 
-    Those ``first`` come before all others, all of them, by label id. Only the chosen labels are
-    sorted. Equal scores rank by label id.
+    Only the chosen labels are sorted. Equal scores rank by label id.
+    """
+    return _tags(*_best(scores_BN, top_k=top_k, allowed_BN=allowed_BN))
+
+
+def _best(
+    scores_BN: Tensor,
+    *,
+    top_k: int | None,
+    allowed_BN: Tensor | None,
+    first_BN: Tensor | None = None,
+    most_first: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Label ids [B, K] of :func:`choose`, and which of them are chosen.
+
+    Those ``first``, of an image at most ``most_first``, come before all others, all of them, by
+    label id.
     """
     labels = scores_BN.shape[1]
     keep = most = labels if top_k is None else min(top_k, labels)
     if first_BN is not None and len(scores_BN):
         scores_BN = torch.where(first_BN, scores_BN.amax(dim=1, keepdim=True) + 1, scores_BN)
-        keep = max(keep, int(first_BN.sum(dim=1).max()))
+        keep = max(keep, most_first)
     if allowed_BN is not None:
         scores_BN = scores_BN.masked_fill(~allowed_BN, -torch.inf)
-        # A threshold leaves few labels per image: sort as many as the fullest image has.
-        keep = min(keep, int(allowed_BN.sum(dim=1).max()) if len(scores_BN) else 0)
+        if top_k is None:
+            # A threshold leaves few labels per image: sort as many as the fullest image has.
+            keep = min(keep, int(allowed_BN.sum(dim=1).max()) if len(scores_BN) else 0)
     values_BK, ids_BK = scores_BN.topk(keep, dim=1, sorted=False)
     ids_BK, by_id_BK = ids_BK.sort(dim=1)
     values_BK, by_value_BK = values_BK.gather(1, by_id_BK).sort(dim=1, descending=True, stable=True)
@@ -104,10 +130,7 @@ def choose(
     chosen_BK = values_BK > -torch.inf
     if first_BN is not None:
         chosen_BK[:, most:] &= first_BN.gather(1, ids_BK)[:, most:]
-    kept_BK = chosen_BK.cpu().numpy()
-    row, rank = np.nonzero(kept_BK)
-    label_id = ids_BK.cpu().numpy()[kept_BK].astype(np.int32)
-    return Tags(row.astype(np.int64), (rank + 1).astype(np.int32), label_id)
+    return ids_BK, chosen_BK
 
 
 def chosen_tags(
@@ -122,17 +145,61 @@ def chosen_tags(
     What is ``known`` (1, 0, or -1 for unknown) overrides the scores: labels that are there are all
     given, with the confidence 1 and before others, and those that are absent are not.
     """
+    known = None if known_BN is None else torch.from_numpy(known_BN).to(scores_BN.device)
+    return tags_of(
+        ranked(
+            scores_BN,
+            choice,
+            known_BN=known,
+            most_known=most_known(known_BN),
+            confidence=confidence,
+        )
+    )
+
+
+def most_known(known_BN: NDArray[np.int8] | None) -> int:
+    """How many labels are known to be there of the image that has the most."""
+    return 0 if known_BN is None else int((known_BN == PRESENT).sum(axis=1).max(initial=0))
+
+
+def ranked(
+    scores_BN: Tensor,
+    choice: Choice,
+    *,
+    known_BN: Tensor | None,
+    most_known: int,
+    confidence: Confidence,
+) -> Ranked:
+    """What :func:`chosen_tags` chooses, on the device of the scores."""
     confidence_BN = confidence(choice.step, scores_BN)
     allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
     present_BN = None
     if known_BN is not None:
-        cells_BN = torch.from_numpy(known_BN).to(scores_BN.device)
-        present_BN = cells_BN == PRESENT
+        present_BN = known_BN == PRESENT
         confidence_BN = confidence_BN.masked_fill(present_BN, 1.0)
-        open_BN = cells_BN == UNKNOWN
+        open_BN = known_BN == UNKNOWN
         allowed_BN = (open_BN if allowed_BN is None else open_BN & allowed_BN) | present_BN
-    tags = choose(scores_BN, top_k=choice.top_k, allowed_BN=allowed_BN, first_BN=present_BN)
-    return tags, confidence_BN.cpu().numpy()[tags.row, tags.label_id]
+    ids_BK, chosen_BK = _best(
+        scores_BN,
+        top_k=choice.top_k,
+        allowed_BN=allowed_BN,
+        first_BN=present_BN,
+        most_first=most_known,
+    )
+    return Ranked(ids_BK, chosen_BK, confidence_BN.gather(1, ids_BK))
+
+
+def tags_of(found: Ranked) -> tuple[Tags, NDArray[np.float32]]:
+    """The tags among ranked labels, and their confidence [T]."""
+    tags = _tags(found.ids_BK, found.chosen_BK)
+    return tags, found.values_BK.cpu().numpy()[found.chosen_BK.cpu().numpy()]
+
+
+def _tags(ids_BK: Tensor, chosen_BK: Tensor) -> Tags:
+    kept_BK = chosen_BK.cpu().numpy()
+    row, rank = np.nonzero(kept_BK)
+    label_id = ids_BK.cpu().numpy()[kept_BK].astype(np.int32)
+    return Tags(row.astype(np.int64), (rank + 1).astype(np.int32), label_id)
 
 
 class LabelColumns:

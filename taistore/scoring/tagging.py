@@ -124,9 +124,9 @@ def tag_store(
     labels, tables = LabelColumns(store.labels), [SCORES.empty_table()]
     batches = from_store(store, run.encoder_id, Seen(), regions=regions, known=known, where=where)
     with progress("tag", total=None, unit="image") as bar:
-        for batch in batches:
+        for batch, tagged in chooser.each((batch, batch.images) for batch in batches):
             if batch.image_ids:
-                tables.append(batch.table(chooser, labels))
+                tables.append(batch.table(tagged, labels))
             bar.advance(len(batch.image_ids))
     return TagFrame.of(pa.concat_tables(tables), labels=store.labels)
 

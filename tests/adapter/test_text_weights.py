@@ -71,7 +71,7 @@ def test_batches_carry_the_weight_of_each_text(store: Store, zero: str) -> None:
     found = text_weights(store, ENCODER_ID, wanted, versions={})
     scanned = store.scan("text_vectors", encoder_id=ENCODER_ID)
     vectors = np.concatenate([vector_array(batch.column("vector")) for batch in scanned])
-    row_of = {vector.tobytes(): i for i, vector in enumerate(vectors.astype(np.float32))}
+    row_of = {vector.tobytes(): i for i, vector in enumerate(vectors)}
     stream = text_stream(store, ENCODER_ID, batch=32, seed=5, positions=found.positions)
     source = CombinationSource(stream, labels=6, radius=0.0, weights=found)
     seen: list[str] = []

@@ -61,6 +61,21 @@ def test_each_method_trains_and_is_a_ladder(
     project.store.forget_run(run.run_id)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("method", "task"), [("dualcoop", "pll"), ("tai-dpt", "zsl")])
+def test_a_gpu_learns_the_prompts_that_a_cpu_learns(
+    project: Project, method: str, task: Any
+) -> None:
+    there = Project.open(project.uri, device="cuda", precision="fp32")
+    runs = [one.train(task, method=method, **SMALL) for one in (project, there)]
+    cpu, gpu = (load_file(run.folder / "learner.safetensors") for run in runs)
+    assert set(gpu) == set(cpu)
+    for name, values in cpu.items():
+        torch.testing.assert_close(gpu[name], values, rtol=1e-2, atol=1e-2)
+    for run in runs:
+        project.store.forget_run(run.run_id)
+
+
 def test_learning_lowers_the_loss_and_finds_the_colours(project: Project) -> None:
     settings = SMALL | {"epochs": 40, "lr": 0.5, "temperature": 10.0, "loss": "ranking"}
     run = project.train("pll", method="dualcoop", **settings)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from taistore.devices.copies import copies_to
 from taistore.encoders.open_clip.catalogue import (
     QUICK,
     Recipe,
@@ -66,6 +67,7 @@ class OpenClipEncoder:
             resolution=info.resolution, resize=info.resize, interpolation=recipe.interpolation
         )
         self._regions = region_encoder(self._model.visual)
+        self.copies = copies_to(device)
         # (pixel / 255 - mean) / std as one multiplication and one addition per value.
         deviation = torch.tensor(recipe.std, device=device).view(3, 1, 1)
         self._scale = 1 / (255 * deviation)
@@ -111,28 +113,37 @@ class OpenClipEncoder:
                 f"{self._info.encoder_id} takes uint8 [B, 3, {side}, {side}], not "
                 f"{pixels.dtype} {list(pixels.shape)}: make the pixels with its prepare()"
             )
+        self._require_regions(regions)
+        if len(pixels) == 0:
+            empty = np.empty((0, self._info.dim), dtype=np.float32)
+            nothing = np.empty((0, regions**2, self._info.dim), dtype=np.float32)
+            return ImageVectors(empty, nothing if regions else None)
+        # torch warns of arrays that it may not write to; it never writes to this one.
+        source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        return self.image_vectors(*self.launch_images(source.to(self._device), regions=regions))
+
+    @torch.inference_mode()
+    def launch_images(
+        self, pixels: torch.Tensor, *, regions: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The model's own numbers, to be made on its device of pixels that are there."""
+        self._require_regions(regions)
+        images = pixels.float().mul_(self._scale).add_(self._shift)
+        images = images.to(self._dtype, memory_format=torch.channels_last)
+        if self._regions is None or not regions:
+            return self._model.encode_image(images, normalize=False), None
+        return self._regions(images, regions)
+
+    def image_vectors(self, whole: torch.Tensor, regions: torch.Tensor | None) -> ImageVectors:
+        """These as float32; raises :class:`EncoderError` where one overflows."""
+        return ImageVectors(self._finite(whole), None if regions is None else self._finite(regions))
+
+    def _require_regions(self, regions: int) -> None:
         if regions and self._regions is None:
             raise EncoderError(
                 f"open_clip:{self._info.model} has no region vectors (its image tower pools with "
                 "queries of its own): leave regions= out"
             )
-        if len(pixels) == 0:
-            empty = np.empty((0, self._info.dim), dtype=np.float32)
-            nothing = np.empty((0, regions**2, self._info.dim), dtype=np.float32)
-            return ImageVectors(empty, nothing if regions else None)
-        images = self._normalised(pixels)
-        if self._regions is None or not regions:
-            return ImageVectors(
-                self._finite(self._model.encode_image(images, normalize=False)), None
-            )
-        whole_BD, regions_BLD = self._regions(images, regions)
-        return ImageVectors(self._finite(whole_BD), self._finite(regions_BLD))
-
-    def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        # torch warns of arrays that it may not write to; it never writes to this one.
-        source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
-        images = source.to(self._device).float().mul_(self._scale).add_(self._shift)
-        return images.to(self._dtype, memory_format=torch.channels_last)
 
     def _finite(self, vectors: torch.Tensor) -> Float32:
         values: Float32 = vectors.float().cpu().numpy()

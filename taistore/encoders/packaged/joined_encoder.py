@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
+from taistore.devices.copies import copies_to
 from taistore.encoders.packaged.efficientnet_lite import EfficientNetLite
 from taistore.encoders.packaged.installed_files import (
     CLASS_TABLE,
@@ -68,6 +69,7 @@ class PackagedEncoder:
     ) -> None:
         self._info = info
         self._device = device
+        self.copies = copies_to(device)
         self._towers = [
             tower.eval().to(device).to(memory_format=torch.channels_last) for tower in towers
         ]
@@ -95,7 +97,9 @@ class PackagedEncoder:
         ids = self._load_tokenizer().checked_ids(texts)
         if not ids:
             return np.empty((0, self._info.dim), dtype=np.float32)
-        return self._scaled(self._space.place(self._load_sentences().encode(ids)))
+        texts_nD = self._scaled(self._space.place(self._load_sentences().encode(ids)))
+        values: Float32 = texts_nD.cpu().numpy()
+        return values
 
     def prompt_tower(self) -> SentencePrompts:
         """Its text tower, given token embeddings."""
@@ -132,21 +136,31 @@ class PackagedEncoder:
             empty = np.empty((0, self._info.dim), dtype=np.float32)
             nothing = np.empty((0, regions**2, self._info.dim), dtype=np.float32)
             return ImageVectors(empty, nothing if regions else None)
+        # torch warns of arrays that it may not write to; it never writes to this one.
+        source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        whole, cells = self.launch_images(source, regions=regions)
+        return self.image_vectors(whole.cpu(), None if cells is None else cells.cpu())
+
+    @torch.inference_mode()
+    def launch_images(
+        self, pixels: torch.Tensor, *, regions: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The vectors, to be made on its device."""
         # Photo by photo on a CPU: the feature maps of one stay in its cache (a batch of 16 takes
         # 1.6 times as long per photo), and a vector does not depend on its neighbours.
         step = 1 if self._device.type == "cpu" else _GPU_BATCH
-        # torch warns of arrays that it may not write to; it never writes to this one.
-        source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         whole, cells = [], []
         for start in range(0, len(pixels), step):
-            chance_BNHW = self._class_distributions(source[start : start + step])
+            chance_BNHW = self._class_distributions(pixels[start : start + step])
             whole.append(self._expected_texts(chance_BNHW.mean(dim=(2, 3))))
             if regions:
                 grid_BNGG = F.adaptive_avg_pool2d(chance_BNHW, regions)
                 cells.append(self._expected_texts(grid_BNGG.flatten(2).transpose(1, 2)))
-        return ImageVectors(
-            self._scaled(torch.cat(whole)), self._scaled(torch.cat(cells)) if regions else None
-        )
+        return self._scaled(torch.cat(whole)), self._scaled(torch.cat(cells)) if regions else None
+
+    def image_vectors(self, whole: torch.Tensor, regions: torch.Tensor | None) -> ImageVectors:
+        """These as arrays."""
+        return ImageVectors(whole.numpy(), None if regions is None else regions.numpy())
 
     def _class_distributions(self, pixels: torch.Tensor) -> torch.Tensor:
         images = pixels.to(self._device).float().sub_(127).div_(128)
@@ -157,9 +171,9 @@ class PackagedEncoder:
     def _expected_texts(self, chance_N: torch.Tensor) -> torch.Tensor:
         return chance_N @ self._classes_ND
 
-    def _scaled(self, vectors: torch.Tensor) -> Float32:
-        values: Float32 = (F.normalize(vectors, dim=-1) * self._info.dim**0.5).cpu().numpy()
-        return values
+    def _scaled(self, vectors: torch.Tensor) -> torch.Tensor:
+        scaled: torch.Tensor = F.normalize(vectors, dim=-1) * self._info.dim**0.5
+        return scaled
 
     def _load_tokenizer(self) -> PackagedTokenizer:
         with self._lock:

@@ -178,6 +178,21 @@ class Ladder:
         Raises :class:`ScoringError` for a step that needs an adapter or regions where there are
         none, where vectors and prompts differ in dimension, and where a score is no number.
         """
+        made = self.unchecked(whole_BD, regions_BRD, steps=steps)
+        for step, scores_BN in made.items():
+            if not scores_BN.isfinite().all():
+                raise no_number(step)
+        return made
+
+    @torch.inference_mode()
+    def unchecked(
+        self,
+        whole_BD: NDArray[Any] | Tensor,
+        regions_BRD: NDArray[Any] | Tensor | None = None,
+        *,
+        steps: Iterable[Step] | None = None,
+    ) -> dict[Step, Tensor]:
+        """As :meth:`scores`, which may be no numbers: to look, one would wait for the GPU."""
         there = self.steps(regions=regions_BRD is not None)
         wanted = there if steps is None else tuple(steps)
         for step in wanted:
@@ -191,14 +206,7 @@ class Ladder:
             )
         if regions_BRD is not None:
             regions_BRD = as_tensor(regions_BRD, self._device)
-        made = self._climb(whole_BD, regions_BRD, wanted)
-        for step, scores_BN in made.items():
-            if not scores_BN.isfinite().all():
-                raise ScoringError(
-                    f"step {step!r} gave a score that is no number: the vectors or the checkpoint "
-                    "are damaged; encode or train again"
-                )
-        return made
+        return self._climb(whole_BD, regions_BRD, wanted)
 
     def confidence(self, step: Step, scores_BN: Tensor, *, regions: bool) -> Tensor:
         """Scores of this ladder, made with or without regions, as :func:`confidence`."""
@@ -318,6 +326,14 @@ class _Climb:
         if self._adapter is None:
             raise ScoringError("this step needs an adapter: name a run")
         return self._adapter(vectors_BD).float()
+
+
+def no_number(step: Step) -> ScoringError:
+    """What to say of a step whose score is not finite."""
+    return ScoringError(
+        f"step {step!r} gave a score that is no number: the vectors or the checkpoint are damaged; "
+        "encode or train again"
+    )
 
 
 def confidence(step: Step, scores_BN: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ MORE_SPARE = 96
 CAREFUL = 2.0
 """How far what was left out may be off, in units of the largest error of what was scored again."""
 
-RELATIVE = 1e-4
+RELATIVE = 2e-4
 """How far the deviation of an image's scores over all labels may be off."""
 
 
