@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from taistore.scoring import stored_images
 from taistore.scoring.stored_images import some_have_regions, stored_batches
+from taistore.store.arrow import vector_column
+from taistore.store.maintenance import optimize
+from taistore.store.store import Store
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import PICTURES, add_images, add_pictures, image_row, new_store
 
@@ -49,6 +53,35 @@ def test_images_without_a_vector_are_told_apart(tmp_path: Path) -> None:
     without = [uri for b in batches for uri in b.without_vector.column("uri").to_pylist()]
     assert without == ["/photos/0099 red.png"]
     assert sum(b.rows.num_rows for b in batches) == sum(len(b.whole_BD) for b in batches) == 12
+
+
+def test_the_store_may_be_optimized_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_images, "BATCH_ROWS", 64)
+    encoder = ColourEncoder()
+    encoder_id = encoder.info.encoder_id
+    store = new_store(tmp_path / "store", encoder)
+    vectors_ID = np.random.default_rng(0).standard_normal((600, 32)).astype(np.float16)
+    for low in range(0, 600, 50):  # a dozen fragments, in another order than the images
+        rows = [image_row(n, ["red"]) for n in range(low, low + 50)]
+        store.append("images", rows)
+        turned = {
+            "image_id": [row["image_id"] for row in reversed(rows)],
+            "vector": vector_column(vectors_ID[low : low + 50][::-1]),
+        }
+        store.append("image_vectors", turned, encoder_id=encoder_id)
+    seen: dict[str, NDArray[np.float16]] = {}
+    for number, batch in enumerate(
+        stored_batches(store, encoder_id, columns=["uri"], regions=False)
+    ):
+        if number == 2:
+            merged = {one.table: one for one in optimize(Store.open(store.uri))}
+            assert merged["images"].fragments_before > merged["images"].fragments_after
+        ids = map(str, batch.rows.column("image_id").to_pylist())
+        seen |= zip(ids, batch.whole_BD, strict=True)
+    assert list(seen) == [image_row(n, ["red"])["image_id"] for n in range(600)]
+    assert np.array_equal(np.stack(list(seen.values())), vectors_ID)
 
 
 def test_a_store_without_any_vector_gives_none(tmp_path: Path) -> None:
