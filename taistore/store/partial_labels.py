@@ -73,17 +73,20 @@ class PartialLabels:
             batch_rows=65_536,
             version=version,
         ):
-            ids.append(np.asarray(batch.column("image_id").to_pylist(), dtype=IMAGE_ID))
+            ids.append(_id_bytes(batch.column("image_id")))
             complete.append(batch.column("complete").to_numpy(zero_copy_only=False))
             for name, parts in lists.items():
                 parts.append(ragged(batch.column(name)))
+        # Part by part, so that no more than one of them is there twice.
         found = {
-            name: Ragged.build(*map(np.concatenate, zip(*parts, strict=True)))
-            for name, parts in lists.items()
+            name: Ragged.build(*map(np.concatenate, zip(*lists.pop(name), strict=True)))
+            for name in tuple(lists)
         }
+        ids_I = np.concatenate(ids)
+        ids.clear()
         return cls.build(
             len(store.labels),
-            np.concatenate(ids),
+            ids_I,
             found["positives"],
             found["negatives"],
             np.concatenate(complete),
