@@ -18,6 +18,9 @@ BLOCK_ROWS = 16_384
 SLICE_DIMS = 64
 """Dimensions that are added at once: 4 MiB of a block's rows, which stay in a cache."""
 
+MANY_GROUPS = 65_536
+"""Of more groups no cache holds a slice's sums, and memory matters more: one slice is all."""
+
 BLOCK_MEMBERS = 2**20
 """Memberships after which a block is added up before it is full; each takes some 30 bytes."""
 
@@ -49,8 +52,9 @@ class GroupSums:
     ``squares_G``, each group's sum of squared norms, is NaN without ``squares``.
 
     Sums are float32, of a block and then of blocks, so that their relative error stays below 1e-5
-    for any number of rows. Memory is ``4 * G * D`` bytes, twice that while :meth:`sums` copies
-    them, and 36 MiB for a block at 1,024 dimensions.
+    for any number of rows. Memory is ``4 * G * D`` bytes, twice that while :meth:`sums` joins the
+    slices, and 36 MiB for a block at 1,024 dimensions. Of more than :data:`MANY_GROUPS` groups it
+    is ``4 * G * D`` bytes throughout, and 96 MiB.
     """
 
     def __init__(
@@ -60,7 +64,8 @@ class GroupSums:
         self.squares_G = np.full(groups, 0.0 if squares else np.nan)
         self.rows = 0
         self._with_squares = squares
-        self._dim, self._width = dim, min(dim, SLICE_DIMS)
+        self._dim = dim
+        self._width = dim if groups > MANY_GROUPS else min(dim, SLICE_DIMS)
         slices = -(-dim // self._width)
         self._total_SW = np.zeros((slices, self._width), dtype=np.float64)
         self._sums_SGW = np.zeros((slices, groups, self._width), dtype=np.float32)
@@ -101,7 +106,7 @@ class GroupSums:
         self.rows += len(vectors_BD)
 
     def sums(self) -> Float32:
-        """The sum [G, D] of each group so far; the caller may overwrite it."""
+        """The sum [G, D] of each group so far; the caller may overwrite it when it is done."""
         self._add_block()
         # What a block takes is free again before the sums are there twice.
         self._block = None
@@ -166,7 +171,10 @@ class _Block:
 
 def _joined(slices_SGW: Float32, dim: int) -> Float32:
     """Slices side by side: [G, D]."""
-    _, groups, width = slices_SGW.shape
+    slices, groups, width = slices_SGW.shape
+    if slices == 1:
+        whole_GD: Float32 = slices_SGW[0]
+        return whole_GD
     joined_GD = np.empty((groups, dim), dtype=np.float32)
     for number, slice_GW in enumerate(slices_SGW):
         part = slice(number * width, min((number + 1) * width, dim))

@@ -37,9 +37,10 @@ def test_sums_are_those_of_a_loop(
     random = np.random.default_rng(seed)
     vectors = (5 * random.standard_normal((rows, dim)) + 3).astype(np.float16)
     member = random.random((rows, groups)) < 0.2
-    sums = GroupSums(groups, dim, squares=True, block_rows=block)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taistore.geometry.group_sums.MANY_GROUPS", 30)
         patch.setattr("taistore.geometry.group_sums.BLOCK_MEMBERS", 100)
+        sums = GroupSums(groups, dim, squares=True, block_rows=block)
         for low in range(0, rows, batch):
             part = member[low : low + batch]
             sums.add(vectors[low : low + batch], part.sum(axis=1), np.nonzero(part)[1])
