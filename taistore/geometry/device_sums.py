@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.geometry.group_sums import BLOCK_ROWS, NonFiniteRowError
+from taistore.geometry.group_sums import NonFiniteRowError
+
+BLOCK_ROWS = 1024
 
 
 class DeviceSums:

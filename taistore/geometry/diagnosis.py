@@ -97,7 +97,7 @@ def survey(
     if not every.known.any():
         raise StoreError(_nothing_known(store, split))
     index = store.combination_index()
-    everything = label_centroids(store, encoder_id, every, progress=progress)
+    everything = label_centroids(store, encoder_id, every, dispersions=True, progress=progress)
     texts = combination_centroids(store, encoder_id, index=index, progress=progress)
     if not everything.images or not len(texts):
         kind, command = ("text", "generate-texts") if everything.images else (
@@ -111,7 +111,7 @@ def survey(
     labels = every if known is None else every.masked(known, seed=mask_seed)
     images = everything
     if known is not None:
-        images = label_centroids(store, encoder_id, labels, progress=progress)
+        images = label_centroids(store, encoder_id, labels, dispersions=True, progress=progress)
     k = k or auto_neighbours(len(labels))
     neighbours = ImageNeighbours.build(store, encoder_id, labels, progress=progress)
     targets_ND = None

@@ -73,17 +73,20 @@ class PartialLabels:
             batch_rows=65_536,
             version=version,
         ):
-            ids.append(np.asarray(batch.column("image_id").to_pylist(), dtype=IMAGE_ID))
+            ids.append(_id_bytes(batch.column("image_id")))
             complete.append(batch.column("complete").to_numpy(zero_copy_only=False))
             for name, parts in lists.items():
                 parts.append(ragged(batch.column(name)))
+        # Part by part, so that no more than one of them is there twice.
         found = {
-            name: Ragged.build(*map(np.concatenate, zip(*parts, strict=True)))
-            for name, parts in lists.items()
+            name: Ragged.build(*map(np.concatenate, zip(*lists.pop(name), strict=True)))
+            for name in tuple(lists)
         }
+        ids_I = np.concatenate(ids)
+        ids.clear()
         return cls.build(
             len(store.labels),
-            np.concatenate(ids),
+            ids_I,
             found["positives"],
             found["negatives"],
             np.concatenate(complete),
@@ -204,36 +207,68 @@ class PartialLabels:
 
 
 class ImageLookup:
-    """Rows of many image ids, four times faster than :meth:`PartialLabels.find`.
+    """Rows of many image ids, several times faster than :meth:`PartialLabels.find`.
 
-    Compares the first 8 characters as one number and the whole id where those agree; takes 8
-    bytes an image.
+    The first 8 digits of an id are a number, uniform as ids are hashes: its first bits say where
+    in the sorted ids to look, the number which row it is, and the whole id whether it is that.
+    Takes 8 to 12 bytes an image.
     """
 
     def __init__(self, known: PartialLabels) -> None:
         self._known = known
-        self._keys_I = _first_characters(known.image_ids)
+        keys_I = _first_digits(known.image_ids)
+        # Ids that are no hexadecimal digits need not sort as their numbers do.
+        self._sorted = bool((keys_I[1:] >= keys_I[:-1]).all())
+        bits = max(len(keys_I), 2).bit_length()
+        self._shift = np.uint32(32 - bits)
+        firsts = np.arange(2**bits, dtype=np.uint32) << self._shift
+        self._starts = np.searchsorted(keys_I, firsts).astype(np.int32)
+        # The last is for ids behind all others.
+        self._keys_I = np.append(keys_I, np.uint32(2**32 - 1))
 
     def find(self, image_ids: "pa.Array[Any]") -> NDArray[np.int64]:
         """Row of each image [B], -1 for those that are not here."""
-        asked_B = np.asarray(image_ids.to_pylist(), dtype=IMAGE_ID)
-        if not len(self._keys_I) or not len(asked_B):
-            return np.full(len(asked_B), -1)
-        keys_B = _first_characters(asked_B)
-        # In ascending order neighbouring searches touch the same memory.
-        order = np.argsort(keys_B)
-        rows_B = np.empty(len(asked_B), dtype=np.int64)
-        rows_B[order] = np.searchsorted(self._keys_I, keys_B[order])
-        np.minimum(rows_B, len(self._keys_I) - 1, out=rows_B)
-        differs = np.flatnonzero(self._known.image_ids[rows_B] != asked_B)
-        rows_B[differs] = self._known.find(asked_B[differs])
+        asked_B = _id_bytes(image_ids)
+        if not self._sorted or not len(self._known) or not len(asked_B):
+            return self._known.find(asked_B)
+        keys_B = _first_digits(asked_B)
+        rows_B = self._starts.take(keys_B >> self._shift).astype(np.int64)
+        behind = np.flatnonzero(self._keys_I.take(rows_B) < keys_B)
+        while len(behind):
+            rows_B[behind] += 1
+            behind = behind[self._keys_I.take(rows_B[behind]) < keys_B[behind]]
+        found_B = self._known.image_ids.take(rows_B, mode="clip")
+        differs = np.flatnonzero(found_B != asked_B)
+        if len(differs):
+            # The number of another image, or of several.
+            shared = self._keys_I[rows_B[differs]] == keys_B[differs]
+            rows_B[differs] = -1
+            rows_B[differs[shared]] = self._known.find(asked_B[differs[shared]])
         return rows_B
 
 
-def _first_characters(image_ids: NDArray[np.bytes_]) -> NDArray[np.uint64]:
-    """The first 8 characters of each id as a number that sorts alike."""
-    first = np.ascontiguousarray(image_ids).view(">u8").reshape(-1, image_ids.itemsize // 8)[:, 0]
-    return first.astype(np.uint64)
+def _id_bytes(image_ids: "pa.Array[Any]") -> NDArray[np.bytes_]:
+    """Image ids [B] as bytes, without a copy where all have 32 digits."""
+    if len(image_ids) and pa.types.is_string(image_ids.type) and not image_ids.null_count:
+        _, offsets, text = image_ids.buffers()
+        if offsets and text:
+            ends = np.frombuffer(memoryview(offsets), np.int32)[image_ids.offset :]
+            ends = ends[: len(image_ids) + 1]
+            if (np.diff(ends) == np.dtype(IMAGE_ID).itemsize).all():
+                return np.frombuffer(memoryview(text)[ends[0] : ends[-1]], np.dtype(IMAGE_ID))
+    return np.asarray(image_ids.to_pylist(), dtype=IMAGE_ID)
+
+
+def _first_digits(image_ids: NDArray[np.bytes_]) -> NDArray[np.uint32]:
+    """The number in the first 8 hexadecimal digits of each id; of other ids some number."""
+    words = np.ascontiguousarray(image_ids).view(">u8").reshape(-1, image_ids.itemsize // 8)
+    digits = words[:, 0].astype(np.uint64)
+    # Of a letter bit 6 is set, and its lower half is 9 less than the digit.
+    letters = (digits >> np.uint64(6)) & np.uint64(0x0101010101010101)
+    digits = (digits & np.uint64(0x0F0F0F0F0F0F0F0F)) + letters * np.uint64(9)
+    for bits, mask in ((4, 0x00FF00FF00FF00FF), (8, 0x0000FFFF0000FFFF), (16, 0xFFFFFFFF)):
+        digits = (digits | (digits >> np.uint64(bits))) & np.uint64(mask)
+    return digits.astype(np.uint32)
 
 
 def _holds(

@@ -95,9 +95,9 @@ def synthetic_survey(
     """
     require_synthetic_images(store, encoder_id)
     index = store.combination_index()
-    synthetic = synthetic_centroids(store, encoder_id, index, progress=progress)
+    synthetic = synthetic_centroids(store, encoder_id, index, dispersions=True, progress=progress)
     known = PartialLabels.read(store, split=split)
-    photos = label_centroids(store, encoder_id, known, progress=progress)
+    photos = label_centroids(store, encoder_id, known, dispersions=True, progress=progress)
     texts = combination_centroids(store, encoder_id, index=index, progress=progress)
     side = TextSide.build(texts, index, labels=len(store.labels))
     return SyntheticSurvey(

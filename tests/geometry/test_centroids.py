@@ -32,7 +32,7 @@ def test_eq_7_takes_known_positives_alone(tmp_path: Path) -> None:
         [np.flatnonzero(row == 1).tolist() for row in truth],
         negatives=[np.flatnonzero(row == 0).tolist() for row in truth],
     ).astype(np.float64)
-    found = label_centroids(store, ENCODER_ID, PartialLabels.read(store))
+    found = label_centroids(store, ENCODER_ID, PartialLabels.read(store), dispersions=True)
     for j in range(N - 1):
         of_label = vectors[truth[:, j] > 0]
         centroid = of_label.sum(axis=0) / len(of_label)
@@ -63,7 +63,7 @@ def test_one_image_has_no_dispersion_and_no_image_no_centroid(tmp_path: Path) ->
     assert empty.counts_N.tolist() == [0] * N
     assert not empty.mean_D.any()
     (vector,) = add_images(store, [1], [[2]])
-    found = label_centroids(store, ENCODER_ID, PartialLabels.read(store))
+    found = label_centroids(store, ENCODER_ID, PartialLabels.read(store), dispersions=True)
     assert found.dispersions_N[2] == 0
     assert found.means_ND[2].tolist() == vector.astype(np.float32).tolist()
 

@@ -23,7 +23,7 @@ def test_sums_are_those_of_the_cpu(device: str, monkeypatch: pytest.MonkeyPatch)
     random = np.random.default_rng(0)
     vectors = (5 * random.standard_normal((100, 7)) + 3).astype(np.float16)
     member = random.random((100, 9)) < 0.2
-    one, other = GroupSums(9, 7), DeviceSums(9, 7, device=device)
+    one, other = GroupSums(9, 7, squares=True), DeviceSums(9, 7, device=device)
     for sums in (one, other):
         for low in range(0, 100, 45):
             part = member[low : low + 45]
@@ -51,6 +51,9 @@ def test_label_centroids_on_the_gpu(tmp_path: Path) -> None:
     store = image_store(tmp_path / "s", labels=6)
     add_images(store, range(40), [[i % 6] for i in range(40)])
     known = PartialLabels.read(store)
-    cpu, gpu = (label_centroids(store, ENCODER_ID, known, device=d) for d in ("cpu", "cuda"))
+    cpu, gpu = (
+        label_centroids(store, ENCODER_ID, known, dispersions=True, device=device)
+        for device in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(gpu.means_ND, cpu.means_ND, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gpu.dispersions_N, cpu.dispersions_N, rtol=1e-3, atol=1e-3)

@@ -148,16 +148,29 @@ def test_single_cells_are_those_of_the_matrix() -> None:
 
 def test_a_lookup_finds_what_find_finds() -> None:
     known, _ = _full(300)
-    # Ids that begin alike, and some that are not here.
+    # Ids that begin alike, ids that are hashes, and some that are not here.
     alike = [f"{'a' * 8}{i:024x}" for i in range(50)]
-    ids = [*(i.decode() for i in known.image_ids.tolist()), *alike]
+    hashes = [f"{i:016x}{i:016x}" for i in np.random.default_rng(0).integers(2**63, size=900)]
+    ids = [*(i.decode() for i in known.image_ids.tolist()), *alike, *hashes[:600]]
     nothing = Ragged.build(np.zeros(len(ids), int), np.empty(0, np.int32))
     both = PartialLabels.build(N, ids, nothing, nothing, np.zeros(len(ids), bool))
-    asked = pa.array([*ids[::3], *alike, "a" * 32, "0" * 32, "f" * 32])
+    asked = pa.array([*ids[::3], *alike, *hashes[500:], "a" * 32, "0" * 32, "f" * 32])
     assert ImageLookup(both).find(asked).tolist() == both.find(asked).tolist()
+    assert ImageLookup(both).find(asked[7:50]).tolist() == both.find(asked)[7:50].tolist()
+    assert ImageLookup(both).find(asked.cast(pa.large_string())).tolist() == (
+        both.find(asked).tolist()
+    )
     assert ImageLookup(both).find(pa.array([], pa.string())).tolist() == []
     empty = both.take(np.empty(0, dtype=np.int64))
     assert ImageLookup(empty).find(asked[:2]).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("ids", [["zz", "z", "~~~~~~~~", "A" * 32], ["9", "O", "o", "`"]])
+def test_a_lookup_finds_ids_that_are_no_hexadecimal_digits(ids: list[str]) -> None:
+    nothing = Ragged.build(np.zeros(len(ids), int), np.empty(0, np.int32))
+    known = PartialLabels.build(N, ids, nothing, nothing, np.zeros(len(ids), bool))
+    asked = pa.array([*ids, "0" * 32, "zzz", ""])
+    assert ImageLookup(known).find(asked).tolist() == known.find(asked).tolist()
 
 
 def _uniform_by_hand(image_id: bytes, label_id: int, seed: int) -> float:

@@ -38,8 +38,8 @@ class Ragged:
 
     def take(self, rows_B: NDArray[np.int64]) -> "Ragged":
         """These rows, in this order."""
-        starts_B = self.offsets[rows_B]
-        counts_B = self.offsets[rows_B + 1] - starts_B
+        starts_B = self.offsets.take(rows_B)
+        counts_B = self.offsets.take(rows_B + 1) - starts_B
         return Ragged.build(counts_B, gather_rows(starts_B, counts_B, self.label_ids))
 
 
@@ -76,5 +76,5 @@ def gather_rows(
         begins = ends[block] - counts[block] - first
         place = np.repeat(starts[block] - begins, counts[block])
         place += np.arange(last - first)
-        gathered[first:last] = flat[place]
+        gathered[first:last] = flat.take(place)
     return gathered
