@@ -15,6 +15,7 @@ from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.lance_errors import answering
 from taistore.store.object_folder import ObjectFolder
 from taistore.store.places import is_remote
+from taistore.store.tables.lance_tables import session
 
 _MANIFEST = re.compile(r"(\d+)\.manifest")
 _LAST = 2**64 - 1
@@ -40,6 +41,7 @@ class TableFolder:
         self.local = None if is_remote(uri) else Path(self.place)
         self._remote = ObjectFolder(self.place) if is_remote(uri) else None
         self._storage_options = dict(storage_options or {}) or None
+        self._session = session()
         self._seen: dict[tuple[str, ...], BrokenFile | None] = {}
 
     def opened(self, version: int | None = None) -> Any:
@@ -48,7 +50,12 @@ class TableFolder:
         Raises :class:`StoreError` where an object store does not answer.
         """
         with answering(self.place):
-            return LanceDataset(self.place, version=version, storage_options=self._storage_options)
+            return LanceDataset(
+                self.place,
+                version=version,
+                storage_options=self._storage_options,
+                session=self._session,
+            )
 
     @cached_property
     def noted(self) -> int:
