@@ -15,7 +15,6 @@ from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.lance_errors import answering
 from taistore.store.object_folder import ObjectFolder
 from taistore.store.places import is_remote
-from taistore.store.tables.lance_tables import session
 
 _MANIFEST = re.compile(r"(\d+)\.manifest")
 _LAST = 2**64 - 1
@@ -33,15 +32,25 @@ class BrokenFile:
 
 
 class TableFolder:
-    """The table ``name`` of the store at ``uri``, read without trust in anything of it."""
+    """The table ``name`` of the store at ``uri``, read without trust in anything of it.
 
-    def __init__(self, uri: str, name: str, storage_options: Mapping[str, str] | None) -> None:
+    ``session`` bounds what Lance keeps of the tables that have it in common.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        name: str,
+        storage_options: Mapping[str, str] | None,
+        *,
+        session: Any = None,
+    ) -> None:
         self.name = name
         self.place = f"{uri.rstrip('/')}/{name}.lance"
         self.local = None if is_remote(uri) else Path(self.place)
         self._remote = ObjectFolder(self.place) if is_remote(uri) else None
         self._storage_options = dict(storage_options or {}) or None
-        self._session = session()
+        self._session = session
         self._seen: dict[tuple[str, ...], BrokenFile | None] = {}
 
     def opened(self, version: int | None = None) -> Any:
