@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.store.store import Store
+from taistore.store.writes.known_keys import is_among
 from taistore.texts.combinations.sampling import CombinationSample
 from taistore.texts.generate_config import JOB
 from taistore.texts.request_ids import (
@@ -151,15 +152,16 @@ class Pending:
             dtype=np.uint64,
             count=len(sample),
         )
+        numbers.sort()
         stored = _stored(store, plan)
-        self._present = stored[np.isin(stored, numbers)]
+        self._present = stored[is_among(stored, numbers)]
         self._rejected, unanswered = _rejected(store)
         self._set_aside = np.union1d(self._rejected, unanswered)
         self._done = self._present
         if not retry_rejects:
             self._done = np.union1d(self._present, self._rejected)
         self.present = len(self._present)
-        self.due = int((~np.isin(numbers, self._done)).sum())
+        self.due = len(numbers) - int(is_among(self._done, numbers).sum())
         self.rejected_earlier = len(numbers) - self.present - self.due
 
     def _turns_of(self) -> Iterator[tuple[int, int]]:
