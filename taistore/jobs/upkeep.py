@@ -52,9 +52,6 @@ def optimize_project(project: "Project", *, keep_days: float) -> list[TableRepor
 
 def tidy(project: "Project") -> None:
     """Compact what a large job left in many fragments; another writer may keep it from that."""
-    from taistore.adapter.freed_memory import give_back
-
-    give_back()  # what the job took
     try:
         optimize(project.store, only_due=True, progress=project.progress)
     except StoreError as error:
