@@ -17,6 +17,7 @@ from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
 from taistore.store.tables.ragged_vectors import stored_grid
+from taistore.store.writes.collector import loaded_set_aside
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,7 @@ class IngestImagesSummary:
     notes: tuple[str, ...] = ()
 
 
+@loaded_set_aside()
 def ingest_images(
     store: Store,
     encoder: Encoder,

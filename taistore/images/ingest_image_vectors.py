@@ -35,6 +35,7 @@ from taistore.printable import printable
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
+from taistore.store.writes.collector import loaded_set_aside
 
 JOB = "ingest-vectors"
 """Name of the job in the table ``rejects``."""
@@ -60,6 +61,7 @@ class IngestImageVectorsSummary:
     written: int
 
 
+@loaded_set_aside()
 def ingest_image_vectors(
     store: Store,
     name: str,

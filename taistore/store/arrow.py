@@ -1,7 +1,7 @@
 """Arrow pieces of the store: vectors as columns, filters from values, rows without repeats."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -81,8 +81,30 @@ def unique_rows(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """Drop rows that repeat the key of an earlier row of the same batch."""
     if rows.num_rows < 2:
         return rows
-    keys = zip(*(rows.column(name).to_pylist() for name in key), strict=True)
-    first: dict[tuple[Any, ...], int] = {}
-    for i, value in enumerate(keys):
-        first.setdefault(value, i)
-    return rows if len(first) == rows.num_rows else rows.take(list(first.values()))
+    groups = _numbered(rows.select(list(key))).group_by(list(key), use_threads=False)
+    first = groups.aggregate([(_NUMBER, "min")]).column(f"{_NUMBER}_min")
+    return rows if len(first) == rows.num_rows else rows.take(np.sort(first.to_numpy()))
+
+
+def rows_among(rows: pa.Table, keys: pa.Table) -> pa.Table:
+    """The rows, in their order, whose columns of the names of ``keys`` are one of the keys."""
+    return _matched(rows, keys, "left semi")
+
+
+def rows_not_among(rows: pa.Table, keys: pa.Table) -> pa.Table:
+    """The others."""
+    return _matched(rows, keys, "left anti")
+
+
+_NUMBER = ""
+"""The name of a column of row numbers, which no table of the store has."""
+
+
+def _matched(rows: pa.Table, keys: pa.Table, how: Literal["left semi", "left anti"]) -> pa.Table:
+    names = keys.column_names
+    found = _numbered(rows.select(names)).join(keys, names, join_type=how, use_threads=False)
+    return rows.take(np.sort(found.column(_NUMBER).to_numpy()))
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    return rows.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))

@@ -302,14 +302,34 @@ class Store:
         with reading(self.uri, self.table_name(kind, encoder_id)):
             yield from scanner.to_batches()
 
+    def look_up(
+        self,
+        kind: str,
+        where: Mapping[str, Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        encoder_id: str | None = None,
+        over: Any = None,
+    ) -> pa.Table:
+        """The rows with one of these values of one column, for a job that asks again and again.
+
+        The first question reads that column; what the others cost does not grow with the table.
+        ``columns`` are those beside it (None: all), ``over`` the version (a
+        ``lance.LanceDataset``) to look at, None: the newest.
+        """
+        schema = TABLES[kind].schema(0 if encoder_id is not None else None)
+        name, (column, values) = self.table_name(kind, encoder_id), next(iter(where.items()))
+        keys = pa.table({column: pa.array(values, schema.field(column).type)})
+        found = self._writer.find(name, keys, columns=columns, over=over)
+        return schema.empty_table() if found is None else found
+
     def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
         """Those of ``ids`` (first key column) that the table does not hold, in their order."""
         if not ids:
             return []
         key = TABLES[kind].key[0]
-        there: set[Any] = set()
-        for batch in self.scan(kind, columns=[key], encoder_id=encoder_id, where={key: list(ids)}):
-            there.update(batch.column(0).to_pylist())
+        found = self.look_up(kind, {key: ids}, columns=[], encoder_id=encoder_id)
+        there = set(found.column(key).to_pylist())
         return [i for i in dict.fromkeys(ids) if i not in there]
 
     def vectors(self, kind: str, ids: Sequence[str], *, encoder_id: str) -> NDArray[np.float16]:

@@ -8,6 +8,7 @@ from taistore.encoders.protocol import Encoder
 from taistore.errors import TextError
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
+from taistore.store.writes.collector import loaded_set_aside
 from taistore.texts.combinations.sampling import Balance, CombinationSample, sample_combinations
 from taistore.texts.generate_config import JOB, GenerateConfig, GenerateSummary
 from taistore.texts.language.token_lengths import length_check, text_limit
@@ -23,6 +24,7 @@ from taistore.texts.writer_threads import start_writer
 __all__ = ["GenerateConfig", "GenerateSummary", "JOB", "generate_texts"]
 
 
+@loaded_set_aside()
 def generate_texts(
     store: Store,
     encoder: Encoder,

@@ -45,7 +45,7 @@ class GenerateConfig:
     lost_labels: Lost | None = None
     retry_rejects: bool = False
     concurrent: int = 16_384
-    commit_rows: int = 4096
+    commit_rows: int = 16_384
     commit_seconds: float = 10.0
 
     def __post_init__(self) -> None:

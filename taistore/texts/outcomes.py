@@ -284,8 +284,5 @@ def _stored(store: Store, ids: Sequence[str]) -> dict[str, TextRow]:
     if not ids:
         return {}
     columns = [name for name in store.schema("texts").names if name != "mentions"]
-    found: dict[str, TextRow] = {}
-    for batch in store.scan("texts", columns=columns, where={"text_id": list(ids)}):
-        for row in batch.to_pylist():
-            found[row["text_id"]] = TextRow(label_ids=(), **row)
-    return found
+    rows = store.look_up("texts", {"text_id": ids}, columns=columns).to_pylist()
+    return {row["text_id"]: TextRow(label_ids=(), **row) for row in rows}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.store.store import Store
+from taistore.store.writes.known_keys import is_among
 from taistore.texts.combinations.sampling import CombinationSample
 from taistore.texts.generate_config import JOB
 from taistore.texts.request_ids import (
@@ -72,6 +73,8 @@ class PendingCombination:
         n = self._plan.texts_per_conversation
         conversation = turn // n
         turns = range(conversation * n, turn)
+        # Of conversations that are over nothing is quoted.
+        self._written = {t: text for t, text in self._written.items() if t >= turns.start}
         return TextRequest(
             combination_id=self.combination_id,
             label_ids=self.label_ids,
@@ -142,25 +145,27 @@ class Pending:
         # Taken before reading, so that what another job adds meanwhile is found at the commit.
         self.texts_version = texts_version(store)
         self._turns = np.bincount(sample.combination, minlength=len(sample.label_ids))
-        self._ids = [store.labels.combination_id(labels) for labels in sample.combinations()]
+        ids = map(store.labels.combination_id, sample.combinations())
+        self._ids = np.fromiter(ids, np.int64, len(sample.label_ids))
         numbers = np.fromiter(
             (key_number(k) for i, n in self._turns_of() for k in plan.keys(i, n)),
             dtype=np.uint64,
             count=len(sample),
         )
+        numbers.sort()
         stored = _stored(store, plan)
-        self._present = stored[np.isin(stored, numbers)]
+        self._present = stored[is_among(stored, numbers)]
         self._rejected, unanswered = _rejected(store)
         self._set_aside = np.union1d(self._rejected, unanswered)
         self._done = self._present
         if not retry_rejects:
             self._done = np.union1d(self._present, self._rejected)
         self.present = len(self._present)
-        self.due = int((~np.isin(numbers, self._done)).sum())
+        self.due = len(numbers) - int(is_among(self._done, numbers).sum())
         self.rejected_earlier = len(numbers) - self.present - self.due
 
     def _turns_of(self) -> Iterator[tuple[int, int]]:
-        return zip(self._ids, self._turns.tolist(), strict=True)
+        return zip(map(int, self._ids), map(int, self._turns), strict=True)
 
     def was_present(self, key: str) -> bool:
         """Whether the store held this text when the job started."""
@@ -177,16 +182,16 @@ class Pending:
             yield from self._block(order[start : start + _BLOCK_COMBINATIONS].tolist())
 
     def _block(self, places: Sequence[int]) -> Iterator[PendingCombination]:
-        keys = {c: self._plan.keys(self._ids[c], int(self._turns[c])) for c in places}
+        keys = {c: self._plan.keys(int(self._ids[c]), int(self._turns[c])) for c in places}
         due = {
             c: [(t, key) for t, key in enumerate(of) if not _contains(self._done, key)]
             for c, of in keys.items()
         }
-        there = _texts(self._store, [self._ids[c] for c in places if due[c]])
+        there = _texts(self._store, [int(self._ids[c]) for c in places if due[c]])
         for c in places:
             if not due[c]:
                 continue
-            combination_id = self._ids[c]
+            combination_id = int(self._ids[c])
             turn_of = {key: turn for turn, key in enumerate(keys[c])}
             # In the order in which an undisturbed job meets them.
             texts = sorted(
@@ -254,12 +259,10 @@ def _texts(store: Store, combination_ids: Sequence[int]) -> dict[int, list[tuple
     found: dict[int, list[tuple[str, str]]] = {}
     if not combination_ids:
         return found
-    columns = ["combination_id", "request_id", "text"]
-    where = {"combination_id": list(combination_ids)}
-    for batch in store.scan("texts", columns=columns, where=where):
-        for row in batch.to_pylist():
-            asked = row["request_id"] or ""
-            if asked and combination_of(asked) != row["combination_id"]:
-                continue
-            found.setdefault(row["combination_id"], []).append((key_of(asked), row["text"]))
+    where = {"combination_id": combination_ids}
+    for row in store.look_up("texts", where, columns=["request_id", "text"]).to_pylist():
+        asked = row["request_id"] or ""
+        if asked and combination_of(asked) != row["combination_id"]:
+            continue
+        found.setdefault(row["combination_id"], []).append((key_of(asked), row["text"]))
     return found

@@ -205,10 +205,9 @@ def test_known_keys_follow_appends_and_compaction(tmp_path: Path) -> None:
 
     def held(first: int, count: int) -> int:
         dataset = store.dataset("image_vectors", INFO.encoder_id)
-        known.follow(dataset)
         schema = store.schema("image_vectors", INFO.encoder_id)
         rows = pa.Table.from_pydict(_vectors(first, count), schema=schema)
-        return int(known.may_hold(rows).sum())
+        return int(known.find(dataset, rows, []).num_rows)
 
     for first in range(0, 300, 30):
         _append(store, first, 30)

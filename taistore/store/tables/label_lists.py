@@ -5,11 +5,13 @@ I rows, B rows that are asked for, P label ids of all rows, one row after anothe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,11 @@ _GATHERED = 2**18
 
 
 def gather_rows(
-    starts: NDArray[np.int64], counts: NDArray[np.int64], flat: NDArray[np.int32]
-) -> NDArray[np.int32]:
+    starts: NDArray[np.int64], counts: NDArray[np.int64], flat: NDArray[Number]
+) -> NDArray[Number]:
     """Concatenate ``flat[s:s + c]`` for every start and count, without a loop over rows."""
     ends = np.cumsum(counts)
-    gathered = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.int32)
+    gathered = np.empty(int(ends[-1]) if len(ends) else 0, dtype=flat.dtype)
     for low in range(0, len(counts), _GATHERED):
         block = slice(low, low + _GATHERED)
         first, last = int(ends[low] - counts[low]), int(ends[block][-1])

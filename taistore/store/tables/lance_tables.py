@@ -15,6 +15,12 @@ from taistore.store.places import is_remote, storage_options
 
 _ENDING = ".lance"
 
+CACHED_BYTES = 32 * 2**20
+"""What Lance may keep of the manifests and files that it has opened, and as much of indexes.
+
+Left alone it keeps up to 1 and 6 GiB: of every commit its manifest, which names all fragments.
+"""
+
 
 class LanceTables:
     """The tables of one LanceDB database; the place need not be there."""
@@ -22,7 +28,7 @@ class LanceTables:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         # What is cached of manifests and indexes serves every opening of a table.
-        self._session = cast(Any, lance).Session()
+        self._session = session()
 
     @cached_property
     def _database(self) -> Any:
@@ -83,6 +89,13 @@ class LanceTables:
     def drop(self, name: str) -> None:
         """Remove the files of a table; nothing where there is none."""
         self._database.drop_table(name, ignore_missing=True)
+
+
+def session() -> Any:
+    """A new cache for what is opened with it."""
+    return cast(Any, lance).Session(
+        index_cache_size_bytes=CACHED_BYTES, metadata_cache_size_bytes=CACHED_BYTES
+    )
 
 
 def _is_none(error: ValueError) -> bool:

@@ -32,14 +32,25 @@ class BrokenFile:
 
 
 class TableFolder:
-    """The table ``name`` of the store at ``uri``, read without trust in anything of it."""
+    """The table ``name`` of the store at ``uri``, read without trust in anything of it.
 
-    def __init__(self, uri: str, name: str, storage_options: Mapping[str, str] | None) -> None:
+    ``session`` bounds what Lance keeps of the tables that have it in common.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        name: str,
+        storage_options: Mapping[str, str] | None,
+        *,
+        session: Any = None,
+    ) -> None:
         self.name = name
         self.place = f"{uri.rstrip('/')}/{name}.lance"
         self.local = None if is_remote(uri) else Path(self.place)
         self._remote = ObjectFolder(self.place) if is_remote(uri) else None
         self._storage_options = dict(storage_options or {}) or None
+        self._session = session
         self._seen: dict[tuple[str, ...], BrokenFile | None] = {}
 
     def opened(self, version: int | None = None) -> Any:
@@ -48,7 +59,12 @@ class TableFolder:
         Raises :class:`StoreError` where an object store does not answer.
         """
         with answering(self.place):
-            return LanceDataset(self.place, version=version, storage_options=self._storage_options)
+            return LanceDataset(
+                self.place,
+                version=version,
+                storage_options=self._storage_options,
+                session=self._session,
+            )
 
     @cached_property
     def noted(self) -> int:

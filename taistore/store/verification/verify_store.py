@@ -11,7 +11,7 @@ from taistore.progress import Progress, no_progress
 from taistore.store.lance_errors import answering
 from taistore.store.places import checked_uri, is_remote, storage_options
 from taistore.store.store import Store
-from taistore.store.tables.lance_tables import LanceTables
+from taistore.store.tables.lance_tables import LanceTables, session
 from taistore.store.tables.table_names import kind_and_encoder, kind_of
 from taistore.store.verification.broken_rows import contract_findings, label_findings
 from taistore.store.verification.dangling_ids import VECTORS, dangling_findings, vectorless_findings
@@ -106,7 +106,8 @@ def _folders(uri: str) -> list[TableFolder]:
         except OSError as error:
             raise StoreError(f"{uri}: cannot be read ({error.strerror}): check the path") from error
         names = sorted(entry.stem for entry in entries if entry.suffix == ".lance")
-    folders = [TableFolder(uri, name, storage_options(uri)) for name in names]
+    cache, options = session(), storage_options(uri)
+    folders = [TableFolder(uri, name, options, session=cache) for name in names]
     if not folders:
         raise StoreError(
             f"{uri}: no taistore store here, not even a damaged one: make one with "

@@ -21,7 +21,7 @@ from lance.dataset import LanceDataset, LanceOperation
 from lance.fragment import FragmentMetadata, write_fragments
 from numpy.typing import NDArray
 
-from taistore.store.arrow import READ_AHEAD_BYTES, filter_expression
+from taistore.store.arrow import filter_expression
 
 MOST_TRIES = 100
 """With waits of up to a second: more than the jobs of one machine can hold another up."""
@@ -38,6 +38,23 @@ Addresses = NDArray[np.int64]
 """Row addresses as Lance counts them: the fragment in the upper half, the row in it below."""
 
 NOWHERE: Addresses = np.empty(0, np.int64)
+
+
+ADDRESS = "_rowaddr"
+"""The column in which Lance gives the addresses of rows."""
+
+
+def addresses_in(rows: pa.Table) -> Addresses:
+    """The addresses that rows were read with."""
+    return rows.column(ADDRESS).to_numpy().astype(np.int64)
+
+
+def address_filter(addresses: Addresses) -> str:
+    """A filter for the rows at these addresses.
+
+    Whole numbers of our own making: no text of a user comes into it.
+    """
+    return f"{ADDRESS} IN ({', '.join(map(str, addresses.tolist()))})"
 
 
 def fragments_of(addresses: Addresses) -> Addresses:
@@ -83,47 +100,12 @@ def created(uri: str, rows: pa.Table, storage_options: dict[str, str] | None = N
     return True
 
 
-def rows_with(dataset: Any, keys: pa.Table) -> tuple[set[tuple[Any, ...]], Addresses]:
-    """Those of the ``keys`` (a column each) that the table holds, and where."""
-    names = keys.column_names
-    wanted = set(_tuples(keys))
-    scanner = dataset.scanner(
-        columns=names,
-        filter=filter_expression({name: keys.column(name).unique().to_pylist() for name in names}),
-        with_row_address=True,
-        io_buffer_size=READ_AHEAD_BYTES,
-    )
-    found: set[tuple[Any, ...]] = set()
-    places: list[int] = []
-    for batch in scanner.to_batches():
-        rows = pa.Table.from_batches([batch])
-        for key, place in zip(_tuples(rows.select(names)), _addresses(rows), strict=True):
-            if key in wanted:
-                found.add(key)
-                places.append(place)
-    return found, np.array(places, dtype=np.int64)
-
-
 def rows_where(dataset: Any, where: Mapping[str, Any]) -> Addresses:
     """Addresses of the rows with these values."""
     table = dataset.scanner(
         columns=[], filter=filter_expression(where), with_row_address=True
     ).to_table()
-    return np.array(_addresses(table), dtype=np.int64)
-
-
-def without(rows: pa.Table, keys: Sequence[str], known: set[tuple[Any, ...]]) -> pa.Table:
-    """The rows whose key is not among the known ones."""
-    return rows.filter(pa.array([key not in known for key in _tuples(rows.select(list(keys)))]))
-
-
-def _tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def _addresses(table: pa.Table) -> list[int]:
-    places: Any = table.column("_rowaddr").to_pylist()
-    return list(places)
+    return addresses_in(table)
 
 
 def committed(dataset: Any, rows: pa.Table, gone: Addresses = NOWHERE) -> bool:
@@ -194,8 +176,7 @@ def _operation(
     fragment_ids = fragments_of(gone)
     for fragment_id in np.unique(fragment_ids).tolist():
         there = gone[fragment_ids == fragment_id]
-        # Whole numbers of our own making: no text of a user comes into this filter.
-        rest = by_id[fragment_id].delete(f"_rowaddr IN ({', '.join(map(str, there.tolist()))})")
+        rest = by_id[fragment_id].delete(address_filter(there))
         if rest is None:
             removed.append(fragment_id)
         else:

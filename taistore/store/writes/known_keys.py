@@ -1,64 +1,151 @@
-"""Hashes of keys: which ones a table may hold, kept up to date at the cost of what is new in it."""
+"""Where the rows with given keys are, kept up to date at the cost of what is new in a table."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from taistore.store.arrow import READ_AHEAD_BYTES
+from taistore.store.arrow import READ_AHEAD_BYTES, rows_among
+from taistore.store.tables.label_lists import gather_rows
+from taistore.store.writes.commits import (
+    ADDRESS,
+    NOWHERE,
+    Addresses,
+    address_filter,
+    addresses_in,
+    fragments_of,
+)
 
 _SEED = 2312
 
+_PLACE = 2**32 - 1
+_HASH = np.uint64(_PLACE << 32)
+"""The bits of a number that are its row's place, and those that are of its key's hash."""
+
+_TAKEN_ROWS = 8192
+"""Rows that are read by their addresses at once."""
+
+UInt64 = NDArray[np.uint64]
+
 
 class KnownKeys:
-    """Hashes of the keys of one table, 8 bytes a row.
+    """The rows of one table by the columns ``key``, in 8 bytes a row.
 
-    A key that is absent here is absent in the table; one that is present may have gone since, or be
-    another with the same hash, so who needs to be sure looks into the table.
+    Each row is a number: half of its key's hash and, below it, its *place*, counted over the
+    fragments as they were read. What is not found is not in the table. What is found may have gone
+    since, or have another key with the same half, so :meth:`find` reads these rows: what an answer
+    costs does not grow with the table.
     """
 
     def __init__(self, key: tuple[str, ...]) -> None:
         self._key = list(key)
-        self._fragments: set[int] = set()
-        self._first_file = ""
-        # Sorted runs of hashes, each at least twice as long as the next: few to search, and each
-        # hash is merged a logarithmic number of times.
-        self._runs: list[NDArray[np.uint64]] = []
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._version = 0
+        self._files: dict[int, str] = {}
+        # Of every fragment that was read, in that order: its id and the place of its first row.
+        self._ids, self._firsts, self._places = NOWHERE, NOWHERE, 0
+        # Sorted runs of numbers, each at least twice as long as the next: few to search, and each
+        # number is merged a logarithmic number of times.
+        self._runs: list[UInt64] = []
+
+    def find(self, dataset: Any, keys: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of a ``lance.LanceDataset`` with one of these keys, and their addresses.
+
+        ``columns`` are those beside the key; None: all.
+        """
+        self.follow(dataset)
+        names = None if columns is None else list(dict.fromkeys([*self._key, *columns]))
+        addresses = self.may_hold(keys)
+        found = []
+        for low in range(0, len(addresses), _TAKEN_ROWS):
+            scanner = dataset.scanner(
+                columns=names,
+                filter=address_filter(addresses[low : low + _TAKEN_ROWS]),
+                with_row_address=True,
+                io_buffer_size=READ_AHEAD_BYTES,
+            )
+            found.append(rows_among(scanner.to_table(), keys.select(self._key)))
+        if found:
+            return pa.concat_tables(found)
+        schema = dataset.schema
+        schema = schema if names is None else pa.schema([schema.field(name) for name in names])
+        return schema.append(pa.field(ADDRESS, pa.uint64())).empty_table()
 
     def follow(self, dataset: Any) -> None:
-        """Read the keys of those fragments of a ``lance.LanceDataset`` that are new since."""
+        """Read the keys of those fragments that are new since, forget those that are gone."""
+        if dataset.version < self._version:  # there, rows may be that have been deleted since
+            self._forget_all()
         fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
-        first = _file_of(fragments[min(self._fragments)]) if self._still_in(fragments) else ""
-        # Compacted: the same keys in other fragments. Or dropped and made anew.
-        if first != self._first_file:
-            self._fragments, self._runs = set(), []
-        new = [fragments[i] for i in sorted(fragments.keys() - self._fragments)]
+        there = self._files.keys() & fragments.keys()
+        if there and self._files[min(there)] != _file_of(fragments[min(there)]):
+            there = set()  # dropped and made anew
+        if len(there) < len(self._files):
+            self._forget(there)
+        new = [fragments[i] for i in sorted(fragments.keys() - there)]
+        if self._places + sum(fragment.physical_rows for fragment in new) > _PLACE:
+            self._forget_all()
+            new = [fragments[i] for i in sorted(fragments)]
         if new:
-            scanner = dataset.scanner(
-                columns=self._key, fragments=new, io_buffer_size=READ_AHEAD_BYTES
-            )
-            for batch in scanner.to_batches():
-                self._add(key_hashes(pa.Table.from_batches([batch])))
-        self._fragments = set(fragments)
-        self._first_file = _file_of(fragments[min(fragments)]) if fragments else ""
+            self._read(dataset, new)
+        self._version = int(dataset.version)
 
-    def _still_in(self, fragments: Mapping[int, Any]) -> bool:
-        return bool(self._fragments) and self._fragments <= fragments.keys()
+    def _read(self, dataset: Any, new: list[Any]) -> None:
+        ids = np.array([fragment.fragment_id for fragment in new], np.int64)
+        counts = np.array([fragment.physical_rows for fragment in new], np.int64)
+        firsts = self._places + np.cumsum(counts) - counts
+        scanner = dataset.scanner(
+            columns=self._key,
+            fragments=new,
+            with_row_address=True,
+            io_buffer_size=READ_AHEAD_BYTES,
+        )
+        for batch in scanner.to_batches():
+            rows = pa.Table.from_batches([batch])
+            addresses = addresses_in(rows)
+            places = firsts[np.searchsorted(ids, fragments_of(addresses))] + (addresses & _PLACE)
+            halves = key_hashes(rows.select(self._key)) & _HASH
+            self._add(halves | places.astype(np.uint64))
+        self._files |= {fragment.fragment_id: _file_of(fragment) for fragment in new}
+        self._ids = np.concatenate([self._ids, ids])
+        self._firsts = np.concatenate([self._firsts, firsts])
+        self._places += int(counts.sum())
 
-    def may_hold(self, rows: pa.Table) -> NDArray[np.bool_]:
-        """For each row [n] whether the table may hold its key."""
-        hashes = key_hashes(rows.select(self._key))
-        found = np.zeros(len(hashes), dtype=bool)
+    def _forget(self, there: set[int]) -> None:
+        """All fragments but these."""
+        if not there:
+            return self._forget_all()
+        self._files = {i: file for i, file in self._files.items() if i in there}
+        kept = np.isin(self._ids, list(there))
+        runs = [run[kept[self._parts(run)]] for run in self._runs]
+        self._runs = [run for run in runs if len(run)]
+        return None
+
+    def may_hold(self, keys: pa.Table) -> Addresses:
+        """Where the rows with these keys may be, ascending."""
+        halves = np.unique(key_hashes(keys.select(self._key)) & _HASH)
+        parts: list[Addresses] = [NOWHERE]
         for run in self._runs:
-            found |= is_among(hashes, run)
-        return found
+            low = np.searchsorted(run, halves)
+            counts = np.searchsorted(run, halves | _PLACE, side="right") - low
+            found = gather_rows(low, counts, run)
+            part = self._parts(found)
+            within = (found & _PLACE).astype(np.int64) - self._firsts[part]
+            parts.append((self._ids[part] << 32) | within)
+        return np.sort(np.concatenate(parts))
 
-    def _add(self, hashes: NDArray[np.uint64]) -> None:
-        if not len(hashes):
+    def _parts(self, numbers: UInt64) -> NDArray[np.int64]:
+        """Which of the fragments that were read each number's row lies in."""
+        places = (numbers & _PLACE).astype(np.int64)
+        return np.searchsorted(self._firsts, places, side="right") - 1
+
+    def _add(self, numbers: UInt64) -> None:
+        if not len(numbers):
             return
-        self._runs.append(np.sort(hashes))
+        self._runs.append(np.sort(numbers))
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
             shorter, longer = self._runs.pop(), self._runs.pop()
             merged = np.concatenate([longer, shorter])

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from taistore.errors import StoreError
-from taistore.store.arrow import READ_AHEAD_BYTES, filter_expression
-from taistore.store.lance_errors import reading
 from taistore.store.store import Store
 from taistore.store.writes.commits import tries
 
@@ -29,7 +27,7 @@ class Snapshot:
     """A table as it was when this was made."""
 
     def __init__(self, store: Store, kind: str) -> None:
-        self._uri, self._kind = store.uri, kind
+        self._store, self._kind = store, kind
         self._dataset = store.dataset(kind) if store.has(kind) else None
 
     @property
@@ -37,15 +35,11 @@ class Snapshot:
         """The ``lance.LanceDataset``, None where there is no such table yet."""
         return self._dataset
 
-    def rows(self, where: Mapping[str, Any]) -> list[Row]:
-        """The rows with these values, as in :meth:`~taistore.store.store.Store.scan`."""
+    def rows(self, where: Mapping[str, Sequence[Any]]) -> list[Row]:
+        """The rows with one of these values of one column."""
         if self._dataset is None:
             return []
-        scanner = self._dataset.scanner(
-            filter=filter_expression(where), io_buffer_size=READ_AHEAD_BYTES
-        )
-        with reading(self._uri, self._kind):
-            return [row for batch in scanner.to_batches() for row in batch.to_pylist()]
+        return self._store.look_up(self._kind, where, over=self._dataset).to_pylist()
 
 
 def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Change:

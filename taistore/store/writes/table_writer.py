@@ -8,19 +8,19 @@ from typing import Any
 import pyarrow as pa
 
 from taistore.errors import StoreError
-from taistore.store.arrow import unique_rows
+from taistore.store.arrow import rows_not_among, unique_rows
 from taistore.store.lance_errors import reading, writing
 from taistore.store.places import storage_options
 from taistore.store.tables.lance_tables import LanceTables
 from taistore.store.writes.commits import (
+    ADDRESS,
     NOWHERE,
+    addresses_in,
     committed,
     created,
     emptied,
     rows_where,
-    rows_with,
     tries,
-    without,
 )
 from taistore.store.writes.known_keys import KnownKeys
 
@@ -35,14 +35,15 @@ class TableWriter:
     def __init__(self, tables: LanceTables) -> None:
         self._tables = tables
         self._uri = tables.uri
-        self._known_keys: dict[str, KnownKeys] = {}
+        self._known_keys: dict[tuple[str, tuple[str, ...]], KnownKeys] = {}
         self._writing = threading.Lock()
 
     def insert(self, name: str, rows: pa.Table, key: tuple[str, ...]) -> int:
         """Insert the rows whose key is absent; returns how many were inserted."""
 
         def put(dataset: Any, data: pa.Table) -> int | None:
-            absent = self._absent(name, dataset, data, key)
+            there = self._found(name, dataset, data, key, columns=[]).select(list(key))
+            absent = rows_not_among(data, there) if there.num_rows else data
             done = not absent.num_rows or committed(dataset, absent)
             return int(absent.num_rows) if done else None
 
@@ -52,8 +53,7 @@ class TableWriter:
         """Insert new rows and replace those whose key is there; returns how many were inserted."""
 
         def put(dataset: Any, data: pa.Table) -> int | None:
-            with reading(self._uri, name):
-                _, old = rows_with(dataset, data.select(list(key)))
+            old = addresses_in(self._found(name, dataset, data, key, columns=[]))
             return int(data.num_rows) - len(old) if committed(dataset, data, old) else None
 
         return self._put(name, unique_rows(rows, key), put)
@@ -97,8 +97,8 @@ class TableWriter:
                 return self._created(name, data)
             keys = data.select(list(key))
             gone = pa.table({key[0]: list(removed)}, schema=keys.schema)
-            with reading(self._uri, name):
-                _, old = rows_with(over, pa.concat_tables([keys, gone]))
+            both = pa.concat_tables([keys, gone])
+            old = addresses_in(self._found(name, over, both, key, columns=[]))
             return committed(over, data, old)
 
     def remove(self, name: str, where: Mapping[str, Any]) -> int:
@@ -119,7 +119,8 @@ class TableWriter:
         go first, by a commit, and the files of a table without rows last.
         """
         with self._writing, writing(self._uri, name):
-            self._known_keys.pop(name, None)
+            for known in [known for known in self._known_keys if known[0] == name]:
+                del self._known_keys[known]
             with contextlib.suppress(StoreError):  # a damaged table goes all the same
                 for _ in tries():
                     dataset = self._tables.newest(name)
@@ -142,12 +143,31 @@ class TableWriter:
     def _created(self, name: str, data: pa.Table) -> bool:
         return created(self._tables.place(name), data, storage_options(self._uri))
 
-    def _absent(self, name: str, dataset: Any, rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
-        known = self._known_keys.setdefault(name, KnownKeys(key))
+    def find(
+        self, name: str, keys: pa.Table, *, columns: Sequence[str] | None = None, over: Any = None
+    ) -> pa.Table | None:
+        """The rows of a table whose columns of the names of ``keys`` are one of these.
+
+        Of the version ``over``, or the newest; None where there is no table. ``columns``: these
+        beside the keys, None: all.
+        """
+        dataset = self._tables.newest(name) if over is None else over
+        if dataset is None:
+            return None
+        with self._writing:
+            key = tuple(keys.column_names)
+            found = self._found(name, dataset, keys, key, columns=columns)
+        return found.drop_columns([ADDRESS])
+
+    def _found(
+        self,
+        name: str,
+        dataset: Any,
+        keys: pa.Table,
+        key: tuple[str, ...],
+        *,
+        columns: Sequence[str] | None,
+    ) -> pa.Table:
+        known = self._known_keys.setdefault((name, key), KnownKeys(key))
         with reading(self._uri, name):
-            known.follow(dataset)
-            maybe = known.may_hold(rows)
-            if not maybe.any():
-                return rows
-            there, _ = rows_with(dataset, rows.filter(pa.array(maybe)).select(list(key)))
-        return without(rows, key, there)
+            return known.find(dataset, keys, columns)

@@ -16,6 +16,9 @@ from taistore.texts.combinations.dealing import PAD, Combinations, Deal, Int32, 
 DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
 """Relative frequency of combinations of 1, 2 and 3 labels (arXiv:2312.04160, section 3.1)."""
 
+_BLOCK = 4096
+"""Combinations that are Python's lists at once."""
+
 DEFAULT_TEXTS_PER_COMBINATION = 5
 """With one text per combination Eq. 8-10 would erase the text: its centroid is the text itself."""
 
@@ -75,8 +78,9 @@ class CombinationSample:
 
     def combinations(self) -> Iterator[tuple[int, ...]]:
         """The label ids of every combination."""
-        for row in self.label_ids.tolist():
-            yield tuple(i for i in row if i != PAD)
+        for low in range(0, len(self.label_ids), _BLOCK):
+            for row in self.label_ids[low : low + _BLOCK].tolist():
+                yield tuple(i for i in row if i != PAD)
 
     def texts_per_label(self) -> Int64:
         """How many texts name each label [N]."""

@@ -23,6 +23,7 @@ from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.rejects import Reject, row_of
 from taistore.store.store import Store
+from taistore.store.writes.collector import loaded_set_aside
 from taistore.texts.label_prompts import PROMPT_KIND
 from taistore.texts.language.noun_filter import NounFilter
 from taistore.texts.rows.text_rows import text_id
@@ -49,6 +50,7 @@ class IngestTextVectorsSummary:
     labels: int
 
 
+@loaded_set_aside()
 def ingest_text_vectors(
     store: Store,
     name: str,

@@ -14,6 +14,7 @@ from taistore.labels import LabelSet
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.rejects import Reject, line_of
 from taistore.store.store import Store
+from taistore.store.writes.collector import loaded_set_aside
 from taistore.texts.audit.caption_audit import FileAudit
 from taistore.texts.ingest.caption_files import BadLine, Caption, Line, count_lines, read_captions
 from taistore.texts.language.noun_filter import NounFilter
@@ -46,6 +47,7 @@ class IngestTextsSummary:
     encoder_id: str
 
 
+@loaded_set_aside()
 def ingest_texts(
     store: Store,
     encoder: Encoder,
