@@ -27,6 +27,9 @@ MAX_LABELS: Final = 3
 REGIONS: Final = 7
 """Regions a side that tagging photos looks at; it suits every encoder."""
 
+TAGS: Final = "tags.jsonl"
+"""The file of tags that the main job writes; the page lies beside it, as .html."""
+
 TOP_K: Final = 5
 """Tags of an image where neither a number nor a threshold is asked for."""
 

@@ -259,6 +259,7 @@ class Run:
         self,
         photos: str | Path | None = None,
         *,
+        stored: bool = False,
         out: str | Path,
         html: str | Path | None = None,
         layout: Literal["long", "wide"] = "long",
@@ -275,8 +276,9 @@ class Run:
     ) -> "ScoreSummary":
         """Tags of a folder or manifest, or of the store's images, into a file; resumable.
 
-        ``html`` also writes a page of the first ``page_images`` images to look at. The rest is
-        that of :func:`taistore.scoring.score.score`.
+        With ``stored`` the photos that the store has are tagged, and no file is read. ``html``
+        also writes a page of the first ``page_images`` images to look at. The rest is that of
+        :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
         from taistore.scoring.tags.tag_file import require_suffix
@@ -290,8 +292,10 @@ class Run:
 
             require_page(Path(html), Path(out))
         project = self.project
-        source = encoder = None
-        if photos is not None:
+        source = listed = encoder = None
+        if photos is not None and stored:
+            listed = open_source(photos, project.labels)
+        elif photos is not None:
             source = open_source(photos, project.labels)
             encoder = project.encoder(self.encoder.spec)
         from taistore.scoring.score import score
@@ -301,6 +305,7 @@ class Run:
             self.run_id,
             source,
             out,
+            listed=listed,
             encoder=encoder,
             layout=layout,
             top_k=top_k,

@@ -28,11 +28,7 @@ class Seen:
 
     def new(self, strings: Sequence[str]) -> list[bool]:
         """Which of ``strings`` were not met before, also not earlier in the list; remembers all."""
-        hashes = np.fromiter((hash(s) for s in strings), np.int64, len(strings))
-        places = np.searchsorted(self._sorted, hashes)
-        old = np.zeros(len(hashes), dtype=bool)
-        inside = places < len(self._sorted)
-        old[inside] = self._sorted[places[inside]] == hashes[inside]
+        hashes, old = self._looked_up(strings)
         fresh = []
         for value, known in zip(hashes.tolist(), old.tolist(), strict=True):
             fresh.append(not known and value not in self._recent)
@@ -43,3 +39,18 @@ class Seen:
             self._sorted = np.sort(np.concatenate([self._sorted, recent]))
             self._recent.clear()
         return fresh
+
+    def met(self, strings: Sequence[str]) -> list[bool]:
+        """Which of ``strings`` were met before; remembers none."""
+        hashes, old = self._looked_up(strings)
+        pairs = zip(hashes.tolist(), old.tolist(), strict=True)
+        return [known or value in self._recent for value, known in pairs]
+
+    def _looked_up(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The hashes, and which of them are among the sorted ones."""
+        hashes = np.fromiter((hash(s) for s in strings), np.int64, len(strings))
+        places = np.searchsorted(self._sorted, hashes)
+        old = np.zeros(len(hashes), dtype=bool)
+        inside = places < len(self._sorted)
+        old[inside] = self._sorted[places[inside]] == hashes[inside]
+        return hashes, old

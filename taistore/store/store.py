@@ -72,10 +72,28 @@ class Store:
         if not has_labels(uri) and make_labels(uri, labels, default_encoder=default_encoder):
             return cls(LanceTables(uri))
         # It was there, or another process made one at the same moment: of these labels or others.
+        return cls._equal(uri, labels, default_encoder)
+
+    @classmethod
+    def find(
+        cls, uri: str | Path, labels: LabelSet, *, default_encoder: str | None
+    ) -> "Store | None":
+        """The store that is there, None where none is; ``default_encoder`` None: whatever it has.
+
+        Raises :class:`StoreError` as :meth:`create` does.
+        """
+        uri = checked_uri(uri)
+        if not has_labels(uri):
+            require_nothing_else(uri)
+            return None
+        return cls._equal(uri, labels, default_encoder)
+
+    @classmethod
+    def _equal(cls, uri: str, labels: LabelSet, default_encoder: str | None) -> "Store":
         store = cls.open(uri)
         if store.labels != labels:
             raise StoreError(f"{uri}: a store with other labels is here: choose another path=")
-        if store.default_encoder != default_encoder:
+        if default_encoder not in (None, store.default_encoder):
             raise StoreError(
                 f"{uri}: this store's default encoder is {store.default_encoder!r}, not "
                 f"{default_encoder!r}: name it with encoder=, or choose another path="

@@ -14,10 +14,8 @@ Shapes: B batch, D embedding dimension, N ImageNet classes, H and W positions, G
 """
 
 import hashlib
-import re
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,68 +34,22 @@ from taistore.encoders.packaged.installed_files import (
     read_image_weights,
 )
 from taistore.encoders.packaged.minilm import CONTEXT_LENGTH, PackagedTokenizer, SentenceTower
+from taistore.encoders.packaged.packaged_spec import (
+    DEFAULT_MODEL,
+    MODELS,
+    PREFIX,
+    model_resolution,
+)
 from taistore.encoders.packaged.sentence_prompts import SentencePrompts
 from taistore.encoders.packaged.shared_space import DIM, WIDTH, SharedSpace
 from taistore.encoders.protocol import EncoderInfo, Float32, ImageVectors
 from taistore.errors import EncoderError
 
-DEFAULT_MODEL = "lite0+lite2"
-_PREFIX = "packaged"
-_SMALLEST, _LARGEST = 64, 1024
-_FORM = re.compile(r"packaged(?::(?P<model>[^@]*)(?:@(?P<resolution>\d{1,5}))?)?")
 # A softened softmax keeps the second and third guess of a position, where the label often is.
 _TEMPERATURE = 1.5
 # Part of the encoder's id: vectors made in another way never share a table.
 _RECIPE = f"expectation of class texts per position; softmax {_TEMPERATURE}, kernel {WIDTH}"
 _GPU_BATCH = 64
-
-
-class PackagedModel(NamedTuple):
-    """The image towers of a model (their distributions are averaged) and its own resolution."""
-
-    towers: tuple[str, ...]
-    resolution: int
-
-
-MODELS = {
-    "lite0": PackagedModel(("lite0",), 448),
-    "lite2": PackagedModel(("lite2",), 384),
-    "lite0+lite2": PackagedModel(("lite0", "lite2"), 384),
-}
-
-
-def parse_packaged_spec(spec: str) -> tuple[str, int]:
-    """Model and resolution of ``packaged[:<model>[@<resolution>]]``, defaults filled in.
-
-    Raises :class:`EncoderError`, listing what exists.
-
-    >>> parse_packaged_spec("packaged:lite0@224")
-    ('lite0', 224)
-    """
-    form = _FORM.fullmatch(spec)
-    if form is None:
-        raise EncoderError(f"encoder {spec!r} is unknown: {_what_exists()}")
-    model = form["model"] if form["model"] is not None else DEFAULT_MODEL
-    resolution = int(form["resolution"]) if form["resolution"] else None
-    return model, _resolution(model, resolution)
-
-
-def _resolution(model: str, resolution: int | None) -> int:
-    if model not in MODELS:
-        raise EncoderError(f"packaged encoder {model!r} is unknown: {_what_exists()}")
-    if resolution is None:
-        return MODELS[model].resolution
-    if not _SMALLEST <= resolution <= _LARGEST:
-        raise EncoderError(
-            f"packaged:{model}@{resolution}: the resolution is outside {_SMALLEST} to {_LARGEST} "
-            f"pixels: {_what_exists()}"
-        )
-    return resolution
-
-
-def _what_exists() -> str:
-    known = ", ".join(f"{_PREFIX}:{name}@{model.resolution}" for name, model in MODELS.items())
-    return f"use {_PREFIX} or {known} (or another @<resolution>, such as packaged:lite0@320)"
 
 
 class PackagedEncoder:
@@ -233,7 +185,7 @@ def load_packaged(
     weights that are not the ones it was measured with, :class:`MissingExtraError` where a package
     of the extra ``[offline]`` is missing.
     """
-    side = _resolution(model, resolution)
+    side = model_resolution(model, resolution)
     names = MODELS[model].towers
     locate(TEXT_WEIGHTS)  # a missing package should show now, not after an hour of photos
     towers = [EfficientNetLite(read_image_weights(name), name) for name in names]
@@ -248,9 +200,9 @@ def _info(model: str, resolution: int) -> EncoderInfo:
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     name = model.replace("+", "_")
     return EncoderInfo(
-        encoder_id=f"{_PREFIX}_{name}_{resolution}_{digest[:10]}",
-        spec=f"{_PREFIX}:{model}@{resolution}",
-        library=_PREFIX,
+        encoder_id=f"{PREFIX}_{name}_{resolution}_{digest[:10]}",
+        spec=f"{PREFIX}:{model}@{resolution}",
+        library=PREFIX,
         model=f"efficientnet-{model} (ImageNet-1k) + all-MiniLM-L6-v2, not CLIP",
         weights="packages of the extra [offline]",
         weights_digest=digest,

@@ -4,7 +4,6 @@ The page needs nothing from elsewhere: photos are embedded as small upright JPEG
 """
 
 import contextlib
-import errno
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +16,15 @@ from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
 from taistore.scoring.page.thumbnail import Thumbnail, thumbnail
+from taistore.scoring.tags.output_place import require_writable, unwritable
 from taistore.scoring.tags.read_tags import count_images, read_tags
-from taistore.store.places import local_path
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 320
 _MISSED_SHOWN = 8
+_GENERATOR = b'<meta name="generator" content="taistore">'
+_HEAD_BYTES = 2048
 _TALLEST, _WIDEST = 1.0, 2.0
 """Photos of another shape (width over height) are shown whole, as cutting would hide too much."""
 
@@ -124,21 +125,29 @@ def require_page(page: Path, tags: Path) -> None:
     Raises :class:`ScoringError` where ``page`` is a directory, the file of tags itself, or in a
     place that cannot be written, and :class:`StoreError` where it is a URI.
     """
-    local_path(page, option="html")
+    require_writable(page, option="html")
     try:
-        if page.is_dir():
-            raise ScoringError(f"{page} is a directory: name a file for html=")
         if page.resolve() == tags.resolve():
             raise ScoringError(f"{page} is the file of tags: name another file for html=")
-        folder = page.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, RuntimeError, ValueError) as error:
-        raise _unwritable(page, error) from error
+        raise unwritable(page, error, option="html") from error
+
+
+def require_own_page(page: Path, tags: Path) -> None:
+    """As :func:`require_page`; also where another page than taistore's is there."""
+    require_page(page, tags)
+    if not page.exists():
+        return
+    try:
+        with page.open("rb") as file:
+            ours = _GENERATOR in file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise unwritable(page, error, option="html") from error
+    if not ours:
+        raise ScoringError(
+            f"{page} is there already and is no page of tags, so that it is not replaced: name "
+            "another file for html="
+        )
 
 
 def _images(rows: Iterable[dict[str, Any]]) -> Iterator[_TaggedImage]:
@@ -238,9 +247,4 @@ def _write(page: Path, html: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _unwritable(page, error) from error
-
-
-def _unwritable(page: Path, error: Exception) -> ScoringError:
-    detail = getattr(error, "strerror", None) or error
-    return ScoringError(f"{page}: cannot be written ({detail}): name another file for html=")
+        raise unwritable(page, error, option="html") from error
