@@ -4,20 +4,19 @@ Torch, the encoder and the store are loaded once for all of it. Every step does 
 lacks, so that the job goes on where it was killed, and does little where nothing is new.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
-from taistore.errors import ImageError, ScoringError
+from taistore.errors import ImageError
 from taistore.images.sources.open_source import open_source
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.write_page import require_own_page
 from taistore.scoring.tags.output_place import require_own_tags
-from taistore.store.places import local_path
 from taistore.store.store import Store
 
 if TYPE_CHECKING:
@@ -118,23 +117,14 @@ class TagJob:
 
     def _check(self, labels: LabelSet) -> None:
         """Refuse what can be seen to be wrong before anything heavy is loaded or written."""
-        out = local_path(self.out, option="out")
-        for name, given in self._given():
-            if given.resolve() in (out.resolve(), self.page.resolve()):
-                raise ScoringError(f"{given} holds the {name}: name another file for out=")
-        require_own_tags(out, labels)
-        require_own_page(self.page, out)
+        require_own_tags(Path(self.out), labels)
+        require_own_page(self.page, Path(self.out))
         if next(iter(open_source(self.photos, labels)), None) is None:
             raise ImageError(
                 f"{self.photos}: no images here: give a folder of .jpg, .png, .webp, … files or a "
                 "manifest",
                 reason="no_images",
             )
-
-    def _given(self) -> Iterator[tuple[str, Path]]:
-        yield "photos", Path(self.photos)
-        if isinstance(self.labels, str | Path):
-            yield "labels", Path(self.labels)
 
     def _project(self, labels: LabelSet, opening: Mapping[str, Any]) -> Project:
         """The store that is there, else a new one."""

@@ -1,5 +1,6 @@
 """What needs no model is shown or refused before torch is loaded."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import taistore
+from tests.fakes import colour_image
+from tests.killing import ROOT
 
 _RUN = """
 import sys
@@ -47,12 +50,61 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: str) -> None:
+    _refused(command, code, said, cwd=trained.parent)
+
+
+def _refused(command: list[str], code: int, said: str, *, cwd: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, *command, "--store", str(trained)],
+        [sys.executable, "-c", _RUN, *command, "--store", "store"],
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])},
     )
     assert ran.returncode == code, ran.stderr
     assert said in ran.stderr
+    assert len(ran.stderr.splitlines()) == (2 if said else 1), ran.stderr
     assert ran.stderr.endswith("heavy:\n"), ran.stderr
+
+
+@pytest.fixture(scope="module")
+def photos(trained: Path) -> Path:
+    """A folder beside the store with what a user may have there."""
+    folder = trained.parent
+    (folder / "photos").mkdir()
+    colour_image("red").save(folder / "photos" / "red.png")
+    (folder / "empty").mkdir()
+    (folder / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+    (folder / "other.txt").write_text("cat\nhorse\n", encoding="utf-8")
+    (folder / "blank.txt").write_text("\n", encoding="utf-8")
+    (folder / "mine.csv").write_text("key,name\n1,cat\n", encoding="utf-8")
+    (folder / "report.html").write_text("<title>mine</title>", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["/nowhere"], "no such folder or file"),
+        (["empty"], "empty: no images here"),
+        (["photos", "--labels", "nowhere.txt"], "no such label file"),
+        (["photos", "--labels", "blank.txt"], "the label file is empty"),
+        (["photos", "--labels", "other.txt"], "a store with other labels is here"),
+        (["photos", "--encoder", "packaged:lite0"], "default encoder is 'packaged:lite0@64', not"),
+        (["photos", "--encoder", "packaged:lite7"], "packaged encoder 'lite7' is unknown"),
+        (["photos", "--out", "tags.xyz"], "unknown format"),
+        (["photos", "--out", "s3://bucket/tags.csv"], "--out is written to"),
+        (["photos", "--out", "photos/red.png/tags.csv"], "cannot be written"),
+        (["photos", "--out", "empty.csv/tags.csv", "--html", "photos"], "photos is a directory"),
+        (["photos", "--out", "mine.csv"], "no file of tags, so that it is not replaced"),
+        (["photos", "--out", "report.csv"], "report.html is there already and is no page of tags"),
+        (["photos", "--html", "labels.txt"], "labels.txt is there already and is no page of tags"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_tag_refuses_before_a_model_is_loaded(photos: Path, given: list[str], said: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    labels = [] if "--labels" in given else ["--labels", "labels.txt"]
+    _refused(["tag", *given, *labels], 1, said, cwd=photos)
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
