@@ -23,7 +23,9 @@ from taistore.store.store import Store
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 320
 _MISSED_SHOWN = 8
-_GENERATOR = b'<meta name="generator" content="taistore">'
+_OURS = (b'<meta name="generator" content="taistore">', b"<title>Tagged photos</title>")
+"""What is in the head of a page; the second in those that older versions wrote."""
+
 _HEAD_BYTES = 2048
 _TALLEST, _WIDEST = 1.0, 2.0
 """Photos of another shape (width over height) are shown whole, as cutting would hide too much."""
@@ -140,10 +142,10 @@ def require_own_page(page: Path, tags: Path) -> None:
         return
     try:
         with page.open("rb") as file:
-            ours = _GENERATOR in file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise unwritable(page, error, option="html") from error
-    if not ours:
+    if not any(mark in head for mark in _OURS):
         raise ScoringError(
             f"{page} is there already and is no page of tags, so that it is not replaced: name "
             "another file for html="
