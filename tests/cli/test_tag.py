@@ -254,7 +254,7 @@ def test_a_stopped_training_that_is_damaged_is_left(stopped: Run) -> None:
     assert [run.status for run in taistore.open().runs()] == ["stopped", "finished"]
 
 
-@pytest.mark.parametrize(("steps", "ahead"), [(2, 2), (4, 1), (8, 2), (12, 1), (14, 9)])
+@pytest.mark.parametrize(("steps", "ahead"), [(2, 2), (4, 1), (8, 1), (10, 1), (12, 9)])
 def test_killed_and_run_again_it_ends_with_the_same_tags(
     here: Path, colours: Loads, steps: int, ahead: int
 ) -> None:
@@ -290,7 +290,7 @@ def test_two_at_once_lose_nothing(here: Path) -> None:
     (encoder,) = taistore.open().store.encoders()
     assert counted[f"image_vectors__{encoder.encoder_id}"] == 18
     assert counted[f"region_vectors__{encoder.encoder_id}"] == 18
-    assert counted["texts"] == counted[f"text_vectors__{encoder.encoder_id}"] <= 500
+    assert counted["texts"] == counted[f"text_vectors__{encoder.encoder_id}"] <= 250
     for name in ("one", "two"):
         with Path(f"{name}.csv").open(newline="", encoding="utf-8") as lines:
             assert len({row["uri"] for row in csv.DictReader(lines)}) == 12
