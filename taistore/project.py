@@ -226,7 +226,8 @@ class Project:
         """As :meth:`encoder`; one whose vectors the store holds is loaded once it has work."""
         from taistore.encoders.waiting_encoder import WaitingEncoder
 
-        wanted = registry.canonical_spec(spec or self.store.default_encoder)
+        # A store's own spec is canonical; to find that out of another may load torch.
+        wanted = self.store.default_encoder if spec is None else registry.canonical_spec(spec)
         known = [info for info in self.store.encoders() if info.spec == wanted]
         if wanted in self._encoders or len(known) != 1 or known[0].context_length is None:
             return self.encoder(wanted)
@@ -792,9 +793,14 @@ class Project:
         *,
         about: str | None = None,
         page_images: int = defaults.PAGE_IMAGES,
+        origin: tuple[str, str] | None = None,
     ) -> "PageSummary":
         """A page to look at, of a file of tags, as
-        :func:`taistore.scoring.page.write_page.write_page`."""
+        :func:`taistore.scoring.page.write_page.write_page`.
+
+        ``origin`` is the run that gave them and a digest of what decided them.
+        """
+        from taistore.scoring.page.page_head import Origin
         from taistore.scoring.page.write_page import write_page
 
         return write_page(
@@ -802,6 +808,7 @@ class Project:
             html,
             store=self.store,
             about=about or f"Tagged by taistore, from {Path(tags).name}.",
+            origin=None if origin is None else Origin(*origin),
             max_images=page_images,
             progress=self.progress,
         )

@@ -140,9 +140,12 @@ def _lines(summary: "TagSummary") -> list[str]:
     if images.rejected:
         rejects += " (taistore show --rejects)"
     learnt = "trained" if summary.trained else "as before"
-    line = f"{summary.out}: {tags.tags:,} tags for {tags.images:,} images by {tags.step}"
-    if tags.without_tags:
-        line += f"; {tags.without_tags:,} without tags"
+    if tags is None:
+        line = f"{summary.out}: as before"
+    else:
+        line = f"{summary.out}: {tags.tags:,} tags for {tags.images:,} images by {tags.step}"
+        if tags.without_tags:
+            line += f"; {tags.without_tags:,} without tags"
     return [
         f"{images.seen:,} photos: {images.encoded:,} encoded, {rejects}",
         f"{summary.texts_written:,} texts written; run {summary.run_id} {learnt}",

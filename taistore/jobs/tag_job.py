@@ -13,9 +13,10 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.errors import ImageError
 from taistore.images.sources.open_source import open_source
+from taistore.jobs.tag_origin import tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
-from taistore.scoring.page.write_page import require_own_page
+from taistore.scoring.page.page_head import origin, require_own_page
 from taistore.scoring.tags.output_place import require_own_tags
 from taistore.store.store import Store
 
@@ -30,7 +31,8 @@ class TagSummary:
     """What one job did, step by step.
 
     ``texts_written`` captions are new, and ``trained`` says that an adapter had to be: the run
-    ``run_id`` is that of the store as it is. ``tags`` is about the file ``out``, ``html`` the page.
+    ``run_id`` is that of the store as it is. ``tags`` is about the file ``out``, ``html`` the page;
+    None where both were there, made of the same.
     """
 
     store: str
@@ -40,7 +42,7 @@ class TagSummary:
     texts_written: int
     run_id: str
     trained: bool
-    tags: "ScoreSummary"
+    tags: "ScoreSummary | None"
     out: str
     html: str
 
@@ -87,6 +89,10 @@ class TagJob:
         images = project.ingest_images(
             self.photos, regions=self.regions, max_rejects=self.max_rejects
         )
+        digest = self._digest(project)
+        before = origin(self.page, Path(self.out))
+        if before is not None and before.digest == digest:
+            return self._summary(project, images, run_id=before.run_id)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
         from taistore.jobs.fitting_run import fitting_run
@@ -100,15 +106,48 @@ class TagJob:
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
+            origin=self._digest(project),
             overwrite=True,
         )
+        return self._summary(
+            project,
+            images,
+            run_id=run.run_id,
+            texts_written=texts.written,
+            trained=trained,
+            tags=tags,
+        )
+
+    def _digest(self, project: Project) -> str:
+        """Of all that decides the tags, at this moment."""
+        settings = {
+            "regions": self.regions,
+            "top_k": self.top_k,
+            "threshold": self.threshold,
+            "known": self.known,
+        }
+        source = open_source(self.photos, project.labels)
+        return tag_digest(
+            project.store, project.waiting_encoder().info.encoder_id, source, settings
+        )
+
+    def _summary(
+        self,
+        project: Project,
+        images: "IngestImagesSummary",
+        *,
+        run_id: str,
+        texts_written: int = 0,
+        trained: bool = False,
+        tags: "ScoreSummary | None" = None,
+    ) -> TagSummary:
         return TagSummary(
             store=project.uri,
             encoder=project.store.default_encoder,
-            labels=len(labels),
+            labels=len(project.labels),
             images=images,
-            texts_written=texts.written,
-            run_id=run.run_id,
+            texts_written=texts_written,
+            run_id=run_id,
             trained=trained,
             tags=tags,
             out=str(self.out),
@@ -128,9 +167,10 @@ class TagJob:
 
     def _project(self, labels: LabelSet, opening: Mapping[str, Any]) -> Project:
         """The store that is there, else a new one."""
-        spec = None if self.encoder is None else registry.canonical_spec(self.encoder)
-        store = Store.find(self.path, labels, default_encoder=spec)
-        if store is not None:
-            return Project(store, **opening)
-        encoder = self.encoder or defaults.ENCODER
-        return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+        store = Store.find(self.path, labels)
+        if store is None:
+            encoder = self.encoder or defaults.ENCODER
+            return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+        if self.encoder not in (None, store.default_encoder):
+            store.require_default_encoder(registry.canonical_spec(self.encoder))
+        return Project(store, **opening)

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import taistore
+from taistore_cli.main import main
 from tests.fakes import colour_image
 from tests.killing import ROOT
 
@@ -50,10 +52,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: str) -> None:
-    _refused(command, code, said, cwd=trained.parent)
+    _quick(command, code, said, cwd=trained.parent)
 
 
-def _refused(command: list[str], code: int, said: str, *, cwd: Path) -> None:
+def _quick(command: list[str], code: int, said: str, *, cwd: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _RUN, *command, "--store", "store"],
         capture_output=True,
@@ -106,5 +108,16 @@ def photos(trained: Path) -> Path:
 def test_tag_refuses_before_a_model_is_loaded(photos: Path, given: list[str], said: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
     labels = [] if "--labels" in given else ["--labels", "labels.txt"]
-    _refused(["tag", *given, *labels], 1, said, cwd=photos)
+    _quick(["tag", *given, *labels], 1, said, cwd=photos)
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+def test_tags_that_are_up_to_date_need_no_model(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    out = str(tmp_path / "tags.csv")
+    command = ["tag", "photos", "--labels", "labels.txt", "--out", out, "--quiet"]
+    done = CliRunner().invoke(main, [*command, "--store", "store"])
+    assert done.exit_code == 0, done.output
+    _quick(command, 0, "", cwd=photos)

@@ -148,15 +148,50 @@ def test_again_nothing_is_done_twice(here: Path, colours: Loads) -> None:
     first = tagged("--encoder", "colours")
     assert colours.since(0)[:2] == (1, 24)
     before, tags = counts(), rows("tags.jsonl")
-    page = Path("tags.html").stat().st_mtime_ns
+    written = [Path(name).stat().st_mtime_ns for name in ("tags.jsonl", "tags.html")]
     again = tagged()
     assert colours.since(1) == (0, 0, 0)
     assert counts() == before
     assert before["runs"] == 1
     assert rows("tags.jsonl") == tags
-    assert Path("tags.html").stat().st_mtime_ns > page
+    assert written == [Path(name).stat().st_mtime_ns for name in ("tags.jsonl", "tags.html")]
     assert (again["run_id"], again["trained"]) == (first["run_id"], False)
-    assert (again["images"]["encoded"], again["texts_written"]) == (0, 0)
+    assert (again["images"]["encoded"], again["texts_written"], again["tags"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "texts"])
+def test_tags_that_are_not_those_any_more_are_written_again(
+    here: Path, colours: Loads, what: str
+) -> None:
+    first = tagged("--encoder", "colours")
+    before = rows("tags.jsonl")
+    tags, page, project = Path("tags.jsonl"), Path("tags.html"), taistore.open()
+    match what:
+        case "tags gone":
+            tags.unlink()
+        case "tags changed":
+            tags.write_text("".join(tags.read_text(encoding="utf-8").splitlines(True)[1:]))
+        case "page gone":
+            page.unlink()
+        case "texts":
+            project.generate_texts(300)
+    again = tagged()
+    assert again["tags"]["images"] == 24
+    assert page.is_file()
+    assert {row["uri"] for row in rows("tags.jsonl")} == {row["uri"] for row in before}
+    if what.startswith(("tags", "page")):
+        assert (again["run_id"], rows("tags.jsonl")) == (first["run_id"], before)
+    assert colours.since(2)[1] == 0
+    assert tagged()["tags"] is None
+
+
+def test_other_settings_are_other_tags(here: Path, colours: Loads) -> None:
+    first = tagged("--encoder", "colours")
+    one = tagged("--top-k", "1")
+    assert (one["run_id"], one["trained"]) == (first["run_id"], False)
+    assert one["tags"]["tags"] == 24
+    assert tagged("--top-k", "1")["tags"] is None
+    assert tagged()["tags"]["tags"] == first["tags"]["tags"]
 
 
 def test_a_new_photo_is_the_only_one_that_is_encoded(here: Path, colours: Loads) -> None:
@@ -175,6 +210,7 @@ def test_where_photos_count_a_new_one_is_learnt_from(here: Path, colours: Loads)
     for number in range(24, 204):
         photo(here / "photos", number)
     first = tagged("--encoder", "colours")
+    Path("tags.html").unlink()
     again = tagged()
     assert (again["run_id"], again["trained"]) == (first["run_id"], False)
     photo(here / "photos", 204)

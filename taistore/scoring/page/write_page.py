@@ -12,21 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
+from taistore.scoring.page.page_head import Origin, require_page
 from taistore.scoring.page.thumbnail import Thumbnail, thumbnail
-from taistore.scoring.tags.output_place import require_writable, unwritable
+from taistore.scoring.tags.output_place import unwritable
 from taistore.scoring.tags.read_tags import count_images, read_tags
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 320
 _MISSED_SHOWN = 8
-_OURS = (b'<meta name="generator" content="taistore">', b"<title>Tagged photos</title>")
-"""What is in the head of a page; the second in those that older versions wrote."""
-
-_HEAD_BYTES = 2048
 _TALLEST, _WIDEST = 1.0, 2.0
 """Photos of another shape (width over height) are shown whole, as cutting would hide too much."""
 
@@ -73,6 +69,7 @@ def write_page(
     title: str = "Tagged photos",
     about: str = "",
     footer: str = "",
+    origin: Origin | None = None,
     least_score: float = 0.0,
     max_images: int = MAX_IMAGES,
     thumbnail_pixels: int = THUMBNAIL_PIXELS,
@@ -83,9 +80,10 @@ def write_page(
 
     Photos are read from their ``uri``; one that is gone shows a blank. With ``store``, tags whose
     truth it knows are marked right or wrong, and missed labels named. ``about`` is a line below
-    the title, ``footer`` one at the end. The page opens with the tags from ``least_score`` on,
-    which its reader can change. Raises :class:`ScoringError` where ``tags`` cannot be read or
-    ``page`` cannot be written (see :func:`require_page`).
+    the title, ``footer`` one at the end; ``origin`` is kept in the page's head. The page opens with
+    the tags from ``least_score`` on, which its reader can change. Raises :class:`ScoringError`
+    where ``tags`` cannot be read or ``page`` cannot be written
+    (:func:`~taistore.scoring.page.page_head.require_page`).
     """
     tags, page = Path(tags), Path(page)
     require_page(page, tags)
@@ -113,43 +111,13 @@ def write_page(
         if left_out
         else "",
         least_score=least_score,
+        origin="" if origin is None else origin.content(tags),
     )
     _write(page, html)
     without = sum(not small.data for small in thumbnails)
     return PageSummary(
         page=str(page), images=len(images), left_out=left_out, without_preview=without
     )
-
-
-def require_page(page: Path, tags: Path) -> None:
-    """Find out before a long job whether a page can be written; writes nothing.
-
-    Raises :class:`ScoringError` where ``page`` is a directory, the file of tags itself, or in a
-    place that cannot be written, and :class:`StoreError` where it is a URI.
-    """
-    require_writable(page, option="html")
-    try:
-        if page.resolve() == tags.resolve():
-            raise ScoringError(f"{page} is the file of tags: name another file for html=")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise unwritable(page, error, option="html") from error
-
-
-def require_own_page(page: Path, tags: Path) -> None:
-    """As :func:`require_page`; also where another page than taistore's is there."""
-    require_page(page, tags)
-    if not page.exists():
-        return
-    try:
-        with page.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise unwritable(page, error, option="html") from error
-    if not any(mark in head for mark in _OURS):
-        raise ScoringError(
-            f"{page} is there already and is no page of tags, so that it is not replaced: name "
-            "another file for html="
-        )
 
 
 def _images(rows: Iterable[dict[str, Any]]) -> Iterator[_TaggedImage]:
