@@ -185,6 +185,15 @@ def test_tags_that_are_not_those_any_more_are_written_again(
     assert tagged()["tags"] is None
 
 
+def test_a_photo_that_is_gone_has_no_tags(here: Path, colours: Loads) -> None:
+    tagged("--encoder", "colours")
+    (here / "photos" / "005.png").unlink()
+    again = tagged()
+    assert again["tags"]["images"] == 23
+    assert not any(row["uri"].endswith("005.png") for row in rows("tags.jsonl"))
+    assert counts()["images"] == 24
+
+
 def test_other_settings_are_other_tags(here: Path, colours: Loads) -> None:
     first = tagged("--encoder", "colours")
     one = tagged("--top-k", "1")
