@@ -91,7 +91,7 @@ class TagJob:
         )
         digest = self._digest(project)
         before = origin(self.page, Path(self.out))
-        if before is not None and before.digest == digest:
+        if before is not None and before.digest == digest and _is_finished(project, before.run_id):
             return self._summary(project, images, run_id=before.run_id)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
@@ -174,3 +174,7 @@ class TagJob:
         if self.encoder not in (None, store.default_encoder):
             store.require_default_encoder(registry.canonical_spec(self.encoder))
         return Project(store, **opening)
+
+
+def _is_finished(project: Project, run_id: str) -> bool:
+    return any(row.run_id == run_id and row.status == "finished" for row in project.store.runs())

@@ -9,7 +9,7 @@ import taistore
 from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.store.store import Store
 
-_TABLES = ("labels", "combinations", "texts", "images", "runs")
+_TABLES = ("labels", "combinations", "texts", "images")
 _VECTORS = ("text_vectors", "image_vectors", "region_vectors")
 
 
@@ -18,8 +18,9 @@ def tag_digest(
 ) -> str:
     """Of the settings, the paths of the photos and the versions of the tables.
 
-    What a table holds is the same at the same version of it; a version more, such as ``optimize``
-    makes, is another digest though nothing is new.
+    Not of the runs: their rows change with every evaluation. What a table holds is the same at the
+    same version of it; a version more, such as ``optimize`` makes, is another digest though nothing
+    is new.
     """
     versions = store.versions(
         [*((kind, None) for kind in _TABLES), *((kind, encoder_id) for kind in _VECTORS)]

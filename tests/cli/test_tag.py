@@ -159,7 +159,7 @@ def test_again_nothing_is_done_twice(here: Path, colours: Loads) -> None:
     assert (again["images"]["encoded"], again["texts_written"], again["tags"]) == (0, 0, None)
 
 
-@pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "texts"])
+@pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "run gone", "texts"])
 def test_tags_that_are_not_those_any_more_are_written_again(
     here: Path, colours: Loads, what: str
 ) -> None:
@@ -173,16 +173,29 @@ def test_tags_that_are_not_those_any_more_are_written_again(
             tags.write_text("".join(tags.read_text(encoding="utf-8").splitlines(True)[1:]))
         case "page gone":
             page.unlink()
+        case "run gone":
+            project.remove_runs([first["run_id"]])
         case "texts":
             project.generate_texts(300)
     again = tagged()
     assert again["tags"]["images"] == 24
     assert page.is_file()
     assert {row["uri"] for row in rows("tags.jsonl")} == {row["uri"] for row in before}
-    if what.startswith(("tags", "page")):
-        assert (again["run_id"], rows("tags.jsonl")) == (first["run_id"], before)
+    if what != "texts":
+        assert rows("tags.jsonl") == before
+        assert again["trained"] == (what == "run gone")
     assert colours.since(2)[1] == 0
     assert tagged()["tags"] is None
+
+
+def test_an_evaluation_leaves_tags_as_they_are(here: Path, colours: Loads) -> None:
+    manifest = here / "photos.jsonl"
+    lines = [{"image": f"photos/{n:03d}.png", "positives": [NAMES[n % 12]]} for n in range(24)]
+    manifest.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    given = ("tag", manifest, "--labels", "labels.txt", "--encoder", "colours", "--json")
+    invoked(*given)
+    invoked("evaluate", "latest")
+    assert json.loads(invoked(*given).stdout)["tags"] is None
 
 
 def test_a_photo_that_is_gone_has_no_tags(here: Path, colours: Loads) -> None:
