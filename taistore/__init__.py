@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from taistore.encoders.protocol import Encoder
     from taistore.images.sources.source import ImageSource
+    from taistore.jobs.tag_job import TagSummary
     from taistore.project import Labels, Project
+    from taistore.scoring.known_cells import Known
     from taistore.texts.writer import TextWriter
 
 __version__ = "0.1.0"
@@ -36,6 +38,7 @@ __all__ = [
     "register_encoder",
     "register_source",
     "register_writer",
+    "tag",
 ]
 
 
@@ -78,6 +81,47 @@ def open(
     from taistore.project import Project
 
     return Project.open(path, device=device, precision=precision, progress=progress, note=note)
+
+
+def tag(
+    photos: str | Path,
+    *,
+    labels: "Labels",
+    path: str | Path = defaults.STORE,
+    encoder: str | None = None,
+    out: str | Path = defaults.TAGS,
+    html: str | Path | None = None,
+    regions: int = defaults.REGIONS,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    known: "Known" = "override",
+    max_rejects: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> "TagSummary":
+    """The main job: tags of a folder or manifest of photos into ``out``, and a page to look at.
+
+    The store at ``path`` is made where it is not there; run again, only what is new is done, and
+    ``out`` and ``html`` are replaced. See :class:`taistore.jobs.tag_job.TagJob`.
+    """
+    from taistore.jobs.tag_job import TagJob
+
+    job = TagJob(
+        photos=photos,
+        labels=labels,
+        path=path,
+        encoder=encoder,
+        out=out,
+        html=html,
+        regions=regions,
+        top_k=top_k,
+        threshold=threshold,
+        known=known,
+        max_rejects=max_rejects,
+    )
+    return job.run(device=device, precision=precision, progress=progress, note=note)
 
 
 def register_encoder(name: str, factory: "Callable[..., Encoder]") -> None:

@@ -27,6 +27,9 @@ MAX_LABELS: Final = 3
 REGIONS: Final = 7
 """Regions a side that tagging photos looks at; it suits every encoder."""
 
+TAGS: Final = "tags.jsonl"
+"""The file of tags that the main job writes; the page lies beside it, as .html."""
+
 TOP_K: Final = 5
 """Tags of an image where neither a number nor a threshold is asked for."""
 
@@ -43,11 +46,11 @@ KEEP_DAYS: Final = 1.0
 def texts(labels: int, images: int) -> int:
     """Texts that ``generate_texts`` writes for so many labels, by the images that the store has.
 
-    Measured (docs/log.md): a training that has texts alone to go by ends the same from a tenth of
-    them; one that goes by images as well needs 5,000. No image yet: any may come.
+    Measured (docs/log.md): a training that has texts alone to go by ends the same from 6 a label;
+    one that goes by images as well needs 5,000. No image yet: any may come.
 
     >>> texts(40, 100), texts(20, 1_000), texts(40, 0)
-    (1000, 5000, 10000)
+    (250, 5000, 10000)
     """
-    per_label, least = (25, 500) if 0 < images < FEW_IMAGES else (250, 5_000)
+    per_label, least = (6, 250) if 0 < images < FEW_IMAGES else (250, 5_000)
     return min(max(per_label * labels, least), MOST_TEXTS)

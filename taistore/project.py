@@ -121,7 +121,7 @@ class Project:
         :class:`LabelError` on unusable labels, :class:`EncoderError` where the encoder cannot be
         loaded and :class:`StoreError` where another store is in the way.
         """
-        label_set = _label_set(labels)
+        label_set = labels_of(labels)
         spec = registry.canonical_spec(encoder)
         told = note or _log.info
         if shared := label_set.shared_names():
@@ -221,6 +221,17 @@ class Project:
         require_same_weights(encoder.info, self.store.encoders(), uri=self.uri)
         self.store.register_encoder(encoder.info)
         return encoder
+
+    def waiting_encoder(self, spec: str | None = None) -> "Encoder":
+        """As :meth:`encoder`; one whose vectors the store holds is loaded once it has work."""
+        from taistore.encoders.waiting_encoder import WaitingEncoder
+
+        # A store's own spec is canonical; to find that out of another may load torch.
+        wanted = self.store.default_encoder if spec is None else registry.canonical_spec(spec)
+        known = [info for info in self.store.encoders() if info.spec == wanted]
+        if wanted in self._encoders or len(known) != 1 or known[0].context_length is None:
+            return self.encoder(wanted)
+        return WaitingEncoder(known[0], lambda: self.encoder(wanted))
 
     def tower_encoder(self, spec: str | None = None) -> "Encoder":
         """The encoder of a spec, else the store's default, loaded: its text tower takes embeddings.
@@ -426,7 +437,7 @@ class Project:
         )
         summary = ingest_images(
             self.store,
-            self.encoder(encoder),
+            self.waiting_encoder(encoder),
             source,
             regions=regions,
             split=split,
@@ -789,9 +800,14 @@ class Project:
         *,
         about: str | None = None,
         page_images: int = defaults.PAGE_IMAGES,
+        origin: tuple[str, str] | None = None,
     ) -> "PageSummary":
         """A page to look at, of a file of tags, as
-        :func:`taistore.scoring.page.write_page.write_page`."""
+        :func:`taistore.scoring.page.write_page.write_page`.
+
+        ``origin`` is the run that gave them and a digest of what decided them.
+        """
+        from taistore.scoring.page.page_head import Origin
         from taistore.scoring.page.write_page import write_page
 
         return write_page(
@@ -799,6 +815,7 @@ class Project:
             html,
             store=self.store,
             about=about or f"Tagged by taistore, from {Path(tags).name}.",
+            origin=None if origin is None else Origin(*origin),
             max_images=page_images,
             progress=self.progress,
         )
@@ -816,7 +833,8 @@ class Project:
         return optimize_project(self, keep_days=keep_days)
 
 
-def _label_set(labels: Labels) -> LabelSet:
+def labels_of(labels: Labels) -> LabelSet:
+    """The label set of a file, or of names; raises :class:`LabelError` where it is unusable."""
     if isinstance(labels, LabelSet):
         return labels
     if isinstance(labels, str | Path):

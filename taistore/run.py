@@ -259,6 +259,7 @@ class Run:
         self,
         photos: str | Path | None = None,
         *,
+        stored: bool = False,
         out: str | Path,
         html: str | Path | None = None,
         layout: Literal["long", "wide"] = "long",
@@ -268,6 +269,7 @@ class Run:
         regions: int = defaults.REGIONS,
         known: "Known" = "override",
         page_images: int = defaults.PAGE_IMAGES,
+        origin: str = "",
         batch_size: int = 32,
         workers: int = 2,
         max_rejects: int | None = None,
@@ -275,8 +277,9 @@ class Run:
     ) -> "ScoreSummary":
         """Tags of a folder or manifest, or of the store's images, into a file; resumable.
 
-        ``html`` also writes a page of the first ``page_images`` images to look at. The rest is
-        that of :func:`taistore.scoring.score.score`.
+        With ``stored`` the photos that the store has are tagged, and no file is read. ``html``
+        also writes a page of the first ``page_images`` images to look at, which keeps ``origin``
+        beside the run. The rest is that of :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
         from taistore.scoring.tags.tag_file import require_suffix
@@ -286,12 +289,14 @@ class Run:
         # seconds.
         require_suffix(local_path(out, option="out"))
         if html is not None:
-            from taistore.scoring.page.write_page import require_page
+            from taistore.scoring.page.page_head import require_page
 
             require_page(Path(html), Path(out))
         project = self.project
-        source = encoder = None
-        if photos is not None:
+        source = listed = encoder = None
+        if photos is not None and stored:
+            listed = open_source(photos, project.labels)
+        elif photos is not None:
             source = open_source(photos, project.labels)
             encoder = project.encoder(self.encoder.spec)
         from taistore.scoring.score import score
@@ -301,6 +306,7 @@ class Run:
             self.run_id,
             source,
             out,
+            listed=listed,
             encoder=encoder,
             layout=layout,
             top_k=top_k,
@@ -318,7 +324,8 @@ class Run:
         if html is not None:
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
             about += summary.step + _cut(threshold, summary.without_tags)
-            project.page(out, html, about=about, page_images=page_images)
+            of = (self.run_id, origin) if origin else None
+            project.page(out, html, about=about, page_images=page_images, origin=of)
         return summary
 
     def export_scores(

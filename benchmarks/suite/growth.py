@@ -32,7 +32,7 @@ from taistore.adapter.freed_memory import give_back
 from taistore.encoders.protocol import Float32, ImageVectors
 from taistore.errors import EncoderError
 from taistore.project import Project
-from taistore.reproduction.without_data.peak_memory import peak_bytes
+from taistore.reproduction.without_data.peak_memory import forget_peak, peak_bytes
 
 SIZES = {False: (8_000, 32_000, 128_000), True: (10_000, 100_000, 1_000_000)}
 WARM_UP = 1_000
@@ -162,7 +162,7 @@ def _figure(folder: Path, size: int, name: str) -> Figure:
                 break
     job = _jobs(folder, size)[name]
     give_back()
-    _forget_peak()
+    forget_peak()
     began = time.process_time()
     job()
     return Figure(time.process_time() - began, peak_bytes())

@@ -1,7 +1,9 @@
 """How long the command line takes to answer, and the small job: 100 photos, 40 labels.
 
-Other side of the answers: the target itself. Of the small job: the same commands with 10,000
-texts, as was the default at every size. Both run as a user runs them, in processes of their own.
+Other side of the answers: the target itself. Of the small job, which is ``taistore tag``: its
+steps as five commands with 10,000 texts, as was the default at every size. Both end with a file of
+tags and a page, and run as a user runs them, in processes of their own. What evaluates their runs
+afterwards is counted on neither side.
 """
 
 import csv
@@ -47,17 +49,18 @@ def answer(work: Path, *, full: bool) -> Iterator[Row]:
 
 def _small_job(work: Path) -> Iterator[Row]:
     manifest, labels = _photos(work)
-    ours, our_map, ours_encoder = _road(work / "ours", manifest, labels, [])
-    other, other_map, _ = _road(work / "other", manifest, labels, ["--count", str(OLD_TEXTS)])
+    ours, our_map = _tag(work / "ours", manifest, labels)
+    again, _ = _tag(work / "ours", manifest, labels)
+    other, other_map = _steps(work / "other", manifest, labels)
     sizes = f"{PHOTOS} photos, {LABELS} labels, {ENCODER}"
     yield at_most(
-        f"start_up: first result of {sizes}, processor seconds; ratio: to {OLD_TEXTS:,} texts",
+        f"start_up: taistore tag of {sizes}, processor seconds; ratio: to its steps with "
+        f"{OLD_TEXTS:,} texts",
         **{"ours": ours, "other": other, "ratio": ours / other, "target": 0.25},
     )
-    ours, other = ours - ours_encoder, other - ours_encoder
     yield at_most(
-        f"start_up: the same less init and ingest-images; ratio: to {OLD_TEXTS:,} texts",
-        **{"ours": ours, "other": other, "ratio": ours / other, "target": 0.25},
+        "start_up: the same again, nothing new, processor seconds; ratio: to the first time",
+        **{"ours": again, "other": ours, "ratio": again / ours, "target": 0.1},
     )
     yield at_least(
         f"start_up: mAP of the adapter, {sizes}; ratio: difference to {OLD_TEXTS:,} texts",
@@ -65,21 +68,36 @@ def _small_job(work: Path) -> Iterator[Row]:
     )
 
 
-def _road(
-    folder: Path, manifest: Path, labels: Path, count: list[str]
-) -> tuple[float, float, float]:
-    """Processor seconds of labels to tags, the adapter's mAP, and the share of init and photos."""
-    folder.mkdir(parents=True)
+def _tag(folder: Path, manifest: Path, labels: Path) -> tuple[float, float]:
+    """Processor seconds of the whole job in one process, and the adapter's mAP."""
     at = ["--store", str(folder / "store")]
-    photos = _cpu("init", str(labels), "--encoder", ENCODER, *at)
-    photos += _cpu("ingest-images", str(manifest), "--regions", "7", *at)
-    rest = _cpu("generate-texts", *count, *at)
-    rest += _cpu("train", "--task", "zsl", *at)
+    seconds = _cpu(
+        *("tag", str(manifest), "--labels", str(labels), "--encoder", ENCODER),
+        *("--known", "ignore", "--out", str(folder / "tags.parquet"), *at),
+    )
+    return seconds, _map(folder, at)
+
+
+def _steps(folder: Path, manifest: Path, labels: Path) -> tuple[float, float]:
+    """The same of its steps, each in a process of its own, with 10,000 texts."""
+    at = ["--store", str(folder / "store")]
+    out = ["--out", str(folder / "tags.parquet"), "--html", str(folder / "tags.html")]
+    steps = (
+        ["init", str(labels), "--encoder", ENCODER],
+        ["ingest-images", str(manifest), "--regions", "7"],
+        ["generate-texts", "--count", str(OLD_TEXTS)],
+        ["train", "--task", "zsl"],
+        ["score", "latest", "--known", "ignore", *out],
+    )
+    return sum(_cpu(*step, *at) for step in steps), _map(folder, at)
+
+
+def _map(folder: Path, at: list[str]) -> float:
+    """The adapter's mAP over the photos, which is not measured."""
     out = folder / "evaluation.json"
-    rest += _cpu("evaluate", "latest", "--json", *at, out=out)
-    rest += _cpu("score", "latest", "--known", "ignore", "--out", str(folder / "tags.parquet"), *at)
+    _cpu("evaluate", "latest", "--json", *at, out=out)
     ladder = json.loads(out.read_text(encoding="utf-8"))["ladder"]
-    return photos + rest, float(ladder["adapter"]["mAP"]), photos
+    return float(ladder["adapter"]["mAP"])
 
 
 def _photos(work: Path) -> tuple[Path, Path]:

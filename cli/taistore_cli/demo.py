@@ -81,22 +81,16 @@ def command(
 def _run_job(
     folder: Path, labels_file: Path, photos: Path, encoder: str, out: Output
 ) -> dict[str, Any]:
-    store = folder / "store"
     tags, page = folder / "tags.parquet", folder / "tags.html"
-    at = ["--store", str(store)]
-    _run(["init", str(labels_file), "--encoder", encoder, *at], out)
-    # Photos first: how many texts are worth their time depends on how many photos there are.
-    _run(["ingest-images", str(photos), "--regions", "7", *at], out)
-    _run(["generate-texts", *at], out)
-    run = str(_run(["train", "--task", "zsl", *at], out)["run_id"])
+    at = ["--store", str(folder / "store")]
+    given = ["--labels", str(labels_file), "--encoder", encoder, "--out", str(tags)]
+    chosen = ["--threshold", "0.2", "--known", "ignore"]
+    run = str(_run(["tag", str(photos), *given, *chosen, *at], out)["run_id"])
     ladder = {}
     try:
         ladder = _run(["evaluate", run, "--split", "test", *at], out)["ladder"]
     except ScoringError as error:
         out.note(f"not evaluated: {error}")
-    written = ["--threshold", "0.2", "--known", "ignore", "--out", str(tags)]
-    written += ["--html", str(page), "--overwrite"]
-    _run(["score", run, *written, *at], out)
     return {"photos": str(photos), "run_id": run, "ladder": ladder, "tags": tags, "page": page}
 
 

@@ -17,6 +17,7 @@ from taistore.stopping import StopRequested, stop_on_signals
 from taistore_cli.flags import in_flags
 
 COMMANDS = (
+    "tag",
     "init",
     "generate-texts",
     "ingest-texts",
@@ -133,7 +134,7 @@ def _describe(error: Exception) -> str:
 
 
 KEEPING = frozenset(
-    {"init", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
+    {"tag", "init", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
     | {"ingest-vectors", "reproduce"}
     | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )

@@ -14,14 +14,13 @@ from taistore_cli.group import TaistoreGroup
 def main() -> None:
     """Tag images with every label they show.
 
+    'taistore tag' does the whole job; the other commands are its steps one by one, and more.
+
     taistore writes captions for combinations of your labels, embeds them with a dual encoder,
     trains a small adapter on the perturbed text vectors and applies it to image vectors. All
     vectors live in a store on disk (--store, default ./taistore-store).
 
     \b
     Example:
-      taistore init labels.txt --encoder packaged
-      taistore generate-texts --count 10000
-      taistore train --task zsl
-      taistore score latest photos/ --out tags.parquet --html tags.html
+      taistore tag photos/ --labels labels.txt --encoder packaged
     """

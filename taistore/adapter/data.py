@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.freed_memory import give_back, keep_large_blocks_apart
 from taistore.adapter.inputs.image_sides import SideBuilder
+from taistore.adapter.inputs.read_tables import read_versions
 from taistore.adapter.inputs.synthetic_rows import (
     describe_synthetic,
     require_synthetic,
@@ -84,16 +85,10 @@ class Preparation:
         """At the newest table versions. Raises :class:`TrainingError` where data are missing."""
         keep_large_blocks_apart()
         require_texts(store, encoder_id)
-        read = [("labels", None), ("combinations", None), ("texts", None)]
-        vectors: list[tuple[str, str | None]] = [("text_vectors", encoder_id)]
-        if config.uses_images:
-            read.append(("images", None))
-            vectors.append(("image_vectors", encoder_id))
         if config.uses_synthetic:
             require_synthetic(store, encoder_id)
-            vectors.append(("synthetic_vectors", encoder_id))
         # Versions first: what arrives while the labels are read has no vector in the run.
-        versions = store.versions([*read, *vectors])
+        versions = read_versions(store, encoder_id, config)
         known = known_labels(store, config) if config.uses_images else None
         return cls(
             store=store, encoder_id=encoder_id, config=config, known=known, versions=versions

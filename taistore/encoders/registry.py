@@ -33,7 +33,7 @@ def canonical_spec(spec: str) -> str:
     """
     match _kind(spec):
         case "packaged":
-            from taistore.encoders.packaged.packaged_specs import parse_packaged_spec
+            from taistore.encoders.packaged.packaged_spec import parse_packaged_spec
 
             model, resolution = parse_packaged_spec(spec)
             return f"packaged:{model}@{resolution}"
@@ -65,7 +65,7 @@ def load_encoder(
     match _kind(spec):
         case "packaged":
             from taistore.encoders.packaged.joined_encoder import load_packaged
-            from taistore.encoders.packaged.packaged_specs import parse_packaged_spec
+            from taistore.encoders.packaged.packaged_spec import parse_packaged_spec
             from taistore.encoders.precision import resolve_device
 
             model, resolution = parse_packaged_spec(spec)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from taistore.encoders.protocol import Encoder
+from taistore.encoders.waiting_encoder import make_ready
 from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
@@ -98,7 +99,7 @@ def ingest_images(
             contextlib.closing(
                 encode_source(
                     encoder,
-                    _plan(store, encoder.info.encoder_id, blocks, regions=regions),
+                    _plan(store, encoder, blocks, regions=regions),
                     regions=regions,
                     batch_size=batch_size,
                     workers=workers,
@@ -156,12 +157,16 @@ class _UntilFailure:
 
 def _plan(
     store: Store,
-    encoder_id: str,
+    encoder: Encoder,
     blocks: Iterable[list[ReadImage | Reject]],
     *,
     regions: int,
 ) -> Iterator[Task | Reject]:
-    """Give every image the work that its content still needs, looking up a block at a time."""
+    """Give every image the work that its content still needs, looking up a block at a time.
+
+    The encoder is ready before the first photo that needs it.
+    """
+    encoder_id = encoder.info.encoder_id
     for block in blocks:
         ids = list(
             dict.fromkeys(item.image.image_id for item in block if isinstance(item, ReadImage))
@@ -170,6 +175,8 @@ def _plan(
         if regions:
             encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))
         measure = set(store.missing("images", ids))
+        if encode:
+            make_ready(encoder)
         block.reverse()
         while block:
             # Taken out of the block, so that a photo's bytes live no longer than its task.

@@ -44,7 +44,7 @@ def generate(
             project.note(line)
         if tokens:
             project.tower_encoder(encoder)  # refused before a text is written
-        loaded = project.encoder(encoder)
+        loaded = project.encoder(encoder) if tokens else project.waiting_encoder(encoder)
         summary = generate_texts(
             project.store, loaded, config, writer=opened, progress=project.progress
         )

@@ -71,20 +71,30 @@ def from_store(
     regions: bool,
     known: Known,
     where: Mapping[str, Any] | None = None,
+    listed: ImageSource | None = None,
 ) -> Generator[ScorableBatch, None, None]:
     """The store's images (of ``where``) whose ``image_id`` is not in ``done``, which learns them.
 
-    Each comes under all of its paths; ``regions`` as in
+    Each comes under all of its paths, or under those that ``listed`` names; ``regions`` as in
     :func:`~taistore.scoring.stored_images.stored_batches`.
     """
+    named = None if listed is None else _named(listed)
     spec = store.encoder(encoder_id).spec
     detail = f"no vector of {spec}: run 'taistore ingest-images' with this encoder"
     columns = ["uri", "other_uris", *(KNOWN_COLUMNS if known == "override" else ())]
-    for batch in stored_batches(store, encoder_id, columns=columns, regions=regions, where=where):
+    batches = stored_batches(
+        store,
+        encoder_id,
+        columns=columns,
+        regions=regions,
+        where=where,
+        chosen=None if named is None else lambda rows: _with_a_path(rows, named),
+    )
+    for batch in batches:
         ids = [str(i) for i in batch.rows.column("image_id").to_pylist()]
         fresh = np.flatnonzero(done.new(ids))
         rows = batch.rows.take(fresh)
-        paths = _paths(rows)
+        paths = _paths(rows, named)
         each = np.repeat(np.arange(len(paths)), [len(some) for some in paths])
         cells = KnownCells.of(rows) if known == "override" else None
         yield ScorableBatch(
@@ -95,17 +105,33 @@ def from_store(
             known=None if cells is None else cells.take(each),
             rejects=[
                 Reject(path, "no_vector", detail)
-                for some in _paths(batch.without_vector)
+                for some in _paths(batch.without_vector, named)
                 for path in some
             ],
             skipped=len(ids) - len(fresh),
         )
 
 
-def _paths(rows: pa.RecordBatch) -> list[list[str]]:
-    """The paths of each image."""
+def _named(source: ImageSource) -> Seen:
+    """The paths of a source's photos."""
+    named = Seen()
+    named.add(item.uri for item in source if isinstance(item, SourceImage))
+    return named
+
+
+def _with_a_path(rows: pa.RecordBatch, named: Seen) -> pa.RecordBatch:
+    """The images that have one of the paths."""
+    return rows.filter(pa.array([bool(some) for some in _paths(rows, named)], pa.bool_()))
+
+
+def _paths(rows: pa.RecordBatch, named: Seen | None) -> list[list[str]]:
+    """The paths of each image, or those of them that are ``named``."""
     pairs = zip(rows.column("uri").to_pylist(), rows.column("other_uris").to_pylist(), strict=True)
-    return [[str(uri), *map(str, others or ())] for uri, others in pairs]
+    paths = [[str(uri), *map(str, others or ())] for uri, others in pairs]
+    if named is None:
+        return paths
+    met = iter(named.met([path for some in paths for path in some]))
+    return [[path for path in some if next(met)] for some in paths]
 
 
 def from_photos(

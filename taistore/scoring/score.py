@@ -66,6 +66,7 @@ def score(
     source: ImageSource | None,
     out: str | Path,
     *,
+    listed: ImageSource | None = None,
     encoder: Encoder | None = None,
     layout: Layout = "long",
     top_k: int | None = None,
@@ -93,6 +94,8 @@ def score(
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
     Photos of which the store has these vectors are not encoded again. The store's images need no
     encoder; each is scored with its region vectors where it has any, and under all of its paths.
+    ``listed`` names the photos of which the store has the vectors, and no others are scored: their
+    files are not read.
 
     ``known`` "override" lets what the store knows of an image decide: a label that it shows is a
     tag with the score 1, whatever ``top_k`` and ``threshold``, and one that it does not is none.
@@ -112,7 +115,7 @@ def score(
     run = open_run(store, run_id, device=device)
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
-    images = _images_of(store, run, source, regions=regions)
+    images = _images_of(store, run, source, listed, regions=regions)
     choice = Choice.asked(
         run.ladder, regions=bool(images.grid), step=step, top_k=top_k, threshold=threshold
     )
@@ -131,6 +134,7 @@ def score(
             regions=bool(images.grid),
             known=known,
             where=None if run.split is None else {"split": run.split},
+            listed=listed,
         )
     else:
         batches = from_photos(
@@ -176,13 +180,20 @@ class _Images(NamedTuple):
 
 
 def _images_of(
-    store: Store, run: ScoringRun, source: ImageSource | None, *, regions: int
+    store: Store,
+    run: ScoringRun,
+    source: ImageSource | None,
+    listed: ImageSource | None,
+    *,
+    regions: int,
 ) -> _Images:
     if source is not None:
         return _Images(source.name, source.count() or 0, regions)
+    grid = "stored" if some_have_regions(store, run.encoder_id) else 0
+    if listed is not None:
+        return _Images(listed.name, listed.count() or 0, grid)
     # Of an ensemble with imported scores these are fewer: how many is not worth a scan.
-    total = 0 if run.split else store.count("images")
-    return _Images(store.uri, total, "stored" if some_have_regions(store, run.encoder_id) else 0)
+    return _Images(store.uri, 0 if run.split else store.count("images"), grid)
 
 
 def _encoder_of(store: Store, run: ScoringRun, encoder: Encoder | None) -> Encoder:

@@ -3,7 +3,7 @@
 Shapes: B images, D embedding dimension, R regions per image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +43,11 @@ def stored_batches(
     columns: Sequence[str],
     regions: bool,
     where: Mapping[str, Any] | None = None,
+    chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
 ) -> Iterator[StoredBatch]:
     """Every image of the store (of ``where``) with its vector, in the order of the table.
+
+    ``chosen`` leaves out rows of ``images`` whose vectors are then not read.
 
     ``regions`` asks for region vectors too, of those images that have any: where only some of a
     read have, or on several grids, these come in batches of their own, after each other.
@@ -57,7 +60,10 @@ def stored_batches(
     grids = RowsInOrder(
         store, "region_vectors", encoder_id, columns=["vectors"], block_rows=batch_rows
     )
-    for rows in store.scan("images", columns=columns, where=where, batch_rows=batch_rows):
+    for read in store.scan("images", columns=columns, where=where, batch_rows=batch_rows):
+        rows = read if chosen is None else chosen(read)
+        if not rows.num_rows:
+            continue
         ids = _ids(rows)
         there, found = vectors.take(ids)
         whole_TD = vector_array(found.column("vector").combine_chunks())

@@ -40,6 +40,12 @@ class Seen:
         found: list[bool] = fresh.tolist()
         return found
 
+    def met(self, strings: Sequence[str]) -> list[bool]:
+        """Which of ``strings`` were met before; remembers none."""
+        hashes = np.fromiter(map(hash, strings), np.int64, len(strings))
+        found: list[bool] = (_among(hashes, self._sorted) | _among(hashes, self._recent)).tolist()
+        return found
+
 
 def _among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the values are there."""

@@ -73,14 +73,32 @@ class Store:
             return cls(LanceTables(uri))
         # It was there, or another process made one at the same moment: of these labels or others.
         store = cls.open(uri)
-        if store.labels != labels:
-            raise StoreError(f"{uri}: a store with other labels is here: choose another path=")
-        if store.default_encoder != default_encoder:
-            raise StoreError(
-                f"{uri}: this store's default encoder is {store.default_encoder!r}, not "
-                f"{default_encoder!r}: name it with encoder=, or choose another path="
-            )
+        store._require_labels(labels)
+        store.require_default_encoder(default_encoder)
         return store
+
+    @classmethod
+    def find(cls, uri: str | Path, labels: LabelSet) -> "Store | None":
+        """The store that is there, None where none is; StoreError where it has other labels."""
+        uri = checked_uri(uri)
+        if not has_labels(uri):
+            require_nothing_else(uri)
+            return None
+        store = cls.open(uri)
+        store._require_labels(labels)
+        return store
+
+    def require_default_encoder(self, spec: str) -> None:
+        """Raise :class:`StoreError` where the encoder that commands use is another one."""
+        if self.default_encoder != spec:
+            raise StoreError(
+                f"{self.uri}: this store's default encoder is {self.default_encoder!r}, not "
+                f"{spec!r}: name it with encoder=, or choose another path="
+            )
+
+    def _require_labels(self, labels: LabelSet) -> None:
+        if self.labels != labels:
+            raise StoreError(f"{self.uri}: a store with other labels is here: choose another path=")
 
     @classmethod
     def open(cls, uri: str | Path, *, any_version: bool = False) -> "Store":

@@ -22,7 +22,8 @@ from taistore.contracts import SCORES
 from taistore.errors import ScoringError
 from taistore.labels import Label, LabelSet
 from taistore.scoring.page.html import inline_json, render, visible
-from taistore.scoring.page.write_page import require_page, write_page
+from taistore.scoring.page.page_head import require_page
+from taistore.scoring.page.write_page import write_page
 from taistore.scoring.tags.tag_file import tag_writer
 from taistore.store.store import Store
 from tests.fakes import colour_image

@@ -14,9 +14,10 @@ def test_knows_what_it_met(batches: list[list[str]]) -> None:
         patch.setattr(module, "_RECENT", 3)
         seen, plain = Seen(), set[str]()
         for batch in batches:
-            expected = []
+            expected, before = [], set(plain)
             for string in batch:
                 expected.append(string not in plain)
                 plain.add(string)
+            assert seen.met(batch) == [string in before for string in batch]
             assert seen.new(batch) == expected
             assert len(seen) == len(plain)

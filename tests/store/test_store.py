@@ -75,6 +75,16 @@ def test_create_is_idempotent_and_guards_labels(store: Store) -> None:
         Store.create(store.uri, LABELS, default_encoder="open_clip:RN50/openai@224")
 
 
+def test_find_is_none_or_of_the_same_labels(store: Store, tmp_path: Path) -> None:
+    found = Store.find(store.uri, LABELS)
+    assert found is not None
+    assert found.default_encoder == "packaged"
+    with pytest.raises(StoreError, match="other labels"):
+        Store.find(store.uri, LabelSet([Label("x", "x")]))
+    assert Store.find(tmp_path / "absent", LABELS) is None
+    assert not (tmp_path / "absent").exists()
+
+
 def test_open_of_nothing_names_the_command_and_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="taistore init"):
         Store.open(tmp_path / "absent")

@@ -35,11 +35,11 @@ from taistore.encoders.packaged.installed_files import (
     read_image_weights,
 )
 from taistore.encoders.packaged.minilm import CONTEXT_LENGTH, PackagedTokenizer, SentenceTower
-from taistore.encoders.packaged.packaged_specs import (
+from taistore.encoders.packaged.packaged_spec import (
     DEFAULT_MODEL,
     MODELS,
     PREFIX,
-    resolution_of,
+    model_resolution,
 )
 from taistore.encoders.packaged.sentence_prompts import SentencePrompts
 from taistore.encoders.packaged.shared_space import DIM, WIDTH, SharedSpace
@@ -199,7 +199,7 @@ def load_packaged(
     weights that are not the ones it was measured with, :class:`MissingExtraError` where a package
     of the extra ``[offline]`` is missing.
     """
-    side = resolution_of(model, resolution)
+    side = model_resolution(model, resolution)
     names = MODELS[model].towers
     locate(TEXT_WEIGHTS)  # a missing package should show now, not after an hour of photos
     towers = [EfficientNetLite(read_image_weights(name), name) for name in names]

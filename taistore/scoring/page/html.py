@@ -26,6 +26,7 @@ def render(
     footer: str,
     left_out: str,
     least_score: float = 0.0,
+    origin: str = "",
 ) -> str:
     """The HTML of a page from its cards (see the template); escapes every string."""
     folder = resources.files("taistore.scoring.page") / "templates"
@@ -53,6 +54,7 @@ def render(
     }
     return template.render(
         title=title,
+        origin=origin,
         about=about,
         footer=footer,
         left_out=left_out,

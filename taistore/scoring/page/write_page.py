@@ -4,7 +4,6 @@ The page needs nothing from elsewhere: photos are embedded as small upright JPEG
 """
 
 import contextlib
-import errno
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taistore.errors import ScoringError
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.html import render, visible
+from taistore.scoring.page.page_head import Origin, require_page
 from taistore.scoring.page.thumbnail import Thumbnail, thumbnail
+from taistore.scoring.tags.output_place import unwritable
 from taistore.scoring.tags.read_tags import count_images, read_tags
-from taistore.store.places import local_path
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
@@ -70,6 +69,7 @@ def write_page(
     title: str = "Tagged photos",
     about: str = "",
     footer: str = "",
+    origin: Origin | None = None,
     least_score: float = 0.0,
     max_images: int = MAX_IMAGES,
     thumbnail_pixels: int = THUMBNAIL_PIXELS,
@@ -80,9 +80,10 @@ def write_page(
 
     Photos are read from their ``uri``; one that is gone shows a blank. With ``store``, tags whose
     truth it knows are marked right or wrong, and missed labels named. ``about`` is a line below
-    the title, ``footer`` one at the end. The page opens with the tags from ``least_score`` on,
-    which its reader can change. Raises :class:`ScoringError` where ``tags`` cannot be read or
-    ``page`` cannot be written (see :func:`require_page`).
+    the title, ``footer`` one at the end; ``origin`` is kept in the page's head. The page opens with
+    the tags from ``least_score`` on, which its reader can change. Raises :class:`ScoringError`
+    where ``tags`` cannot be read or ``page`` cannot be written
+    (:func:`~taistore.scoring.page.page_head.require_page`).
     """
     tags, page = Path(tags), Path(page)
     require_page(page, tags)
@@ -110,35 +111,13 @@ def write_page(
         if left_out
         else "",
         least_score=least_score,
+        origin="" if origin is None else origin.content(tags),
     )
     _write(page, html)
     without = sum(not small.data for small in thumbnails)
     return PageSummary(
         page=str(page), images=len(images), left_out=left_out, without_preview=without
     )
-
-
-def require_page(page: Path, tags: Path) -> None:
-    """Find out before a long job whether a page can be written; writes nothing.
-
-    Raises :class:`ScoringError` where ``page`` is a directory, the file of tags itself, or in a
-    place that cannot be written, and :class:`StoreError` where it is a URI.
-    """
-    local_path(page, option="html")
-    try:
-        if page.is_dir():
-            raise ScoringError(f"{page} is a directory: name a file for html=")
-        if page.resolve() == tags.resolve():
-            raise ScoringError(f"{page} is the file of tags: name another file for html=")
-        folder = page.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _unwritable(page, error) from error
 
 
 def _images(rows: Iterable[dict[str, Any]]) -> Iterator[_TaggedImage]:
@@ -238,9 +217,4 @@ def _write(page: Path, html: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _unwritable(page, error) from error
-
-
-def _unwritable(page: Path, error: Exception) -> ScoringError:
-    detail = getattr(error, "strerror", None) or error
-    return ScoringError(f"{page}: cannot be written ({detail}): name another file for html=")
+        raise unwritable(page, error, option="html") from error

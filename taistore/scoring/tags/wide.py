@@ -10,11 +10,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from taistore.contracts import SCORES
 from taistore.labels import Label, LabelSet
-from taistore.scoring.selection import LabelColumns, choose, tag_rows
 
 Layout = Literal["long", "wide"]
 """Long: a row for each tag (``contracts.SCORES``). Wide: a row for each image, with or without."""
@@ -98,6 +96,11 @@ def narrow(images: pa.Table, labels: LabelSet | None) -> pa.Table:
     Equal scores rank in the order of the columns. Without ``labels``, or where they are not those
     of the columns, a column's name is the label's key and name.
     """
+    # Whoever looks into a file of tags need not have torch loaded to find that it is none.
+    import torch
+
+    from taistore.scoring.selection import LabelColumns, choose, tag_rows
+
     names = images.column_names[2:]
     if labels is None or headings(labels) != names:
         labels = LabelSet(Label(name, name) for name in names)

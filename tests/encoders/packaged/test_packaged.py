@@ -25,11 +25,8 @@ from taistore.encoders.packaged.installed_files import (
     read_image_weights,
     verified,
 )
-from taistore.encoders.packaged.joined_encoder import (
-    PackagedEncoder,
-    load_packaged,
-)
-from taistore.encoders.packaged.packaged_specs import MODELS, parse_packaged_spec
+from taistore.encoders.packaged.joined_encoder import PackagedEncoder, load_packaged
+from taistore.encoders.packaged.packaged_spec import MODELS, parse_packaged_spec
 from taistore.encoders.packaged.shared_space import SharedSpace, principal_map
 from taistore.encoders.protocol import Encoder, Float32
 from taistore.errors import EncoderError, MissingExtraError, TextError

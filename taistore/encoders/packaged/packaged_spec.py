@@ -1,12 +1,12 @@
-"""The packaged models and the specs that name them; reading one loads no torch."""
+"""The packaged encoder's models and their specifications, read without loading torch."""
 
 import re
 from typing import NamedTuple
 
 from taistore.errors import EncoderError
 
-PREFIX = "packaged"
 DEFAULT_MODEL = "lite0+lite2"
+PREFIX = "packaged"
 _SMALLEST, _LARGEST = 64, 1024
 _FORM = re.compile(r"packaged(?::(?P<model>[^@]*)(?:@(?P<resolution>\d{1,5}))?)?")
 
@@ -38,11 +38,11 @@ def parse_packaged_spec(spec: str) -> tuple[str, int]:
         raise EncoderError(f"encoder {spec!r} is unknown: {_what_exists()}")
     model = form["model"] if form["model"] is not None else DEFAULT_MODEL
     resolution = int(form["resolution"]) if form["resolution"] else None
-    return model, resolution_of(model, resolution)
+    return model, model_resolution(model, resolution)
 
 
-def resolution_of(model: str, resolution: int | None) -> int:
-    """The resolution asked for, else the model's own; :class:`EncoderError` where it is none."""
+def model_resolution(model: str, resolution: int | None) -> int:
+    """Pixels a side: the model's own where none are given; EncoderError where it has no such."""
     if model not in MODELS:
         raise EncoderError(f"packaged encoder {model!r} is unknown: {_what_exists()}")
     if resolution is None:

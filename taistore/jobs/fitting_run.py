@@ -1,0 +1,60 @@
+"""The run that a training would end in, taken where the store has it: nothing is learnt twice."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from taistore.adapter.config import TrainConfig
+from taistore.adapter.data import settle
+from taistore.adapter.inputs.read_tables import read_versions
+from taistore.adapter.run_files.run_lock import liveness
+from taistore.errors import TrainingError
+from taistore.run import Run
+from taistore.store.run_rows import RunRow
+
+if TYPE_CHECKING:
+    from taistore.project import Project
+
+
+class FittingRun(NamedTuple):
+    """A finished run, and whether anything had to be learnt for it."""
+
+    run: Run
+    trained: bool
+
+
+def fitting_run(project: "Project") -> FittingRun:
+    """The adapter of the store's texts as they are, by the settings of a new ``zsl`` training.
+
+    One that is finished is taken, one that was stopped is brought to its end; else, or where that
+    one is damaged, a new one is trained. Runs fit whose settings and table versions are equal.
+    """
+    fitting = _fitting(project)
+    for row in fitting:
+        if row.status == "finished":
+            return FittingRun(Run(project, row), trained=False)
+    for row in fitting:
+        if liveness(project.store, row).status != "stopped":
+            continue
+        try:
+            return FittingRun(project.resume(row.run_id), trained=True)
+        except TrainingError as error:
+            project.note(f"note: run {row.run_id} is left as it is: {error}")
+    return FittingRun(project.train("zsl"), trained=True)
+
+
+def _fitting(project: "Project") -> list[RunRow]:
+    """Runs that began as a training would begin now, the newest first."""
+    store, encoder_id = project.store, project.encoder_info().encoder_id
+    config = settle(store, encoder_id, TrainConfig(task="zsl", device=project.device))
+    settings, versions = _settings(config), read_versions(store, encoder_id, config)
+    return [
+        row
+        for row in reversed(store.runs())
+        if row.encoder_id == encoder_id
+        and dict(row.table_versions) == versions
+        and {**row.config, "device": ""} == settings
+    ]
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """What decides the weights: on which device they are learnt does not."""
+    return {**config.to_json(), "device": ""}

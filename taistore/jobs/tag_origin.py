@@ -1,0 +1,33 @@
+"""All that decides the tags of a job, as a digest: where it is as before, so are the tags."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import taistore
+from taistore.images.sources.source import ImageSource, SourceImage
+from taistore.store.store import Store
+
+_TABLES = ("labels", "combinations", "texts", "images")
+_VECTORS = ("text_vectors", "image_vectors", "region_vectors")
+
+
+def tag_digest(
+    store: Store, encoder_id: str, source: ImageSource, settings: Mapping[str, Any]
+) -> str:
+    """Of the settings, the paths of the photos and the versions of the tables.
+
+    Not of the runs: their rows change with every evaluation. What a table holds is the same at the
+    same version of it; a version more, such as ``optimize`` makes, is another digest though nothing
+    is new.
+    """
+    versions = store.versions(
+        [*((kind, None) for kind in _TABLES), *((kind, encoder_id) for kind in _VECTORS)]
+    )
+    parts = {"taistore": taistore.__version__, "versions": versions, "settings": dict(settings)}
+    digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
+    for item in source:
+        if isinstance(item, SourceImage):
+            digest.update(b"\0" + item.uri.encode())
+    return digest.hexdigest()
