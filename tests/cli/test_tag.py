@@ -352,7 +352,8 @@ def test_two_at_once_lose_nothing(here: Path) -> None:
     for name in ("one", "two"):
         with Path(f"{name}.csv").open(newline="", encoding="utf-8") as lines:
             assert len({row["uri"] for row in csv.DictReader(lines)}) == 12
-    assert not Project.verify("taistore-store").findings
+    found = Project.verify("taistore-store").findings
+    assert not [one for one in found if one.severity == "error"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from taistore.store.maintenance import MIN_INDEXED_ROWS, optimize
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
+from taistore.store.tables.labels_table import require_nothing_else
 from tests.images.odd_files import without_rights
 
 LABELS = LabelSet([Label("cat", "cat", ("kitten",)), Label("dog", "dog"), Label("cup", "cup")])
@@ -83,6 +84,10 @@ def test_find_is_none_or_of_the_same_labels(store: Store, tmp_path: Path) -> Non
         Store.find(store.uri, LabelSet([Label("x", "x")]))
     assert Store.find(tmp_path / "absent", LABELS) is None
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_store_that_another_process_has_just_made_is_no_damage(store: Store) -> None:
+    require_nothing_else(store.uri)
 
 
 def test_open_of_nothing_names_the_command_and_creates_nothing(tmp_path: Path) -> None:

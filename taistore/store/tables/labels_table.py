@@ -35,7 +35,8 @@ def require_nothing_else(uri: str) -> None:
     """Without labels there is no store; raise where other tables say that there was one."""
     if not is_remote(uri) and not Path(uri).is_dir():
         return
-    if others := LanceTables(uri).names():
+    # Labels come first: where they are there by now, another process has just made the store.
+    if (others := LanceTables(uri).names()) and not has_labels(uri):
         raise StoreError(
             f"{uri}: cannot read table 'labels': its files are missing, though table "
             f"{others[0]!r} is there: 'taistore verify --store {uri}' says what mends it"
