@@ -7,17 +7,19 @@ Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from taistore.devices.ahead import ahead, late
-from taistore.devices.copies import Copies
 from taistore.encoders.protocol import DeviceEncoder, Encoder, ImageVectors
 from taistore.errors import ImageError
 from taistore.store.rejects import Reject
+
+if TYPE_CHECKING:  # photos that are not there are told of without loading torch
+    import torch
+
+    from taistore.devices.copies import Copies
 
 GroupT = TypeVar("GroupT")
 
@@ -119,13 +121,13 @@ def encode_groups(
         yield EncodedGroup(group, vectors, failed, time.perf_counter() - began)
 
 
-_Made = tuple[torch.Tensor, torch.Tensor | None] | None
+_Made = tuple["torch.Tensor", "torch.Tensor | None"] | None
 
 
 class _Launched(Generic[GroupT]):
     """Groups on their way through an encoder that works by itself."""
 
-    def __init__(self, encoder: DeviceEncoder, copies: Copies, regions: int) -> None:
+    def __init__(self, encoder: DeviceEncoder, copies: "Copies", regions: int) -> None:
         self._encoder = encoder
         self._copies = copies
         self._regions = regions
@@ -135,6 +137,8 @@ class _Launched(Generic[GroupT]):
         self, groups: Iterable[tuple[GroupT, list[NDArray[np.uint8]]]]
     ) -> Iterator[EncodedGroup[GroupT]]:
         """Copied, launched, fetched; a batch that fails is encoded again to find the photo."""
+        from taistore.devices.ahead import late
+
         for group, pixels, made in late(self._launch(groups), self._copies):
             vectors, failed = self._found(pixels, made)
             yield EncodedGroup(group, vectors, failed, time.perf_counter() - self._began)
@@ -142,6 +146,10 @@ class _Launched(Generic[GroupT]):
     def _launch(
         self, groups: Iterable[tuple[GroupT, list[NDArray[np.uint8]]]]
     ) -> Iterator[tuple[GroupT, list[NDArray[np.uint8]], _Made]]:
+        import torch
+
+        from taistore.devices.ahead import ahead
+
         items = ((group, pixels, _tensors(pixels)) for group, pixels in groups)
         for group, pixels, photos in ahead(items, self._copies):
             self._began = time.perf_counter()
@@ -167,8 +175,10 @@ class _Launched(Generic[GroupT]):
         return encode_each(self._encoder, pixels, regions=self._regions)
 
 
-def _tensors(pixels: Sequence[NDArray[np.uint8]]) -> tuple[torch.Tensor, ...]:
+def _tensors(pixels: Sequence[NDArray[np.uint8]]) -> "tuple[torch.Tensor, ...]":
     """Photos one by one: put together on the GPU, they are copied here once, not twice."""
+    import torch
+
     # torch warns of arrays that it may not write to; it never writes to these.
     return tuple(torch.from_numpy(one if one.flags.writeable else one.copy()) for one in pixels)
 
