@@ -64,6 +64,9 @@ def generate_texts(
             # Also after an error or Ctrl-C: whatever was answered has been paid for.
             outcomes.flush()
         outcomes.check_rejects()
+    if outcomes.present:
+        # Another job may have written them a moment ago and be encoding them still.
+        earlier += encode_missing_texts(store, encoder, progress=progress)
     if not (outcomes.written or outcomes.present or outcomes.repeated):
         reason = outcomes.last_reason or "all rejected by earlier runs"
         raise TextError(
