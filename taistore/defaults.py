@@ -20,6 +20,8 @@ FEW_IMAGES: Final = 200
 MOST_TEXTS: Final = 10_000
 """Texts that ``generate_texts`` writes at most where nobody says how many."""
 
+FEWEST_OF_A_LABEL: Final = 5
+"""Texts a label that it writes at least."""
 
 MAX_LABELS: Final = 3
 """Most labels in one text: 1 to this many, each as often."""
@@ -47,10 +49,11 @@ def texts(labels: int, images: int) -> int:
     """Texts that ``generate_texts`` writes for so many labels, by the images that the store has.
 
     Measured (docs/log.md): a training that has texts alone to go by ends the same from 6 a label;
-    one that goes by images as well needs 5,000. No image yet: any may come.
+    one that goes by images as well needs 5,000. No image yet: any may come. Of more than 2,000
+    labels there are 5 for each, as many as a combination has: with fewer some would have none.
 
-    >>> texts(40, 100), texts(20, 1_000), texts(40, 0)
-    (250, 5000, 10000)
+    >>> texts(40, 100), texts(20, 1_000), texts(40, 0), texts(7_186, 0)
+    (250, 5000, 10000, 35930)
     """
     per_label, least = (6, 250) if 0 < images < FEW_IMAGES else (250, 5_000)
-    return min(max(per_label * labels, least), MOST_TEXTS)
+    return max(min(max(per_label * labels, least), MOST_TEXTS), FEWEST_OF_A_LABEL * labels)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Texts in all by this writer with this model, instructions, temperature and seed; raising "
     "it later keeps those that are there.  [default: 250 a label, 5,000 to 10,000; where the store "
-    "has under 200 images 6 a label, 250 to 10,000]",
+    "has under 200 images 6 a label, 250 to 10,000; of more than 2,000 labels 5 a label]",
 )
 @click.option(
     "--writer",
