@@ -93,7 +93,9 @@ def _upsert(store: Store) -> None:
 
 @pytest.mark.skipif(not IO.exists(), reason="only Linux tells what was read")
 @pytest.mark.parametrize(
-    "job", [_missing, _insert, _upsert, lambda store: _change(store, 20)], ids=str
+    "job",
+    [_missing, _insert, _upsert, lambda store: _change(store, 20)],
+    ids=["missing", "insert", "upsert", "change"],
 )
 def test_what_is_read_for_a_commit_does_not_grow(
     store: Store, job: Callable[[Store], None]
