@@ -29,6 +29,11 @@ class WaitingEncoder:
                 self._encoder = self._load()
             return self._encoder
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it waits no more."""
+        return self._encoder is not None
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
         return self.loaded().count_tokens(texts)
@@ -50,3 +55,10 @@ def make_ready(encoder: Encoder) -> None:
     """Load an encoder that waits: what fails with that is the job's error, never one photo's."""
     if isinstance(encoder, WaitingEncoder):
         encoder.loaded()
+
+
+def at_hand(encoder: Encoder) -> Encoder:
+    """The encoder itself where it waited and is loaded by now, else what was given."""
+    if isinstance(encoder, WaitingEncoder) and encoder.is_loaded:
+        return encoder.loaded()
+    return encoder

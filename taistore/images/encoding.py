@@ -4,6 +4,7 @@ and remembered for its copies.
 Shapes: B batch, D embedding dimension, G region grid, H height, W width.
 """
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taistore.encoders.protocol import DeviceEncoder, Encoder, ImageVectors
+from taistore.encoders.waiting_encoder import at_hand
 from taistore.errors import ImageError
 from taistore.store.rejects import Reject
 
@@ -112,6 +114,12 @@ def encode_groups(
     On a GPU a group's photos are copied while those before are encoded, and its vectors fetched
     once the next are launched: groups come one behind.
     """
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return
+    groups = itertools.chain([first], groups)
+    encoder = at_hand(encoder)  # one that waited was loaded for the first photo
     if isinstance(encoder, DeviceEncoder) and encoder.copies is not None:
         yield from _Launched[GroupT](encoder, encoder.copies, regions).through(groups)
         return

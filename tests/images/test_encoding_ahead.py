@@ -12,6 +12,7 @@ from torch import Tensor
 from taistore.encoders.open_clip.encoder import OpenClipEncoder, load_open_clip
 from taistore.encoders.packaged.joined_encoder import PackagedEncoder, load_packaged
 from taistore.encoders.protocol import DeviceEncoder, ImageVectors
+from taistore.encoders.waiting_encoder import WaitingEncoder
 from taistore.errors import EncoderError
 from taistore.images.encoding import encode_each, encode_groups
 from taistore.images.ingest import ingest_images
@@ -169,6 +170,15 @@ def test_a_folder_is_ingested_alike(tmp_path: Path) -> None:
     assert found[1] == found[0]
     assert len(vectors[0]) == len(COLOURS) - 1
     np.testing.assert_array_equal(vectors[1], vectors[0])
+
+
+def test_an_encoder_that_waited_works_by_itself_once_it_is_loaded(tmp_path: Path) -> None:
+    slow = SlowColours()
+    waiting = WaitingEncoder(slow.info, lambda: slow)
+    store = Store.create(tmp_path / "store", LABELS, default_encoder="colour")
+    ingest_images(store, waiting, photos(tmp_path / "photos"), batch_size=4, regions=2)
+    assert set(slow.steps) == {"launch", "fetch"}
+    assert store.count("image_vectors", slow.info.encoder_id) == len(COLOURS)
 
 
 @NEEDS_GPU
