@@ -12,7 +12,7 @@ def loaded_set_aside() -> Iterator[None]:
     A job makes small objects by the million. Each time that a quarter more are there than before,
     the collector goes through all of them, with the hundreds of thousands that torch and Lance
     consist of: a quarter of the processor time of an ingest, and none of a small one. Nothing
-    happens where somebody has set objects aside already.
+    happens where somebody has set objects aside already; those of meanwhile are given back as well.
     """
     if gc.get_freeze_count():
         yield
