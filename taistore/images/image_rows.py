@@ -27,8 +27,9 @@ JOB = "ingest-images"
 """Name of the job in the table ``rejects``."""
 
 COMMIT_BYTES = 128 * 2**20
-COMMIT_SECONDS = 120.0
-"""A commit is due after this many bytes of vectors or seconds, whatever the rows."""
+COMMIT_SECONDS = 20.0
+"""A commit is due after this many bytes of vectors or seconds, whatever the rows: what a kill can
+cost."""
 
 _LABEL_COLUMNS = ("positives", "negatives", "complete", "combination_id", "split")
 

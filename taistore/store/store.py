@@ -93,12 +93,16 @@ class Store:
         if self.default_encoder != spec:
             raise StoreError(
                 f"{self.uri}: this store's default encoder is {self.default_encoder!r}, not "
-                f"{spec!r}: name it with encoder=, or choose another path="
+                f"{spec!r}: give its own as encoder=, or choose another path="
             )
 
     def _require_labels(self, labels: LabelSet) -> None:
         if self.labels != labels:
-            raise StoreError(f"{self.uri}: a store with other labels is here: choose another path=")
+            raise StoreError(
+                f"{self.uri}: a store with other labels is here "
+                f"({_differences(self.labels, labels)}): choose another path=, where photos are "
+                "encoded anew"
+            )
 
     @classmethod
     def open(cls, uri: str | Path, *, any_version: bool = False) -> "Store":
@@ -422,3 +426,14 @@ class Store:
         """All runs, oldest first."""
         rows = [row for batch in self.scan("runs") for row in batch.to_pylist()]
         return sorted(map(RunRow.from_table, rows), key=lambda run: (run.created, run.run_id))
+
+
+def _differences(ours: LabelSet, theirs: LabelSet) -> str:
+    """In what a label set is another one."""
+    new, gone = sorted(set(theirs.keys) - set(ours.keys)), sorted(set(ours.keys) - set(theirs.keys))
+    found = [
+        f"{len(keys):,} {what}, such as {keys[0]!r:.80}"
+        for keys, what in ((new, "more"), (gone, "fewer"))
+        if keys
+    ]
+    return "; ".join(found) or "the same in another order or with other names"

@@ -359,10 +359,14 @@ def test_two_at_once_lose_nothing(here: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--labels", "other.txt"], "a store with other labels is here: choose another --store"),
+        (
+            ["--labels", "other.txt"],
+            "a store with other labels is here (10 fewer, such as 'black'): choose another "
+            "--store, where photos are encoded anew",
+        ),
         (
             ["--encoder", "packaged:lite0"],
-            "default encoder is 'colours', not 'packaged:lite0@448': name it with --encoder, or "
+            "default encoder is 'colours', not 'packaged:lite0@448': give its own as --encoder, or "
             "choose another --store",
         ),
         (["--regions", "3"], "regions of a 7 x 7 grid"),
