@@ -35,6 +35,7 @@ def answer(work: Path, *, full: bool) -> Iterator[Row]:
         ("show of a small store", 0.7, 0, ["show", *store]),
         ("the error of a missing store", 1.0, 1, ["show", *nowhere]),
         ("the error of photos that are not there", 1.0, 1, ["ingest-images", "/nowhere", *store]),
+        ("the error of a training without texts", 1.0, 1, ["train", "--task", "zsl", *store]),
     )
     for what, most, code, command in quick:
         _cpu(*command, code=code)
