@@ -6,8 +6,9 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
 from taistore.adapter.inputs.read_tables import read_versions
 from taistore.adapter.run_files.run_lock import liveness
-from taistore.errors import TrainingError
+from taistore.errors import ScoringError, TrainingError
 from taistore.run import Run
+from taistore.scoring.loaded_run import open_run
 from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def fitting_run(project: "Project") -> FittingRun:
     """
     fitting = _fitting(project)
     for row in fitting:
-        if row.status == "finished":
+        if row.status == "finished" and _opens(project, row):
             return FittingRun(Run(project, row), trained=False)
     for row in fitting:
         if liveness(project.store, row).status != "stopped":
@@ -37,8 +38,22 @@ def fitting_run(project: "Project") -> FittingRun:
         try:
             return FittingRun(project.resume(row.run_id), trained=True)
         except TrainingError as error:
-            project.note(f"note: run {row.run_id} is left as it is: {error}")
+            _leave(project, row, error)
     return FittingRun(project.train("zsl"), trained=True)
+
+
+def _opens(project: "Project", row: RunRow) -> bool:
+    """Whether the weights of a finished run are there and whole; a note says where not."""
+    try:
+        open_run(project.store, row.run_id, device=project.device)
+    except (ScoringError, TrainingError) as error:
+        _leave(project, row, error)
+        return False
+    return True
+
+
+def _leave(project: "Project", row: RunRow, error: Exception) -> None:
+    project.note(f"note: run {row.run_id} is left as it is: {error}")
 
 
 def _fitting(project: "Project") -> list[RunRow]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import taistore
-from taistore.adapter.run_files.file_names import STATE
+from taistore.adapter.run_files.file_names import CARD, STATE, WEIGHTS
 from taistore.encoders.protocol import Float32
 from taistore.project import Project
 from taistore.run import Run
@@ -310,6 +311,26 @@ def test_a_stopped_training_that_is_damaged_is_left(stopped: Run) -> None:
     assert f"note: run {stopped.run_id} is left as it is: " in done.stderr
     assert rows("tags.jsonl") == rows("calm.jsonl")
     assert [run.status for run in taistore.open().runs()] == ["stopped", "finished"]
+
+
+@pytest.mark.parametrize("what", ["weights", "card", "folder"])
+def test_a_finished_run_that_is_damaged_is_left(here: Path, colours: Loads, what: str) -> None:
+    first, before = tagged("--encoder", "colours"), rows("tags.jsonl")
+    folder = taistore.open().run().folder
+    match what:
+        case "weights":
+            (folder / WEIGHTS).write_bytes(b"damaged")
+        case "card":
+            (folder / CARD).write_text("{", encoding="utf-8")
+        case "folder":
+            shutil.rmtree(folder)
+    Path("tags.html").unlink()
+    done = invoked("tag", "photos", "--labels", "labels.txt")
+    assert f"note: run {first['run_id']} is left as it is: " in done.stderr
+    assert rows("tags.jsonl") == before
+    assert counts()["runs"] == 2
+    Path("tags.html").unlink()
+    assert not tagged()["trained"]
 
 
 @pytest.mark.parametrize(("steps", "ahead"), [(2, 2), (4, 1), (8, 1), (10, 1), (12, 9)])
