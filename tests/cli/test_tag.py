@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -263,11 +263,17 @@ def test_what_cannot_be_read_is_set_aside(here: Path, colours: Loads) -> None:
     assert len({row["uri"] for row in rows("tags.jsonl")}) == 24
 
 
-class Interrupting:
-    """A progress bar at which somebody presses Ctrl-C: in the middle of the training."""
+class Meanwhile:
+    """Progress bars; in the middle of the first training something else happens, once."""
 
-    def __init__(self, description: str, *, total: int | None, unit: str) -> None:
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens = [happens]
+        self._training = False
+
+    def __call__(self, description: str, *, total: int | None, unit: str) -> Self:
+        """The next bar."""
         self._training = description == "train"
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -282,9 +288,14 @@ class Interrupting:
         return None
 
     def advance(self, amount: int = 1, **figures: float) -> None:
-        """Interrupted after the first steps."""
-        if self._training:
-            raise KeyboardInterrupt
+        """It happens after the first steps."""
+        if self._training and self._happens:
+            self._happens.pop()()
+
+
+def interrupt() -> None:
+    """Somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -292,7 +303,9 @@ def stopped(here: Path, colours: Loads) -> Run:
     """A run that was interrupted, of a job whose tags would have been those of ``calm.jsonl``."""
     tagged("--encoder", "colours", "--store", "calm", "--out", "calm.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        taistore.tag("photos", labels="labels.txt", encoder="colours", progress=Interrupting)
+        taistore.tag(
+            "photos", labels="labels.txt", encoder="colours", progress=Meanwhile(interrupt)
+        )
     (run,) = taistore.open().runs()
     assert run.status == "stopped"
     return run
@@ -311,6 +324,17 @@ def test_a_stopped_training_that_is_damaged_is_left(stopped: Run) -> None:
     assert f"note: run {stopped.run_id} is left as it is: " in done.stderr
     assert rows("tags.jsonl") == rows("calm.jsonl")
     assert [run.status for run in taistore.open().runs()] == ["stopped", "finished"]
+
+
+def test_what_comes_during_the_training_is_learnt_from_next_time(
+    here: Path, colours: Loads
+) -> None:
+    happens = Meanwhile(lambda: taistore.open().generate_texts(300))
+    first = taistore.tag("photos", labels="labels.txt", encoder="colours", progress=happens)
+    again = tagged()
+    assert again["trained"]
+    assert again["run_id"] != first.run_id
+    assert tagged()["tags"] is None
 
 
 @pytest.mark.parametrize("what", ["weights", "card", "folder"])
