@@ -128,7 +128,9 @@ class TagJob:
             "threshold": self.threshold,
             "known": self.known,
         }
-        source = open_source(self.photos, project.labels)
+        from taistore.images.sources.usable_photos import UsablePhotos
+
+        source = UsablePhotos(open_source(self.photos, project.labels), project.store)
         return tag_digest(
             project.store, project.waiting_encoder().info.encoder_id, source, settings
         )

@@ -263,6 +263,19 @@ def test_what_cannot_be_read_is_set_aside(here: Path, colours: Loads) -> None:
     assert len({row["uri"] for row in rows("tags.jsonl")}) == 24
 
 
+def test_a_photo_that_can_no_longer_be_read_has_no_tags(here: Path, colours: Loads) -> None:
+    tagged("--encoder", "colours")
+    bad = here / "photos" / "003.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"no photo")
+    again = tagged()
+    assert (again["images"]["rejected"], again["tags"]["images"]) == (1, 23)
+    assert str(bad) not in {row["uri"] for row in rows("tags.jsonl")}
+    assert tagged()["tags"] is None
+    bad.write_bytes(whole)
+    assert tagged()["tags"]["images"] == 24
+
+
 class Meanwhile:
     """Progress bars; in the middle of the first training something else happens, once."""
 
