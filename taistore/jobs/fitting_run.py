@@ -9,6 +9,7 @@ from taistore.adapter.run_files.run_lock import liveness
 from taistore.errors import ScoringError, TrainingError
 from taistore.run import Run
 from taistore.scoring.loaded_run import open_run
+from taistore.store.reads.same_rows import same_rows_since
 from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def fitting_run(project: "Project") -> FittingRun:
     """The adapter of the store's texts as they are, by the settings of a new ``zsl`` training.
 
     One that is finished is taken, one that was stopped is brought to its end; else, or where that
-    one is damaged, a new one is trained. Runs fit whose settings and table versions are equal.
+    one is damaged, a new one is trained. Runs fit whose settings are equal, and which read the rows
+    that are there now.
     """
     fitting = _fitting(project)
     for row in fitting:
@@ -61,11 +63,15 @@ def _fitting(project: "Project") -> list[RunRow]:
     store, encoder_id = project.store, project.encoder_info().encoder_id
     config = settle(store, encoder_id, TrainConfig(task="zsl", device=project.device))
     settings, versions = _settings(config), read_versions(store, encoder_id, config)
+    since = {table: same_rows_since(store, table) for table in versions}
     return [
         row
         for row in reversed(store.runs())
         if row.encoder_id == encoder_id
-        and dict(row.table_versions) == versions
+        and row.table_versions.keys() == versions.keys()
+        and all(
+            since[table] <= read <= versions[table] for table, read in row.table_versions.items()
+        )
         and {**row.config, "device": ""} == settings
     ]
 

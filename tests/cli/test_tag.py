@@ -189,6 +189,22 @@ def test_tags_that_are_not_those_any_more_are_written_again(
     assert tagged()["tags"] is None
 
 
+def test_optimize_gives_nothing_to_learn(here: Path, colours: Loads) -> None:
+    for count in (100, 150, 200):
+        tagged("--encoder", "colours")
+        taistore.open().generate_texts(count)
+    taistore.open().generate_texts(300)
+    first, before = tagged(), rows("tags.jsonl")
+    texts = taistore.open().store.dataset("texts").version
+    taistore.open().optimize()
+    assert taistore.open().store.dataset("texts").version > texts
+    again = tagged()
+    assert (again["run_id"], again["trained"]) == (first["run_id"], False)
+    assert rows("tags.jsonl") == before
+    taistore.open().generate_texts(350)
+    assert tagged()["trained"]
+
+
 def test_an_evaluation_leaves_tags_as_they_are(here: Path, colours: Loads) -> None:
     manifest = here / "photos.jsonl"
     lines = [{"image": f"photos/{n:03d}.png", "positives": [NAMES[n % 12]]} for n in range(24)]
