@@ -28,14 +28,20 @@ def fitting_run(project: "Project") -> FittingRun:
 
     One that is finished is taken, one that was stopped is brought to its end; else, or where that
     one is damaged, a new one is trained. Runs fit whose settings are equal, and which read the rows
-    that are there now.
+    that are there now. One that another job trains is noted and not waited for.
     """
     fitting = _fitting(project)
     for row in fitting:
         if row.status == "finished" and _opens(project, row):
             return FittingRun(Run(project, row), trained=False)
     for row in fitting:
-        if liveness(project.store, row).status != "stopped":
+        now = liveness(project.store, row)
+        if now.status in ("running", "unknown"):
+            project.note(
+                f"note: another job may be training the same ({row.run_id}: {now}): this one does "
+                "not wait for it"
+            )
+        if now.status != "stopped":
             continue
         try:
             return FittingRun(project.resume(row.run_id), trained=True)

@@ -366,6 +366,18 @@ def test_what_comes_during_the_training_is_learnt_from_next_time(
     assert tagged()["tags"] is None
 
 
+def test_a_training_of_another_job_is_noted(here: Path, colours: Loads) -> None:
+    notes: list[str] = []
+    others = Meanwhile(
+        lambda: taistore.tag("photos", labels="labels.txt", out="two.jsonl", note=notes.append)
+    )
+    first = taistore.tag("photos", labels="labels.txt", encoder="colours", progress=others)
+    said = [note for note in notes if "training the same" in note]
+    assert len(said) == 1
+    assert first.run_id in said[0]
+    assert rows("tags.jsonl") == rows("two.jsonl")
+
+
 @pytest.mark.parametrize("what", ["weights", "card", "folder"])
 def test_a_finished_run_that_is_damaged_is_left(here: Path, colours: Loads, what: str) -> None:
     first, before = tagged("--encoder", "colours"), rows("tags.jsonl")
