@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -105,6 +107,8 @@ def photos(trained: Path) -> Path:
     (folder / "other.txt").write_text("cat\nhorse\n", encoding="utf-8")
     (folder / "blank.txt").write_text("\n", encoding="utf-8")
     (folder / "mine.csv").write_text("key,name\n1,cat\n", encoding="utf-8")
+    (folder / "header.csv").write_text("name,price\n", encoding="utf-8")
+    pq.write_table(pa.table({"price": pa.array([], pa.float32())}), folder / "none.parquet")
     (folder / "report.html").write_text("<title>mine</title>", encoding="utf-8")
     return folder
 
@@ -124,6 +128,8 @@ def photos(trained: Path) -> Path:
         (["photos", "--out", "photos/red.png/tags.csv"], "cannot be written"),
         (["photos", "--out", "empty.csv/tags.csv", "--html", "photos"], "photos is a directory"),
         (["photos", "--out", "mine.csv"], "no file of tags, so that it is not replaced"),
+        (["photos", "--out", "header.csv"], "no file of tags, so that it is not replaced"),
+        (["photos", "--out", "none.parquet"], "no file of tags, so that it is not replaced"),
         (["photos", "--out", "report.csv"], "report.html is there already and is no page of tags"),
         (["photos", "--html", "labels.txt"], "labels.txt is there already and is no page of tags"),
     ],
