@@ -142,6 +142,19 @@ def test_tag_refuses_before_a_model_is_loaded(photos: Path, given: list[str], sa
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
 
 
+@pytest.mark.parametrize("kind", ["file", "link to nothing", "link to a file"])
+def test_tag_refuses_a_store_that_can_be_no_folder(photos: Path, tmp_path: Path, kind: str) -> None:
+    match kind:
+        case "file":
+            (tmp_path / "store").write_bytes(b"mine")
+        case "link to nothing":
+            (tmp_path / "store").symlink_to("nowhere")
+        case "link to a file":
+            (tmp_path / "store").symlink_to(photos / "labels.txt")
+    given = [str(photos / "photos"), "--labels", str(photos / "labels.txt")]
+    _quick(["tag", *given], 1, "store is no folder: choose another --store", cwd=tmp_path)
+
+
 def test_tags_that_are_up_to_date_need_no_model(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
