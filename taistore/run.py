@@ -277,9 +277,10 @@ class Run:
     ) -> "ScoreSummary":
         """Tags of a folder or manifest, or of the store's images, into a file; resumable.
 
-        With ``stored`` the photos that the store has are tagged, and no file is read. ``html``
-        also writes a page of the first ``page_images`` images to look at, which keeps ``origin``
-        beside the run. The rest is that of :func:`taistore.scoring.score.score`.
+        With ``stored`` the photos that the store has are tagged, less those that were rejected
+        when they were ingested last, and no file is read. ``html`` also writes a page of the first
+        ``page_images`` images to look at, which keeps ``origin`` beside the run. The rest is that
+        of :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
         from taistore.scoring.tags.tag_file import require_suffix
@@ -295,7 +296,9 @@ class Run:
         project = self.project
         source = listed = encoder = None
         if photos is not None and stored:
-            listed = open_source(photos, project.labels)
+            from taistore.images.sources.usable_photos import UsablePhotos
+
+            listed = UsablePhotos(open_source(photos, project.labels), project.store)
         elif photos is not None:
             source = open_source(photos, project.labels)
             encoder = project.encoder(self.encoder.spec)

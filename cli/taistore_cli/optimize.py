@@ -28,7 +28,8 @@ def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
     """Merge small fragments, refresh indexes, drop old versions of tables.
 
     Worth running after large jobs; safe beside running ones, but with --keep-days 0 no job may be
-    reading the store.
+    reading the store. Where versions since the last training are gone, the next 'taistore tag' may
+    train again.
 
     \b
     Example:

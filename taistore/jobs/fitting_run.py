@@ -6,8 +6,10 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
 from taistore.adapter.inputs.read_tables import read_versions
 from taistore.adapter.run_files.run_lock import liveness
-from taistore.errors import TrainingError
+from taistore.errors import ScoringError, TrainingError
 from taistore.run import Run
+from taistore.scoring.loaded_run import open_run
+from taistore.store.reads.same_rows import same_rows_since
 from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
@@ -25,20 +27,41 @@ def fitting_run(project: "Project") -> FittingRun:
     """The adapter of the store's texts as they are, by the settings of a new ``zsl`` training.
 
     One that is finished is taken, one that was stopped is brought to its end; else, or where that
-    one is damaged, a new one is trained. Runs fit whose settings and table versions are equal.
+    one is damaged, a new one is trained. Runs fit whose settings are equal, and which read the rows
+    that are there now. One that another job trains is noted and not waited for.
     """
     fitting = _fitting(project)
     for row in fitting:
-        if row.status == "finished":
+        if row.status == "finished" and _opens(project, row):
             return FittingRun(Run(project, row), trained=False)
     for row in fitting:
-        if liveness(project.store, row).status != "stopped":
+        now = liveness(project.store, row)
+        if now.status in ("running", "unknown"):
+            project.note(
+                f"note: another job may be training the same ({row.run_id}: {now}): this one does "
+                "not wait for it"
+            )
+        if now.status != "stopped":
             continue
         try:
             return FittingRun(project.resume(row.run_id), trained=True)
         except TrainingError as error:
-            project.note(f"note: run {row.run_id} is left as it is: {error}")
+            _leave(project, row, error)
     return FittingRun(project.train("zsl"), trained=True)
+
+
+def _opens(project: "Project", row: RunRow) -> bool:
+    """Whether the weights of a finished run are there and whole; a note says where not."""
+    try:
+        open_run(project.store, row.run_id, device=project.device)
+    except (ScoringError, TrainingError) as error:
+        _leave(project, row, error)
+        return False
+    return True
+
+
+def _leave(project: "Project", row: RunRow, error: Exception) -> None:
+    project.note(f"note: run {row.run_id} is left as it is: {error}")
 
 
 def _fitting(project: "Project") -> list[RunRow]:
@@ -46,11 +69,15 @@ def _fitting(project: "Project") -> list[RunRow]:
     store, encoder_id = project.store, project.encoder_info().encoder_id
     config = settle(store, encoder_id, TrainConfig(task="zsl", device=project.device))
     settings, versions = _settings(config), read_versions(store, encoder_id, config)
+    since = {table: same_rows_since(store, table) for table in versions}
     return [
         row
         for row in reversed(store.runs())
         if row.encoder_id == encoder_id
-        and dict(row.table_versions) == versions
+        and row.table_versions.keys() == versions.keys()
+        and all(
+            since[table] <= read <= versions[table] for table, read in row.table_versions.items()
+        )
         and {**row.config, "device": ""} == settings
     ]
 

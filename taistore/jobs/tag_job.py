@@ -95,6 +95,8 @@ class TagJob:
             return self._summary(project, images, run_id=before.run_id)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
+        # Before what is made of it is read: what another job adds from now on is seen next time.
+        digest = self._digest(project)
         from taistore.jobs.fitting_run import fitting_run
 
         run, trained = fitting_run(project)
@@ -106,7 +108,7 @@ class TagJob:
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
-            origin=self._digest(project),
+            origin=digest,
             overwrite=True,
         )
         return self._summary(
@@ -126,7 +128,9 @@ class TagJob:
             "threshold": self.threshold,
             "known": self.known,
         }
-        source = open_source(self.photos, project.labels)
+        from taistore.images.sources.usable_photos import UsablePhotos
+
+        source = UsablePhotos(open_source(self.photos, project.labels), project.store)
         return tag_digest(
             project.store, project.waiting_encoder().info.encoder_id, source, settings
         )

@@ -89,6 +89,20 @@ def local_path(path: str | Path, *, option: str) -> Path:
     return Path(path)
 
 
+def require_folder(uri: str) -> None:
+    """Raise :class:`StoreError` where a folder can be neither found nor made at a local place."""
+    if is_remote(uri):
+        return
+    place = Path(uri).absolute()
+    for path in (place, *place.parents):
+        # A link to nothing exists for whoever would make a folder there.
+        if not os.path.lexists(path):
+            continue
+        if not path.is_dir():
+            raise StoreError(f"{uri}: {path} is no folder: choose another path=")
+        return
+
+
 def require_conditional_put(uri: str) -> None:
     """See that an object store refuses to put over what is there.
 

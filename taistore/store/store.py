@@ -26,7 +26,7 @@ from taistore.store.arrow import (
 )
 from taistore.store.combination_rows import CombinationIndex
 from taistore.store.lance_errors import VersionGoneError, reading
-from taistore.store.places import checked_uri
+from taistore.store.places import checked_uri, require_folder
 from taistore.store.rejects import Reject
 from taistore.store.run_rows import RunRow, run_named
 from taistore.store.tables.encoder_table import (
@@ -79,9 +79,13 @@ class Store:
 
     @classmethod
     def find(cls, uri: str | Path, labels: LabelSet) -> "Store | None":
-        """The store that is there, None where none is; StoreError where it has other labels."""
+        """The store that is there, None where none is but one can be made.
+
+        Raises :class:`StoreError` where it has other labels, or something else is in the way.
+        """
         uri = checked_uri(uri)
         if not has_labels(uri):
+            require_folder(uri)
             require_nothing_else(uri)
             return None
         store = cls.open(uri)

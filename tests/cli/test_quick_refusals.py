@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -105,6 +107,8 @@ def photos(trained: Path) -> Path:
     (folder / "other.txt").write_text("cat\nhorse\n", encoding="utf-8")
     (folder / "blank.txt").write_text("\n", encoding="utf-8")
     (folder / "mine.csv").write_text("key,name\n1,cat\n", encoding="utf-8")
+    (folder / "header.csv").write_text("name,price\n", encoding="utf-8")
+    pq.write_table(pa.table({"price": pa.array([], pa.float32())}), folder / "none.parquet")
     (folder / "report.html").write_text("<title>mine</title>", encoding="utf-8")
     return folder
 
@@ -124,6 +128,8 @@ def photos(trained: Path) -> Path:
         (["photos", "--out", "photos/red.png/tags.csv"], "cannot be written"),
         (["photos", "--out", "empty.csv/tags.csv", "--html", "photos"], "photos is a directory"),
         (["photos", "--out", "mine.csv"], "no file of tags, so that it is not replaced"),
+        (["photos", "--out", "header.csv"], "no file of tags, so that it is not replaced"),
+        (["photos", "--out", "none.parquet"], "no file of tags, so that it is not replaced"),
         (["photos", "--out", "report.csv"], "report.html is there already and is no page of tags"),
         (["photos", "--html", "labels.txt"], "labels.txt is there already and is no page of tags"),
     ],
@@ -134,6 +140,19 @@ def test_tag_refuses_before_a_model_is_loaded(photos: Path, given: list[str], sa
     labels = [] if "--labels" in given else ["--labels", "labels.txt"]
     _quick(["tag", *given, *labels], 1, said, cwd=photos)
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing", "link to a file"])
+def test_tag_refuses_a_store_that_can_be_no_folder(photos: Path, tmp_path: Path, kind: str) -> None:
+    match kind:
+        case "file":
+            (tmp_path / "store").write_bytes(b"mine")
+        case "link to nothing":
+            (tmp_path / "store").symlink_to("nowhere")
+        case "link to a file":
+            (tmp_path / "store").symlink_to(photos / "labels.txt")
+    given = [str(photos / "photos"), "--labels", str(photos / "labels.txt")]
+    _quick(["tag", *given], 1, "store is no folder: choose another --store", cwd=tmp_path)
 
 
 def test_tags_that_are_up_to_date_need_no_model(

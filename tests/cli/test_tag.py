@@ -3,9 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import taistore
-from taistore.adapter.run_files.file_names import STATE
+from taistore.adapter.run_files.file_names import CARD, STATE, WEIGHTS
 from taistore.encoders.protocol import Float32
 from taistore.project import Project
 from taistore.run import Run
@@ -188,6 +189,22 @@ def test_tags_that_are_not_those_any_more_are_written_again(
     assert tagged()["tags"] is None
 
 
+def test_optimize_gives_nothing_to_learn(here: Path, colours: Loads) -> None:
+    for count in (100, 150, 200):
+        tagged("--encoder", "colours")
+        taistore.open().generate_texts(count)
+    taistore.open().generate_texts(300)
+    first, before = tagged(), rows("tags.jsonl")
+    texts = taistore.open().store.dataset("texts").version
+    taistore.open().optimize()
+    assert taistore.open().store.dataset("texts").version > texts
+    again = tagged()
+    assert (again["run_id"], again["trained"]) == (first["run_id"], False)
+    assert rows("tags.jsonl") == before
+    taistore.open().generate_texts(350)
+    assert tagged()["trained"]
+
+
 def test_an_evaluation_leaves_tags_as_they_are(here: Path, colours: Loads) -> None:
     manifest = here / "photos.jsonl"
     lines = [{"image": f"photos/{n:03d}.png", "positives": [NAMES[n % 12]]} for n in range(24)]
@@ -262,11 +279,30 @@ def test_what_cannot_be_read_is_set_aside(here: Path, colours: Loads) -> None:
     assert len({row["uri"] for row in rows("tags.jsonl")}) == 24
 
 
-class Interrupting:
-    """A progress bar at which somebody presses Ctrl-C: in the middle of the training."""
+def test_a_photo_that_can_no_longer_be_read_has_no_tags(here: Path, colours: Loads) -> None:
+    tagged("--encoder", "colours")
+    bad = here / "photos" / "003.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"no photo")
+    again = tagged()
+    assert (again["images"]["rejected"], again["tags"]["images"]) == (1, 23)
+    assert str(bad) not in {row["uri"] for row in rows("tags.jsonl")}
+    assert tagged()["tags"] is None
+    bad.write_bytes(whole)
+    assert tagged()["tags"]["images"] == 24
 
-    def __init__(self, description: str, *, total: int | None, unit: str) -> None:
+
+class Meanwhile:
+    """Progress bars; in the middle of the first training something else happens, once."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens = [happens]
+        self._training = False
+
+    def __call__(self, description: str, *, total: int | None, unit: str) -> Self:
+        """The next bar."""
         self._training = description == "train"
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -281,9 +317,14 @@ class Interrupting:
         return None
 
     def advance(self, amount: int = 1, **figures: float) -> None:
-        """Interrupted after the first steps."""
-        if self._training:
-            raise KeyboardInterrupt
+        """It happens after the first steps."""
+        if self._training and self._happens:
+            self._happens.pop()()
+
+
+def interrupt() -> None:
+    """Somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -291,7 +332,9 @@ def stopped(here: Path, colours: Loads) -> Run:
     """A run that was interrupted, of a job whose tags would have been those of ``calm.jsonl``."""
     tagged("--encoder", "colours", "--store", "calm", "--out", "calm.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        taistore.tag("photos", labels="labels.txt", encoder="colours", progress=Interrupting)
+        taistore.tag(
+            "photos", labels="labels.txt", encoder="colours", progress=Meanwhile(interrupt)
+        )
     (run,) = taistore.open().runs()
     assert run.status == "stopped"
     return run
@@ -310,6 +353,49 @@ def test_a_stopped_training_that_is_damaged_is_left(stopped: Run) -> None:
     assert f"note: run {stopped.run_id} is left as it is: " in done.stderr
     assert rows("tags.jsonl") == rows("calm.jsonl")
     assert [run.status for run in taistore.open().runs()] == ["stopped", "finished"]
+
+
+def test_what_comes_during_the_training_is_learnt_from_next_time(
+    here: Path, colours: Loads
+) -> None:
+    happens = Meanwhile(lambda: taistore.open().generate_texts(300))
+    first = taistore.tag("photos", labels="labels.txt", encoder="colours", progress=happens)
+    again = tagged()
+    assert again["trained"]
+    assert again["run_id"] != first.run_id
+    assert tagged()["tags"] is None
+
+
+def test_a_training_of_another_job_is_noted(here: Path, colours: Loads) -> None:
+    notes: list[str] = []
+    others = Meanwhile(
+        lambda: taistore.tag("photos", labels="labels.txt", out="two.jsonl", note=notes.append)
+    )
+    first = taistore.tag("photos", labels="labels.txt", encoder="colours", progress=others)
+    said = [note for note in notes if "training the same" in note]
+    assert len(said) == 1
+    assert first.run_id in said[0]
+    assert rows("tags.jsonl") == rows("two.jsonl")
+
+
+@pytest.mark.parametrize("what", ["weights", "card", "folder"])
+def test_a_finished_run_that_is_damaged_is_left(here: Path, colours: Loads, what: str) -> None:
+    first, before = tagged("--encoder", "colours"), rows("tags.jsonl")
+    folder = taistore.open().run().folder
+    match what:
+        case "weights":
+            (folder / WEIGHTS).write_bytes(b"damaged")
+        case "card":
+            (folder / CARD).write_text("{", encoding="utf-8")
+        case "folder":
+            shutil.rmtree(folder)
+    Path("tags.html").unlink()
+    done = invoked("tag", "photos", "--labels", "labels.txt")
+    assert f"note: run {first['run_id']} is left as it is: " in done.stderr
+    assert rows("tags.jsonl") == before
+    assert counts()["runs"] == 2
+    Path("tags.html").unlink()
+    assert not tagged()["trained"]
 
 
 @pytest.mark.parametrize(("steps", "ahead"), [(2, 2), (4, 1), (8, 1), (10, 1), (12, 9)])

@@ -111,6 +111,24 @@ def test_every_format_reads_back_what_was_written(suffix: str, tmp_path: Path) -
     assert pa.Table.from_pylist(rows, schema=SCORES).to_pylist() == expected
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_without_a_tag_reads_back(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tags{suffix}"
+    with tag_writer(path, suffix) as writer:
+        writer.write(table([]))
+    assert list(read_tags(path)) == []
+
+
+@pytest.mark.parametrize("header", ["a,b", "image_id,uri,cat", " "])
+def test_a_table_of_something_else_without_rows_is_none_of_tags(
+    header: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{header}\n", encoding="utf-8")
+    with pytest.raises(ScoringError, match="not a readable file of tags"):
+        list(read_tags(path))
+
+
 def test_no_cell_of_a_csv_begins_like_a_formula(tmp_path: Path) -> None:
     path = tmp_path / "tags.csv"
     with tag_writer(path, ".csv") as writer:

@@ -83,6 +83,11 @@ def test_find_is_none_or_of_the_same_labels(store: Store, tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="other labels"):
         Store.find(store.uri, LabelSet([Label("x", "x")]))
     assert Store.find(tmp_path / "absent", LABELS) is None
+    assert Store.find(tmp_path / "absent" / "deep", LABELS) is None
+    (tmp_path / "file").write_bytes(b"mine")
+    for place in ("file", "file/deep/store"):
+        with pytest.raises(StoreError, match=r"/file is no folder: choose another path="):
+            Store.find(tmp_path / place, LABELS)
     assert not (tmp_path / "absent").exists()
 
 

@@ -40,7 +40,8 @@ def unwritable(path: Path, error: Exception, *, option: str) -> ScoringError:
 def require_own_tags(out: Path, labels: LabelSet) -> None:
     """Raise :class:`ScoringError` where ``out`` is of no known format, or holds no tags.
 
-    For jobs that replace it: what somebody else wrote is not theirs.
+    For jobs that replace it: what somebody else wrote is not theirs. A table without rows is one of
+    tags by its columns; a file without a byte, or a line, is nobody's.
     """
     require_suffix(local_path(out, option="out"))
     require_writable(out, option="out")

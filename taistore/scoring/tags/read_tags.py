@@ -43,7 +43,7 @@ def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
     suffix = require_suffix(path)
     try:
         for table in _parquet(path) if suffix == ".parquet" else _text(path, suffix):
-            if is_wide(table.column_names):
+            if table.num_rows and is_wide(table.column_names):
                 yield narrow(table, labels)
             else:
                 yield table.select(SCORES.names).cast(SCORES)
@@ -56,17 +56,17 @@ def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
 
 def _parquet(path: Path) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
+        if not file.metadata.num_rows:
+            yield file.schema_arrow.empty_table()
         for batch in file.iter_batches(_rows(len(file.schema_arrow.names))):
             yield pa.Table.from_batches([batch])
 
 
 def _text(path: Path, suffix: str) -> Iterator[pa.Table]:
     with path.open(encoding="utf-8", newline="") as file:
-        rows = (
-            map(json.loads, file)
-            if suffix == ".jsonl"
-            else _csv_rows(csv.DictReader(file, strict=True))
-        )
+        reader = csv.DictReader(file, strict=True) if suffix == ".csv" else None
+        rows = map(json.loads, file) if reader is None else _csv_rows(reader)
+        names: list[str] = []
         for first in rows:
             some = itertools.islice(rows, _rows(len(first)) - 1)
             names = list(first)
@@ -75,6 +75,9 @@ def _text(path: Path, suffix: str) -> Iterator[pa.Table]:
                 for name in names:
                     columns[name].append(row[name])
             yield pa.table({name: pa.array(v, _type(name)) for name, v in columns.items()})
+        # Of a table without rows only the header tells whether it is one of tags.
+        if reader is not None and reader.fieldnames and not names:
+            yield pa.table({name: pa.array([], _type(name)) for name in reader.fieldnames})
 
 
 def _csv_rows(reader: "csv.DictReader[str]") -> Iterator[dict[str, Any]]:
