@@ -72,7 +72,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def _change(store: Store, first: int) -> None:
     def plan(images: Snapshot) -> Change:
-        found = images.rows({"image_id": _ids(first, 5)})
+        found = images.rows("image_id", _ids(first, 5))
         assert len(found) == 5
         return Change(rows=[{**row, "split": "train"} for row in found])
 
