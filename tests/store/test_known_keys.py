@@ -52,25 +52,34 @@ def test_deleted_rows_that_a_restored_version_has_again_are_found(
     assert other.insert("t", _rows(1, 2), KEY) == 0
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
 def test_fragments_of_a_restored_version_are_told_from_those_of_the_same_number(
-    tables: LanceTables, tmp_path: Path
+    tables: LanceTables, tmp_path: Path, lost: int
 ) -> None:
     writer = TableWriter(tables)
-    for first in (0, 4, 8):
+    for first in (0, 4, 8, 12):
         writer.insert("t", _rows(first, first + 4), KEY)
-    assert _found(writer, _rows(0, 20)) == 12
+    assert _found(writer, _rows(0, 20)) == 16
     newest = tables.newest("t")
-    aside = {path: path.name for path in (tmp_path / "t.lance" / "_versions").glob("*.manifest")}
-    # As verify does where the newest version is damaged: what it was named is gone.
-    last = min(aside) if int(min(aside).stem) > 2**32 else max(aside)
-    last.rename(tmp_path / "aside")
-    tables.dataset("t", version=newest.version - 1).restore()
-    TableWriter(LanceTables(tables.uri)).insert("t", _rows(100, 104), KEY)
+    # As verify does where the newest versions are damaged.
+    manifests = (tmp_path / "t.lance" / "_versions").glob("*.manifest")
+    for path in sorted(manifests, key=_version)[-lost:]:
+        path.rename(tmp_path / path.name)
+    tables.dataset("t", version=newest.version - lost).restore()
+    other = TableWriter(LanceTables(tables.uri))
+    for n in range(lost):
+        other.insert("t", _rows(100 + 4 * n, 104 + 4 * n), KEY)
     ids = [fragment.fragment_id for fragment in newest.get_fragments()]
     assert [one.fragment_id for one in tables.newest("t").get_fragments()] == ids
     assert tables.newest("t").version > newest.version
-    assert _found(writer, _rows(0, 200)) == 12
+    assert _found(writer, _rows(0, 200)) == 16
     assert writer.insert("t", _rows(100, 104), KEY) == 0
+    assert writer.insert("t", _rows(0, 16), KEY) == 4 * lost
+
+
+def _version(manifest: Path) -> int:
+    """Lance counts the names of manifests down from 2^64 - 1."""
+    return 2**64 - 1 - int(manifest.stem)
 
 
 def test_a_read_that_fails_in_the_middle_leaves_nothing_behind(

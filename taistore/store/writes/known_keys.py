@@ -77,22 +77,29 @@ class KnownKeys:
     def follow(self, dataset: Any) -> None:
         """Read the keys of those fragments that are new since, forget those that are gone."""
         fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
-        # A version that was restored, and a table made anew, use numbers of fragments again.
-        there = {i for i in self._files.keys() & fragments if self._same(fragments[i])}
-        if dataset.version >= self._version or not there:
-            self._forget_all_but(there)
-        else:  # an older version: what the newer ones have beside it is asked for again
-            self._forget_all_but(there | (self._files.keys() - fragments))
+        there = self._still_there(fragments)
+        if dataset.version < self._version and len(there) == len(fragments):
+            return  # all is known, and what newer versions have beside it is asked for again
+        self._forget_all_but(there)
         new = [fragments[i] for i in sorted(fragments.keys() - there)]
         if self._places + sum(fragment.physical_rows for fragment in new) > _PLACE:
             self._forget_all()
             new = [fragments[i] for i in sorted(fragments)]
         if new:
             self._read(dataset, new)
-        self._version = max(self._version, int(dataset.version))
+        self._version = int(dataset.version)
 
-    def _same(self, fragment: Any) -> bool:
-        return self._files[fragment.fragment_id] == _file_of(fragment)
+    def _still_there(self, fragments: dict[int, Any]) -> set[int]:
+        """Which of the fragments that were read are among these.
+
+        What was read is of one version and those before it. A version that was restored, and a
+        table made anew, give numbers of fragments again, but from one number on all of them: below
+        one that has the file that it had, all have.
+        """
+        shared = sorted(self._files.keys() & fragments)
+        while shared and self._files[shared[-1]] != _file_of(fragments[shared[-1]]):
+            shared.pop()
+        return set(shared)
 
     def _read(self, dataset: Any, new: list[Any]) -> None:
         counts = np.array([fragment.physical_rows for fragment in new], np.int64)
