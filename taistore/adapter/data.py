@@ -67,6 +67,9 @@ SAMPLE_ROWS = 2048
 UNLABELLED_FROM = FEW_IMAGES
 """Images of its split from which on ``zsl`` goes by their vectors unless told otherwise."""
 
+_SINGLE = 4
+"""Reads of images that are mostly enough to tell, before the ids of all vectors are read."""
+
 
 @dataclass(kw_only=True)
 class Preparation:
@@ -313,9 +316,11 @@ def _has_many(store: Store, encoder_id: str, split: str) -> bool:
         return False
     where = None if split == ALL_IMAGES else {"split": split}
     there = 0
-    for batch in store.scan("images", columns=["image_id"], where=where):
+    for number, batch in enumerate(store.scan("images", columns=["image_id"], where=where)):
         ids = [str(i) for i in batch.column(0).to_pylist()]
-        there += len(ids) - len(store.missing("image_vectors", ids, encoder_id=encoder_id))
+        there += len(ids) - len(
+            store.missing("image_vectors", ids, encoder_id=encoder_id, single=number < _SINGLE)
+        )
         if there >= UNLABELLED_FROM:
             return True
     return False

@@ -161,7 +161,7 @@ class ImageWriter:
         def plan(images: Snapshot) -> Change:
             nonlocal made
             made = _Made()
-            found = images.rows({"image_id": list(by_id)})
+            found = images.rows("image_id", list(by_id))
             stored = {row["image_id"]: row for row in found}
             for image_id, said in by_id.items():
                 before = stored.get(image_id)

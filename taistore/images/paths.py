@@ -43,7 +43,7 @@ def give_up(store: Store, lost: dict[str, set[str]]) -> list[str]:
 
     def plan(images: Snapshot) -> Change:
         changed, removed = [], []
-        for row in images.rows({"image_id": list(lost)}):
+        for row in images.rows("image_id", list(lost)):
             paths = paths_of(row)
             left = [path for path in paths if path not in lost[row["image_id"]]]
             if not left:

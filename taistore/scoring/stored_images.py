@@ -22,6 +22,9 @@ BATCH_ROWS = 1024
 REGION_BATCH_ROWS = 256
 """Images read at once with their regions: 7 x 7 regions of 1,024 float16 take 25 MB."""
 
+_SINGLE = 4
+"""Reads of images that mostly say whether any has regions, before all regions' ids are read."""
+
 
 class StoredBatch(NamedTuple):
     """Images that have a vector, and the rows of those of the same read that have none.
@@ -168,9 +171,12 @@ def some_have_regions(
     """Whether any image (of ``where``) has region vectors."""
     if not store.count("region_vectors", encoder_id):
         return False
-    for rows in store.scan("images", columns=["image_id"], where=where, batch_rows=BATCH_ROWS):
+    scanned = store.scan("images", columns=["image_id"], where=where, batch_rows=BATCH_ROWS)
+    for number, rows in enumerate(scanned):
         ids = _ids(rows)
-        if len(store.missing("region_vectors", ids, encoder_id=encoder_id)) < len(ids):
+        single = number < _SINGLE
+        lacking = store.missing("region_vectors", ids, encoder_id=encoder_id, single=single)
+        if len(lacking) < len(ids):
             return True
     return False
 

@@ -24,6 +24,9 @@ IMAGE_ID = "S32"
 _CELLS = 2**22
 """Cells drawn at once when a mask is made."""
 
+_STEPS = 8
+"""Neighbours that a look-up tries; of ids that are hashes one in a million may need more."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartialLabels:
@@ -234,13 +237,14 @@ class ImageLookup:
         keys_B = _first_digits(asked_B)
         rows_B = self._starts.take(keys_B >> self._shift).astype(np.int64)
         behind = np.flatnonzero(self._keys_I.take(rows_B) < keys_B)
-        while len(behind):
+        for _ in range(_STEPS):
             rows_B[behind] += 1
             behind = behind[self._keys_I.take(rows_B[behind]) < keys_B[behind]]
+        if len(behind):
+            rows_B[behind] = np.searchsorted(self._keys_I, keys_B[behind])
         found_B = self._known.image_ids.take(rows_B, mode="clip")
         differs = np.flatnonzero(found_B != asked_B)
-        if len(differs):
-            # The number of another image, or of several.
+        if len(differs):  # the number of another image, or of several
             shared = self._keys_I[rows_B[differs]] == keys_B[differs]
             rows_B[differs] = -1
             rows_B[differs[shared]] = self._known.find(asked_B[differs[shared]])

@@ -331,31 +331,50 @@ class Store:
     def look_up(
         self,
         kind: str,
-        where: Mapping[str, Sequence[Any]],
+        column: str,
+        values: Sequence[Any],
         *,
         columns: Sequence[str] | None = None,
         encoder_id: str | None = None,
         over: Any = None,
     ) -> pa.Table:
-        """The rows with one of these values of one column, for a job that asks again and again.
+        """The rows with one of these values of a column, for a job that asks again and again.
 
         The first question reads that column; what the others cost does not grow with the table.
         ``columns`` are those beside it (None: all), ``over`` the version (a
         ``lance.LanceDataset``) to look at, None: the newest.
         """
         schema = TABLES[kind].schema(0 if encoder_id is not None else None)
-        name, (column, values) = self.table_name(kind, encoder_id), next(iter(where.items()))
         keys = pa.table({column: pa.array(values, schema.field(column).type)})
+        name = self.table_name(kind, encoder_id)
         found = self._writer.find(name, keys, columns=columns, over=over)
-        return schema.empty_table() if found is None else found
+        if found is not None:
+            return found
+        names = schema.names if columns is None else dict.fromkeys([column, *columns])
+        return pa.schema([schema.field(name) for name in names]).empty_table()
 
-    def missing(self, kind: str, ids: Sequence[str], *, encoder_id: str | None = None) -> list[str]:
-        """Those of ``ids`` (first key column) that the table does not hold, in their order."""
+    def missing(
+        self,
+        kind: str,
+        ids: Sequence[str],
+        *,
+        encoder_id: str | None = None,
+        single: bool = False,
+    ) -> list[str]:
+        """Those of ``ids`` (first key column) that the table does not hold, in their order.
+
+        ``single``: few questions follow, so that the column need not be read as
+        :meth:`look_up` does; the table's index answers.
+        """
         if not ids:
             return []
         key = TABLES[kind].key[0]
-        found = self.look_up(kind, {key: ids}, columns=[], encoder_id=encoder_id)
-        there = set(found.column(key).to_pylist())
+        if single:
+            found = self.scan(kind, columns=[key], encoder_id=encoder_id, where={key: list(ids)})
+            there = {one for batch in found for one in batch.column(0).to_pylist()}
+        else:
+            table = self.look_up(kind, key, ids, columns=[], encoder_id=encoder_id)
+            there = set(table.column(key).to_pylist())
         return [i for i in dict.fromkeys(ids) if i not in there]
 
     def vectors(self, kind: str, ids: Sequence[str], *, encoder_id: str) -> NDArray[np.float16]:

@@ -284,5 +284,5 @@ def _stored(store: Store, ids: Sequence[str]) -> dict[str, TextRow]:
     if not ids:
         return {}
     columns = [name for name in store.schema("texts").names if name != "mentions"]
-    rows = store.look_up("texts", {"text_id": ids}, columns=columns).to_pylist()
+    rows = store.look_up("texts", "text_id", ids, columns=columns).to_pylist()
     return {row["text_id"]: TextRow(label_ids=(), **row) for row in rows}

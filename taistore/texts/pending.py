@@ -259,8 +259,9 @@ def _texts(store: Store, combination_ids: Sequence[int]) -> dict[int, list[tuple
     found: dict[int, list[tuple[str, str]]] = {}
     if not combination_ids:
         return found
-    where = {"combination_id": combination_ids}
-    for row in store.look_up("texts", where, columns=["request_id", "text"]).to_pylist():
+    columns = ["request_id", "text"]
+    found_rows = store.look_up("texts", "combination_id", combination_ids, columns=columns)
+    for row in found_rows.to_pylist():
         asked = row["request_id"] or ""
         if asked and combination_of(asked) != row["combination_id"]:
             continue

@@ -114,3 +114,18 @@ def test_images_with_and_without_regions_come_apart(tmp_path: Path) -> None:
     whole = list(stored_batches(store, encoder_id, columns=["uri"], regions=False))
     assert sum(batch.rows.num_rows for batch in whole) == 14
     assert all(batch.regions_BRD is None for batch in whole)
+
+
+def test_whether_there_are_regions_the_first_images_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = ColourEncoder()
+    encoder_id = encoder.info.encoder_id
+    made = new_store(tmp_path / "store", encoder)
+    add_images(made, encoder, [image_row(99, ["red"])], [["red"]])
+    add_pictures(made, encoder, grid=2)
+    store = Store.open(made.uri)
+    assert some_have_regions(store, encoder_id)
+    assert not store._writer._known_keys, "the ids of all regions were read"
+    monkeypatch.setattr(stored_images, "_SINGLE", 1)  # the first read is one image without any
+    assert some_have_regions(store, encoder_id)

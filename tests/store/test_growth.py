@@ -72,7 +72,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def _change(store: Store, first: int) -> None:
     def plan(images: Snapshot) -> Change:
-        found = images.rows({"image_id": _ids(first, 5)})
+        found = images.rows("image_id", _ids(first, 5))
         assert len(found) == 5
         return Change(rows=[{**row, "split": "train"} for row in found])
 
@@ -148,12 +148,32 @@ def test_known_keys_hold_eight_bytes_a_row(store: Store) -> None:
 def test_what_lance_keeps_of_earlier_commits_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lance_tables, "CACHED_BYTES", 2**16)
+    monkeypatch.setattr(lance_tables, "METADATA_BYTES", 2**16)
+    monkeypatch.setattr(lance_tables, "INDEX_BYTES", 2**16)
     store = Store.create(tmp_path / "s", LABELS, default_encoder="packaged")
     store.register_encoder(INFO)
     for first in range(0, 800, 20):
         _add(store, first, 20)
     assert store._tables._session.size_bytes() <= 3 * 2**16
+
+
+@pytest.mark.parametrize(("index_bytes", "is_kept"), [(lance_tables.INDEX_BYTES, True), (0, False)])
+def test_an_index_larger_than_what_is_kept_of_manifests_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index_bytes: int, is_kept: bool
+) -> None:
+    monkeypatch.setattr(lance_tables, "METADATA_BYTES", 2**16)
+    monkeypatch.setattr(lance_tables, "INDEX_BYTES", index_bytes)
+    store = Store.create(tmp_path / "s", LABELS, default_encoder="packaged")
+    store.register_encoder(INFO)
+    _add(store, 0, MANY)
+    optimize(store)
+    store = Store.open(store.uri)
+    store.vectors("image_vectors", _ids(0, MANY)[::100], encoder_id=INFO.encoder_id)
+    assert (store._tables._session.size_bytes() > 32 * MANY) == is_kept
+
+
+def test_more_is_kept_of_indexes_than_those_of_a_million_rows_take() -> None:
+    assert lance_tables.INDEX_BYTES > 40 * 4_000_000
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Partial labels: reading, masking, order; I images, N labels."""
 
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -233,3 +234,15 @@ def test_masking_listed_cells_holds_no_cell_that_is_not_listed() -> None:
     # 1.2 million known cells; images x labels are 359 million.
     assert peak < 100 * images * each * 2
     assert 0.49 < len(masked.positives.label_ids) / (images * each) < 0.51
+
+
+def test_ids_that_begin_alike_cost_no_square() -> None:
+    ids = np.array([f"{n:08x}" + "0" * 24 for n in range(30_000)], dtype="S32")
+    nothing = Ragged.build(np.zeros(len(ids), np.int64), np.empty(0, np.int32))
+    known = PartialLabels.build(3, ids, nothing, nothing, np.zeros(len(ids), np.bool_))
+    lookup, asked = ImageLookup(known), np.random.default_rng(0).permutation(len(ids))
+    text = pa.array([one.decode() for one in ids[asked].tolist()])
+    began = time.process_time()
+    found = lookup.find(text)
+    assert time.process_time() - began < 0.5  # some milliseconds; 2 seconds as a square
+    assert np.array_equal(found, asked)

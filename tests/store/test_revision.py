@@ -48,7 +48,7 @@ def _rows(store: Store) -> dict[str, Row]:
 
 def _add_path(store: Store, image_ids: Sequence[str], path: str) -> None:
     def plan(images: Snapshot) -> Change:
-        stored = {row["image_id"]: row for row in images.rows({"image_id": list(image_ids)})}
+        stored = {row["image_id"]: row for row in images.rows("image_id", list(image_ids))}
         rows = []
         for image_id in image_ids:
             row = stored.get(image_id) or _row(image_id, "/first")
@@ -103,7 +103,7 @@ def test_a_row_removed_meanwhile_is_planned_anew(store: Store) -> None:
     seen: list[list[str]] = []
 
     def plan(images: Snapshot) -> Change:
-        found = images.rows({"image_id": ["a" * 32]})
+        found = images.rows("image_id", ["a" * 32])
         if not seen:
             store.dataset("images").delete("uri = '/a'")
         seen.append([row["uri"] for row in found])
@@ -122,7 +122,7 @@ def test_it_gives_up_where_others_always_come_first(
     store.append("images", [_row("a" * 32, "/a")])
 
     def plan(images: Snapshot) -> Change:
-        (row,) = images.rows({"image_id": ["a" * 32]})
+        (row,) = images.rows("image_id", ["a" * 32])
         store.upsert("images", [{**row, "split": row["split"] + "x"}])
         return Change(rows=[row])
 

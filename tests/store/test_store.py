@@ -147,8 +147,30 @@ def test_missing_and_vectors_keep_the_asked_order(store: Store) -> None:
         store.vectors("text_vectors", ids[:2], encoder_id="colour_16")
 
 
+def test_single_questions_read_no_key_column(store: Store) -> None:
+    store.append("text_vectors", text_rows([5, 1, 3]), encoder_id="colour_16")
+    asking = Store.open(store.uri)
+    ids = [f"{i:032x}" for i in (3, 9, 5, 8, 9)]
+    missing = asking.missing("text_vectors", ids, encoder_id="colour_16", single=True)
+    assert missing == [ids[1], ids[3]]
+    assert not asking._writer._known_keys
+
+
+@pytest.mark.parametrize("columns", [None, ["detail", "uri"]])
+def test_look_ups_have_the_same_columns_with_and_without_a_table(
+    store: Store, columns: list[str] | None
+) -> None:
+    before = store.look_up("rejects", "job", ["b", "a"], columns=columns)
+    assert before.num_rows == 0
+    store.reject("a", [Reject("x", "empty", "")])
+    found = store.look_up("rejects", "job", ["b", "a"], columns=columns)
+    assert found.num_rows == 1
+    assert found.schema == before.schema
+
+
 def test_missing_in_a_table_that_does_not_exist(store: Store) -> None:
     assert store.missing("images", ["a", "b", "a"]) == ["a", "b"]
+    assert store.missing("images", ["a", "b", "a"], single=True) == ["a", "b"]
     assert store.count("images") == 0
 
 

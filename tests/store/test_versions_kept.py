@@ -142,7 +142,7 @@ def test_damage_that_is_met_while_rows_are_looked_up_is_told_as_such(store: Stor
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     again = Store.open(store.uri)
     for look in (
-        lambda: snapshot.rows({"uri": "a.jpg"}),
+        lambda: snapshot.rows("uri", "a.jpg"),
         lambda: again.append("rejects", store_rows()),
         lambda: aside(again, "a.jpg"),
         lambda: again.remove("rejects", {"uri": "a.jpg"}),

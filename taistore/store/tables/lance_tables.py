@@ -15,10 +15,16 @@ from taistore.store.places import is_remote, storage_options
 
 _ENDING = ".lance"
 
-CACHED_BYTES = 32 * 2**20
-"""What Lance may keep of the manifests and files that it has opened, and as much of indexes.
+METADATA_BYTES = 32 * 2**20
+"""What Lance may keep of the manifests and files that it has opened.
 
-Left alone it keeps up to 1 and 6 GiB: of every commit its manifest, which names all fragments.
+Left alone it keeps up to 1 GiB: of every commit its manifest, which names all fragments.
+"""
+
+INDEX_BYTES = 256 * 2**20
+"""What Lance may keep of indexes, as far as they are asked: some 40 bytes a row, 6,000,000 rows.
+
+Left alone it keeps up to 6 GiB. Where an index does not fit, each look-up reads much of it anew.
 """
 
 
@@ -94,7 +100,7 @@ class LanceTables:
 def session() -> Any:
     """A new cache for what is opened with it."""
     return cast(Any, lance).Session(
-        index_cache_size_bytes=CACHED_BYTES, metadata_cache_size_bytes=CACHED_BYTES
+        index_cache_size_bytes=INDEX_BYTES, metadata_cache_size_bytes=METADATA_BYTES
     )
 
 

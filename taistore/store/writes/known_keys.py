@@ -14,8 +14,6 @@ from taistore.store.writes.commits import (
     NOWHERE,
     Addresses,
     address_filter,
-    addresses_in,
-    fragments_of,
 )
 
 _SEED = 2312
@@ -34,9 +32,10 @@ class KnownKeys:
     """The rows of one table by the columns ``key``, in 8 bytes a row.
 
     Each row is a number: half of its key's hash and, below it, its *place*, counted over the
-    fragments as they were read. What is not found is not in the table. What is found may have gone
-    since, or have another key with the same half, so :meth:`find` reads these rows: what an answer
-    costs does not grow with the table.
+    fragments as they were read. Deleted rows are numbers too, as a version that is restored may
+    have them again. What is not found is not in the table. What is found may be deleted, or have
+    another key with the same half, so :meth:`find` reads these rows: what an answer costs does not
+    grow with the table.
     """
 
     def __init__(self, key: tuple[str, ...]) -> None:
@@ -77,14 +76,11 @@ class KnownKeys:
 
     def follow(self, dataset: Any) -> None:
         """Read the keys of those fragments that are new since, forget those that are gone."""
-        if dataset.version < self._version:  # there, rows may be that have been deleted since
-            self._forget_all()
         fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
-        there = self._files.keys() & fragments.keys()
-        if there and self._files[min(there)] != _file_of(fragments[min(there)]):
-            there = set()  # dropped and made anew
-        if len(there) < len(self._files):
-            self._forget(there)
+        there = self._still_there(fragments)
+        if dataset.version < self._version and len(there) == len(fragments):
+            return  # all is known, and what newer versions have beside it is asked for again
+        self._forget_all_but(there)
         new = [fragments[i] for i in sorted(fragments.keys() - there)]
         if self._places + sum(fragment.physical_rows for fragment in new) > _PLACE:
             self._forget_all()
@@ -93,29 +89,44 @@ class KnownKeys:
             self._read(dataset, new)
         self._version = int(dataset.version)
 
+    def _still_there(self, fragments: dict[int, Any]) -> set[int]:
+        """Which of the fragments that were read are among these.
+
+        What was read is of one version and those before it. A version that was restored, and a
+        table made anew, give numbers of fragments again, but from one number on all of them: below
+        one that has the file that it had, all have.
+        """
+        shared = sorted(self._files.keys() & fragments)
+        while shared and self._files[shared[-1]] != _file_of(fragments[shared[-1]]):
+            shared.pop()
+        return set(shared)
+
     def _read(self, dataset: Any, new: list[Any]) -> None:
-        ids = np.array([fragment.fragment_id for fragment in new], np.int64)
         counts = np.array([fragment.physical_rows for fragment in new], np.int64)
-        firsts = self._places + np.cumsum(counts) - counts
         scanner = dataset.scanner(
             columns=self._key,
             fragments=new,
-            with_row_address=True,
+            include_deleted_rows=True,
+            with_row_id=True,  # which Lance asks for where deleted rows come too
+            scan_in_order=True,
             io_buffer_size=READ_AHEAD_BYTES,
         )
+        # All or nothing: where a read fails, no row of these fragments is known.
+        runs, place = list(self._runs), self._places
         for batch in scanner.to_batches():
-            rows = pa.Table.from_batches([batch])
-            addresses = addresses_in(rows)
-            places = firsts[np.searchsorted(ids, fragments_of(addresses))] + (addresses & _PLACE)
-            halves = key_hashes(rows.select(self._key)) & _HASH
-            self._add(halves | places.astype(np.uint64))
+            halves = key_hashes(pa.Table.from_batches([batch]).select(self._key)) & _HASH
+            _add(runs, halves | np.arange(place, place + len(halves), dtype=np.uint64))
+            place += len(halves)
+        assert place == self._places + counts.sum(), "rows that were not read would come twice"
+        ids = [fragment.fragment_id for fragment in new]
         self._files |= {fragment.fragment_id: _file_of(fragment) for fragment in new}
-        self._ids = np.concatenate([self._ids, ids])
-        self._firsts = np.concatenate([self._firsts, firsts])
-        self._places += int(counts.sum())
+        self._ids = np.concatenate([self._ids, np.array(ids, np.int64)])
+        self._firsts = np.concatenate([self._firsts, self._places + np.cumsum(counts) - counts])
+        self._runs, self._places = runs, place
 
-    def _forget(self, there: set[int]) -> None:
-        """All fragments but these."""
+    def _forget_all_but(self, there: set[int]) -> None:
+        if len(there) == len(self._files):
+            return None
         if not there:
             return self._forget_all()
         self._files = {i: file for i, file in self._files.items() if i in there}
@@ -135,22 +146,23 @@ class KnownKeys:
             part = self._parts(found)
             within = (found & _PLACE).astype(np.int64) - self._firsts[part]
             parts.append((self._ids[part] << 32) | within)
-        return np.sort(np.concatenate(parts))
+        return np.unique(np.concatenate(parts))
 
     def _parts(self, numbers: UInt64) -> NDArray[np.int64]:
         """Which of the fragments that were read each number's row lies in."""
         places = (numbers & _PLACE).astype(np.int64)
         return np.searchsorted(self._firsts, places, side="right") - 1
 
-    def _add(self, numbers: UInt64) -> None:
-        if not len(numbers):
-            return
-        self._runs.append(np.sort(numbers))
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            shorter, longer = self._runs.pop(), self._runs.pop()
-            merged = np.concatenate([longer, shorter])
-            merged.sort(kind="stable")  # two sorted runs: a merge
-            self._runs.append(merged)
+
+def _add(runs: list[UInt64], numbers: UInt64) -> None:
+    if not len(numbers):
+        return
+    runs.append(np.sort(numbers))
+    while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
+        shorter, longer = runs.pop(), runs.pop()
+        merged = np.concatenate([longer, shorter])
+        merged.sort(kind="stable")  # two sorted runs: a merge
+        runs.append(merged)
 
 
 def _file_of(fragment: Any) -> str:

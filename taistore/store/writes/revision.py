@@ -4,7 +4,7 @@ Two jobs that change one row each read it, and whoever writes last would undo th
 Here a write counts only where none of its rows changed since they were read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,11 @@ class Snapshot:
         """The ``lance.LanceDataset``, None where there is no such table yet."""
         return self._dataset
 
-    def rows(self, where: Mapping[str, Sequence[Any]]) -> list[Row]:
-        """The rows with one of these values of one column."""
+    def rows(self, column: str, values: Sequence[Any]) -> list[Row]:
+        """The rows with one of these values of a column."""
         if self._dataset is None:
             return []
-        return self._store.look_up(self._kind, where, over=self._dataset).to_pylist()
+        return self._store.look_up(self._kind, column, values, over=self._dataset).to_pylist()
 
 
 def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Change:

@@ -151,10 +151,11 @@ class TableWriter:
         Of the version ``over``, or the newest; None where there is no table. ``columns``: these
         beside the keys, None: all.
         """
-        dataset = self._tables.newest(name) if over is None else over
-        if dataset is None:
-            return None
         with self._writing:
+            # Not before: whoever waits here would come with a version that is no longer the newest.
+            dataset = self._tables.newest(name) if over is None else over
+            if dataset is None:
+                return None
             key = tuple(keys.column_names)
             found = self._found(name, dataset, keys, key, columns=columns)
         return found.drop_columns([ADDRESS])
@@ -168,6 +169,8 @@ class TableWriter:
         *,
         columns: Sequence[str] | None,
     ) -> pa.Table:
-        known = self._known_keys.setdefault((name, key), KnownKeys(key))
+        known = self._known_keys.get((name, key))
+        if known is None:
+            known = self._known_keys[name, key] = KnownKeys(key)
         with reading(self._uri, name):
             return known.find(dataset, keys, columns)
