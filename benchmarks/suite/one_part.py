@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.suite.rows import write_rows
+from benchmarks.suite.rows import Row, write_rows
 
 
 def main() -> None:
@@ -20,7 +20,11 @@ def main() -> None:
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     part = importlib.import_module(f"benchmarks.suite.{options.name}")
-    write_rows(options.out, part.answer(options.work, full=options.full))
+    rows: list[Row] = []
+    write_rows(options.out, rows)
+    for row in part.answer(options.work, full=options.full):
+        rows.append(row)
+        write_rows(options.out, rows)  # what is measured stays, however the rest ends
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _job(store: Store, source: Source) -> TrainingJob:
     shape = NetworkShape(network="residual", dim=ENCODER.dim, labels=LABELS, hidden=0, dropout=0.5)
     start = RunStart(
         encoder_id=ENCODER.encoder_id,
-        config=TrainConfig(epochs=100, device="cpu", sampled_labels=0),
+        config=TrainConfig(epochs=100, device="cpu").settled_for(LABELS),
         shape=shape,
         mean_text_norm=10.0,
         radius=RADIUS,

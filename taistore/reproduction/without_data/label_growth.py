@@ -47,7 +47,7 @@ _REGIONS = 49
 _WORDS = ("red", "small", "wooden", "old", "large", "striped", "broken", "round")
 _STEPS = 3
 _FEW = 8
-_TOTAL = 1000
+_TOTAL = 10_000
 """Steps of the training that a measured step is one of."""
 
 _SLOW = 5.0
