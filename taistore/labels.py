@@ -83,6 +83,17 @@ class LabelSet(Sequence[Label]):
                 self._by_name.setdefault(name, []).append(i)
         self._name_counts = Counter(normalise_name(label.name) for label in self._labels)
 
+    def differences(self, others: "LabelSet") -> str:
+        """In what ``others`` are other labels, for a message."""
+        mine, theirs = set(self.keys), set(others.keys)
+        new, gone = sorted(theirs - mine), sorted(mine - theirs)
+        found = [
+            f"{len(keys):,} {what}, such as {keys[0]!r:.80}"
+            for keys, what in ((new, "more"), (gone, "fewer"))
+            if keys
+        ]
+        return "; ".join(found) or "the same in another order or with other names"
+
     def __len__(self) -> int:
         return len(self._labels)
 

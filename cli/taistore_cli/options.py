@@ -49,6 +49,27 @@ workers_option = click.option(
     help="Threads that read and decode images while others are encoded.",
 )
 
+top_k_option = click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    help=f"Tags per image at most; default: {defaults.TOP_K}, or no bound with --threshold alone.",
+)
+
+threshold_option = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Drop tags with a lower score (0 to 1).",
+)
+
+known_option = click.option(
+    "--known",
+    type=click.Choice(["override", "ignore"]),
+    default="override",
+    show_default=True,
+    help="What the store knows of an image, such as by a manifest: override gives all labels that "
+    "it shows, with the score 1, and none that it does not; ignore goes by the scores alone.",
+)
+
 max_rejects_option = click.option(
     "--max-rejects",
     type=click.IntRange(min=0),

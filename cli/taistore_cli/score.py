@@ -11,9 +11,12 @@ from taistore_cli.options import (
     batch_size_option,
     common_options,
     device_option,
+    known_option,
     max_rejects_option,
     precision_option,
     store_option,
+    threshold_option,
+    top_k_option,
     workers_option,
 )
 from taistore_cli.output import Output
@@ -55,16 +58,8 @@ STEPS = (
     show_default=True,
     help="Images on the page; it says how many it leaves out.",
 )
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    help=f"Tags per image at most; default: {defaults.TOP_K}, or no bound with --threshold alone.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).",
-)
+@top_k_option
+@threshold_option
 @click.option(
     "--step", type=click.Choice(STEPS), help="Step of the ladder that ranks; default: its top."
 )
@@ -76,14 +71,7 @@ STEPS = (
     metavar="G",
     help="Score a G x G grid of regions as well; 0: none.",
 )
-@click.option(
-    "--known",
-    type=click.Choice(["override", "ignore"]),
-    default="override",
-    show_default=True,
-    help="What the store knows of an image: override gives all labels that it shows, with the "
-    "score 1, and none that it does not; ignore goes by the scores alone.",
-)
+@known_option
 @click.option("--overwrite", is_flag=True, help="Replace a finished FILE.")
 @batch_size_option(32)
 @workers_option

@@ -10,9 +10,12 @@ from taistore import defaults
 from taistore_cli.options import (
     common_options,
     device_option,
+    known_option,
     max_rejects_option,
     precision_option,
     store_option,
+    threshold_option,
+    top_k_option,
 )
 from taistore_cli.output import Output
 
@@ -60,24 +63,9 @@ if TYPE_CHECKING:
     metavar="G",
     help="Look at a G x G grid of regions of each photo as well.",
 )
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    help=f"Tags per image at most; default: {defaults.TOP_K}, or no bound with --threshold alone.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).",
-)
-@click.option(
-    "--known",
-    type=click.Choice(["override", "ignore"]),
-    default="override",
-    show_default=True,
-    help="What a manifest says of a photo: override gives all labels that it shows, with the "
-    "score 1, and none that it does not; ignore goes by the scores alone.",
-)
+@top_k_option
+@threshold_option
+@known_option
 @store_option
 @device_option
 @precision_option

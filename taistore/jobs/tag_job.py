@@ -13,7 +13,7 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.errors import ImageError
 from taistore.images.sources.open_source import open_source
-from taistore.jobs.tag_origin import tag_digest
+from taistore.jobs.tag_origin import photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.page_head import origin, require_own_page
@@ -89,14 +89,15 @@ class TagJob:
         images = project.ingest_images(
             self.photos, regions=self.regions, max_rejects=self.max_rejects
         )
-        digest = self._digest(project)
+        photos = self._photos_digest(project)
+        digest = self._digest(project, photos)
         before = origin(self.page, Path(self.out))
         if before is not None and before.digest == digest and _is_finished(project, before.run_id):
             return self._summary(project, images, run_id=before.run_id)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
         # Before what is made of it is read: what another job adds from now on is seen next time.
-        digest = self._digest(project)
+        digest = self._digest(project, photos)
         from taistore.jobs.fitting_run import fitting_run
 
         run, trained = fitting_run(project)
@@ -120,20 +121,22 @@ class TagJob:
             tags=tags,
         )
 
-    def _digest(self, project: Project) -> str:
+    def _photos_digest(self, project: Project) -> str:
+        """Of the photos that this job's ingest could use."""
+        from taistore.images.sources.usable_photos import UsablePhotos
+
+        return photos_digest(UsablePhotos(open_source(self.photos, project.labels), project.store))
+
+    def _digest(self, project: Project, photos: str) -> str:
         """Of all that decides the tags, at this moment."""
         settings = {
+            "photos": photos,
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,
             "known": self.known,
         }
-        from taistore.images.sources.usable_photos import UsablePhotos
-
-        source = UsablePhotos(open_source(self.photos, project.labels), project.store)
-        return tag_digest(
-            project.store, project.waiting_encoder().info.encoder_id, source, settings
-        )
+        return tag_digest(project.store, project.waiting_encoder().info.encoder_id, settings)
 
     def _summary(
         self,

@@ -13,10 +13,17 @@ _TABLES = ("labels", "combinations", "texts", "images")
 _VECTORS = ("text_vectors", "image_vectors", "region_vectors")
 
 
-def tag_digest(
-    store: Store, encoder_id: str, source: ImageSource, settings: Mapping[str, Any]
-) -> str:
-    """Of the settings, the paths of the photos and the versions of the tables.
+def photos_digest(source: ImageSource) -> str:
+    """Of the paths of the photos, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for item in source:
+        if isinstance(item, SourceImage):
+            digest.update(b"\0" + item.uri.encode())
+    return digest.hexdigest()
+
+
+def tag_digest(store: Store, encoder_id: str, settings: Mapping[str, Any]) -> str:
+    """Of the settings, with the photos' digest among them, and the versions of the tables.
 
     Not of the runs: their rows change with every evaluation. What a table holds is the same at the
     same version of it; a version more, such as ``optimize`` makes, is another digest though nothing
@@ -26,8 +33,5 @@ def tag_digest(
         [*((kind, None) for kind in _TABLES), *((kind, encoder_id) for kind in _VECTORS)]
     )
     parts = {"taistore": taistore.__version__, "versions": versions, "settings": dict(settings)}
-    digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
-    for item in source:
-        if isinstance(item, SourceImage):
-            digest.update(b"\0" + item.uri.encode())
-    return digest.hexdigest()
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

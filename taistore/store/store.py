@@ -104,7 +104,7 @@ class Store:
         if self.labels != labels:
             raise StoreError(
                 f"{self.uri}: a store with other labels is here "
-                f"({_differences(self.labels, labels)}): choose another path=, where photos are "
+                f"({self.labels.differences(labels)}): choose another path=, where photos are "
                 "encoded anew"
             )
 
@@ -449,14 +449,3 @@ class Store:
         """All runs, oldest first."""
         rows = [row for batch in self.scan("runs") for row in batch.to_pylist()]
         return sorted(map(RunRow.from_table, rows), key=lambda run: (run.created, run.run_id))
-
-
-def _differences(ours: LabelSet, theirs: LabelSet) -> str:
-    """In what a label set is another one."""
-    new, gone = sorted(set(theirs.keys) - set(ours.keys)), sorted(set(ours.keys) - set(theirs.keys))
-    found = [
-        f"{len(keys):,} {what}, such as {keys[0]!r:.80}"
-        for keys, what in ((new, "more"), (gone, "fewer"))
-        if keys
-    ]
-    return "; ".join(found) or "the same in another order or with other names"

@@ -1,31 +1,18 @@
 """Run by test_tag.py in a process of its own: the main job, each bit of progress a step."""
 
 import sys
-from types import TracebackType
-from typing import Self
 
 import taistore
 from tests.fakes import ColourEncoder
 from tests.killing import step
+from tests.quiet_bar import QuietBar
 
 
-class Stepping:
+class Stepping(QuietBar):
     """A progress bar that waits to be allowed on; all that is shown comes after it is done."""
 
     def __init__(self, description: str, *, total: int | None, unit: str) -> None:
         step()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        return None
 
     def advance(self, amount: int = 1, **figures: float) -> None:
         """A step."""

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
@@ -23,6 +22,7 @@ from taistore_cli.demo_photos import demo_labels, write_demo_photos
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 from tests.killing import ROOT, run_and_kill
+from tests.quiet_bar import QuietBar
 
 NAMES = list(COLOURS)
 
@@ -292,7 +292,7 @@ def test_a_photo_that_can_no_longer_be_read_has_no_tags(here: Path, colours: Loa
     assert tagged()["tags"]["images"] == 24
 
 
-class Meanwhile:
+class Meanwhile(QuietBar):
     """Progress bars; in the middle of the first training something else happens, once."""
 
     def __init__(self, happens: Callable[[], object]) -> None:
@@ -303,18 +303,6 @@ class Meanwhile:
         """The next bar."""
         self._training = description == "train"
         return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        return None
 
     def advance(self, amount: int = 1, **figures: float) -> None:
         """It happens after the first steps."""

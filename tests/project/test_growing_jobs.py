@@ -22,6 +22,7 @@ from taistore.texts.ingest.ingest_texts import ingest_texts
 from taistore.texts.pending import Pending, Plan
 from taistore.texts.request_ids import RequestIds
 from tests.fakes import ColourEncoder
+from tests.quiet_bar import QuietBar
 
 LABELS = LabelSet(Label(name, name) for name in ("red", "green", "blue"))
 ENCODER = ColourEncoder()
@@ -35,7 +36,7 @@ def _store(folder: Path) -> Store:
     return store
 
 
-class _Watch:
+class _Watch(QuietBar):
     """Progress that notes how many objects are set aside whenever a job is further."""
 
     def __init__(self) -> None:
@@ -43,12 +44,6 @@ class _Watch:
 
     def __call__(self, description: str, *, total: int | None, unit: str) -> Self:
         return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def advance(self, amount: int = 1, **figures: float) -> None:
         self.aside.append(gc.get_freeze_count())
