@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
@@ -86,6 +86,9 @@ TABLES = {
                 _field("key", pa.string()),
                 _field("name", pa.string()),
                 _field("synonyms", pa.list_(pa.string())),
+                _field("addition", pa.int32()),
+                _field("retired", pa.bool_()),
+                _field("merged_into", pa.int32(), nullable=True),
             ),
         ),
         TableContract(
@@ -129,6 +132,7 @@ TABLES = {
                 _field("combination_id", pa.int64(), nullable=True),
                 _field("split", pa.string()),
                 _field("other_uris", pa.list_(pa.string()), nullable=True),
+                _field("covered", pa.int32(), nullable=True),
             ),
         ),
         TableContract(

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
 from taistore.adapter.run_files.run_folder import run_folder
+from taistore.adapter.run_files.run_labels import seen_by_run
 from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.protocol import EncoderInfo
+from taistore.labels import LabelSet
 from taistore.store.run_rows import RunRow
+from taistore.store.store import Store
 
 if TYPE_CHECKING:
     from taistore.adapter.run_lifecycle import RunResult
@@ -111,6 +114,16 @@ class Run:
     def encoder(self) -> EncoderInfo:
         """The encoder that it was trained for."""
         return self.project.store.encoder(self._row.encoder_id)
+
+    @property
+    def labels(self) -> LabelSet:
+        """Its labels: those of the project when it was trained, or the part that it learnt."""
+        return self.store.labels
+
+    @cached_property
+    def store(self) -> Store:
+        """The project's store, read with the labels of the run."""
+        return seen_by_run(self.project.store, self._row)
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}: {self.task}, {self.state}, {self.created:%F %R})"
@@ -220,7 +233,6 @@ class Run:
             self._scoring,
             self.project.encoder(self.encoder.spec),
             photos,
-            labels=self.project.labels,
             top_k=top_k,
             threshold=threshold,
             step=step,
@@ -245,7 +257,6 @@ class Run:
         from taistore.scoring.tagging import tag_store
 
         return tag_store(
-            self.project.store,
             self._scoring,
             split=split,
             top_k=top_k,
@@ -298,9 +309,9 @@ class Run:
         if photos is not None and stored:
             from taistore.images.sources.usable_photos import UsablePhotos
 
-            listed = UsablePhotos(open_source(photos, project.labels), project.store)
+            listed = UsablePhotos(open_source(photos, self.labels), self.store)
         elif photos is not None:
-            source = open_source(photos, project.labels)
+            source = open_source(photos, self.labels)
             encoder = project.encoder(self.encoder.spec)
         from taistore.scoring.score import score
 

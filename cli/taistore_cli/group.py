@@ -19,6 +19,12 @@ from taistore_cli.flags import in_flags
 COMMANDS = (
     "tag",
     "init",
+    "labels",
+    "labels list",
+    "labels add",
+    "labels rename",
+    "labels merge",
+    "labels retire",
     "generate-texts",
     "ingest-texts",
     "texts audit",
@@ -134,7 +140,7 @@ def _describe(error: Exception) -> str:
 
 
 KEEPING = frozenset(
-    {"tag", "init", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
+    {"tag", "init", "labels", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
     | {"ingest-vectors", "reproduce"}
     | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )

@@ -88,6 +88,20 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 20, paper 60]"
 )
+@click.option(
+    "--labels",
+    "labels_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Some of the store's labels, which the run is for.  [default: all in use]",
+)
+@click.option(
+    "--from",
+    "from_run",
+    metavar="RUN",
+    help="Begin with the weights of a finished run (an id, or latest); labels that it lacks begin "
+    "as zero-shot.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Of all that is random.  [default: 0]")
 @click.option(
     "--config",
@@ -247,6 +261,7 @@ def command(
     config_file: Path | None,
     resume_run: str | None,
     folder: Path | None,
+    labels_file: Path | None,
     encoder_spec: str | None,
     store_uri: str,
     device: str,
@@ -271,6 +286,8 @@ def command(
       taistore train --task pll
       taistore train --method dualcoop --task pll
       taistore train --method t2i-pal
+      taistore train --from latest
+      taistore train --labels subset.txt
       taistore train --config settings.toml --seed 3
     """
     given = given_options()
@@ -295,7 +312,12 @@ def command(
             if "--device" in given:
                 chosen["device"] = device
             run = project.train(
-                config=config_file, encoder=encoder_spec, out=folder, on_start=on_start, **chosen
+                config=config_file,
+                labels=labels_file,
+                encoder=encoder_spec,
+                out=folder,
+                on_start=on_start,
+                **chosen,
             )
     except StopRequested as stop:
         for run_id in started:

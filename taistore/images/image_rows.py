@@ -6,6 +6,7 @@ The order is vectors, regions, combinations, images, rejects: an image that is i
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
+from taistore.images.sources.source import Annotation
 from taistore.images.statements import row_after
 from taistore.printable import printable
 from taistore.store.arrow import vector_column
@@ -31,7 +33,7 @@ COMMIT_SECONDS = 20.0
 """A commit is due after this many bytes of vectors or seconds, whatever the rows: what a kill can
 cost."""
 
-_LABEL_COLUMNS = ("positives", "negatives", "complete", "combination_id", "split")
+_LABEL_COLUMNS = ("positives", "negatives", "complete", "covered", "combination_id", "split")
 
 
 class ImageWriter:
@@ -156,7 +158,9 @@ class ImageWriter:
         by_id: dict[str, list[EncodedImage]] = {}
         for image in self._images:
             by_id.setdefault(image.source.image_id, []).append(image)
-        made = _Made()
+        made, whole = _Made(), self._store.by_id()
+        if not self._store.view.is_whole:
+            by_id = {i: [self._with_ids(image) for image in said] for i, said in by_id.items()}
 
         def plan(images: Snapshot) -> Change:
             nonlocal made
@@ -165,28 +169,30 @@ class ImageWriter:
             stored = {row["image_id"]: row for row in found}
             for image_id, said in by_id.items():
                 before = stored.get(image_id)
-                row = row_after(before, said, labels=self._store.labels, split=self._split)
+                row = row_after(before, said, labels=whole.labels, split=self._split)
                 made.add(before, row, said)
-            self._append_combinations(made.changed)
+            _append_combinations(whole, made.changed)
             return Change(rows=made.changed)
 
-        revise(self._store, "images", plan)
+        revise(whole, "images", plan)
         for before, after, said in made.all:
             self._tally(before, after, said)
         for said in made.lost:
             self._set_aside(said)
 
-    def _append_combinations(self, rows: Sequence[Row]) -> None:
-        combinations = {
-            row["combination_id"]: row["positives"]
-            for row in rows
-            if row["combination_id"] is not None
-        }
-        if combinations:
-            self._store.append(
-                "combinations",
-                [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
-            )
+    def _with_ids(self, image: EncodedImage) -> EncodedImage:
+        """The image with label ids in what is said of it, in the place of the store's columns."""
+        said = image.source.annotation
+        if said is None:
+            return image
+        ids = self._store.view.ids
+        annotation = Annotation(
+            positives=ids(said.positives),
+            negatives=ids(said.negatives),
+            complete=said.complete,
+            unknown=ids(said.unknown),
+        )
+        return replace(image, source=replace(image.source, annotation=annotation))
 
     def _set_aside(self, images: Sequence[EncodedImage]) -> None:
         """Images that the store had when they were read and no longer has: nobody measured them."""
@@ -207,6 +213,17 @@ class ImageWriter:
             self.already_there += 1
         else:
             self.duplicates += 1
+
+
+def _append_combinations(store: Store, rows: Sequence[Row]) -> None:
+    combinations = {
+        row["combination_id"]: row["positives"] for row in rows if row["combination_id"] is not None
+    }
+    if combinations:
+        store.append(
+            "combinations",
+            [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
+        )
 
 
 class _Made:

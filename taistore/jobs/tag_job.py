@@ -100,7 +100,7 @@ class TagJob:
         digest = self._digest(project, photos)
         from taistore.jobs.fitting_run import fitting_run
 
-        run, trained = fitting_run(project)
+        run, trained = fitting_run(project.seen_with(labels))
         tags = run.score(
             self.photos,
             stored=True,
@@ -131,6 +131,7 @@ class TagJob:
         """Of all that decides the tags, at this moment."""
         settings = {
             "photos": photos,
+            "labels": labels_of(self.labels).keys,
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,
@@ -151,7 +152,7 @@ class TagJob:
         return TagSummary(
             store=project.uri,
             encoder=project.store.default_encoder,
-            labels=len(project.labels),
+            labels=len(labels_of(self.labels)),
             images=images,
             texts_written=texts_written,
             run_id=run_id,
@@ -174,13 +175,17 @@ class TagJob:
 
     def _project(self, labels: LabelSet, opening: Mapping[str, Any]) -> Project:
         """The store that is there, else a new one."""
-        store = Store.find(self.path, labels)
+        store = Store.find(self.path)
         if store is None:
             encoder = self.encoder or defaults.ENCODER
             return Project.create(self.path, labels=labels, encoder=encoder, **opening)
         if self.encoder not in (None, store.default_encoder):
             store.require_default_encoder(registry.canonical_spec(self.encoder))
-        return Project(store, **opening)
+        project = Project(store, **opening)
+        added = project.add_labels(labels)
+        if new := len(added.added) + len(added.restored):
+            project.note(f"{project.uri}: {new:,} labels added")
+        return project
 
 
 def _is_finished(project: Project, run_id: str) -> bool:

@@ -113,6 +113,7 @@ def score(
     started = time.monotonic()
     require_suffix(local_path(out, option="out"))
     run = open_run(store, run_id, device=device)
+    store = run.store
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
     images = _images_of(store, run, source, listed, regions=regions)

@@ -9,6 +9,7 @@ from taistore.errors import TextError
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 from taistore.store.writes.collector import loaded_set_aside
+from taistore.texts.combinations.growth import Growth
 from taistore.texts.combinations.sampling import Balance, CombinationSample, sample_combinations
 from taistore.texts.generate_config import JOB, GenerateConfig, GenerateSummary
 from taistore.texts.language.token_lengths import length_check, text_limit
@@ -81,7 +82,7 @@ def generate_texts(
         rejected=outcomes.rejected,
         encoded_earlier=earlier,
         combinations=len(sample.label_ids),
-        balance=Balance.of(_texts_per_label(store)),
+        balance=Balance.of(texts_per_label(store)),
         encoder_id=encoder.info.encoder_id,
         reduced=outcomes.reduced,
         rejected_earlier=pending.rejected_earlier,
@@ -104,12 +105,13 @@ def _sample(store: Store, encoder: Encoder, config: GenerateConfig) -> Combinati
         seed=config.seed,
         combinations=config.combinations,
         affinity=affinity,
+        growth=Growth.of(store),
     )
     _check_turns(sample, len(store.labels))
     return sample
 
 
-def _texts_per_label(store: Store) -> NDArray[np.int64]:
+def texts_per_label(store: Store) -> NDArray[np.int64]:
     """How many of the store's texts name each label [N], whoever wrote them."""
     index = store.combination_index()
     counts = np.zeros(len(store.labels), dtype=np.int64)

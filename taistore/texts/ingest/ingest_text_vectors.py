@@ -232,7 +232,7 @@ def _write_prompts(store: Store, encoder_id: str) -> int:
         means_ND = sums_ND[there] / np.linalg.norm(sums_ND[there], axis=1, keepdims=True)
         rows = {
             "kind": [PROMPT_KIND] * len(there),
-            "id": there,
+            "id": store.view.label_ids[there],
             "count": counts_N[there],
             "source": [WRITER] * len(there),
             "vector": vector_column(means_ND),
