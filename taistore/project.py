@@ -222,7 +222,7 @@ class Project:
     def rename_label(self, old: str, new: str, *, rewrite: bool = False) -> "RenamedLabel":
         """Rename a label, as :func:`taistore.store.writes.label_edits.rename_label`.
 
-        With ``rewrite`` its captions go, and :meth:`generate_texts` writes new ones; else they stay.
+        With ``rewrite`` its captions go, and :meth:`generate_texts` writes new ones.
         """
         from taistore.store.writes.label_edits import rename_label
 

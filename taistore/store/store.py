@@ -179,6 +179,8 @@ class Store:
 
         For what reads rows to write them again, and would lose what it does not see.
         """
+        if self.view.is_whole:
+            return self
         whole = LabelView.of(
             [replace(row, merged_into=None) for row in self.stored_labels],
             range(len(self.stored_labels)),

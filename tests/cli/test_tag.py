@@ -434,25 +434,19 @@ def test_two_at_once_lose_nothing(here: Path) -> None:
     ("given", "said"),
     [
         (
-            ["--labels", "other.txt"],
-            "a store with other labels is here (10 fewer, such as 'black'): choose another "
-            "--store, where photos are encoded anew",
-        ),
-        (
             ["--encoder", "packaged:lite0"],
             "default encoder is 'colours', not 'packaged:lite0@448': give its own as --encoder, or "
             "choose another --store",
         ),
         (["--regions", "3"], "regions of a 7 x 7 grid"),
     ],
-    ids=["labels", "encoder", "regions"],
+    ids=["encoder", "regions"],
 )
 def test_a_store_of_something_else_is_refused(
     here: Path, colours: Loads, given: list[str], said: str
 ) -> None:
     tagged("--encoder", "colours")
     before, tags = counts(), Path("tags.jsonl").read_bytes()
-    Path("other.txt").write_text("red\ngreen\n", encoding="utf-8")
     done = invoked("tag", "photos", "--labels", "labels.txt", *given, code=1)
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr

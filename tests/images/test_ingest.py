@@ -88,6 +88,7 @@ def test_a_folder_comes_in_with_its_vectors(store: Store, photos: Path) -> None:
         "positives": [],
         "negatives": [],
         "complete": False,
+        "covered": 0,
         "combination_id": None,
         "split": "test",
         "other_uris": None,

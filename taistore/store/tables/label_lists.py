@@ -68,7 +68,8 @@ def covered_labels(rows: pa.RecordBatch | pa.Table) -> NDArray[np.int32]:
     labels were added says nothing of these.
     """
     complete_B = rows.column("complete").to_numpy(zero_copy_only=False)
-    covered: Any = rows.column("covered").fill_null(int(ALL_LABELS))
+    column: Any = rows.column("covered")
+    covered = column.fill_null(int(ALL_LABELS))
     return np.where(complete_B, covered.to_numpy(zero_copy_only=False), 0).astype(np.int32)
 
 

@@ -25,6 +25,7 @@ LISTS = {
 }
 """The columns of each table that list labels."""
 
+_PRESENT = "positives"
 _ABSENT = "negatives"
 """The column in which a label that was merged into another says nothing of that: an image without
 one of the two may show the other."""
@@ -114,12 +115,32 @@ class LabelView:
             if (place := batch.schema.get_field_index(name)) >= 0:
                 seen = self._seen(batch.column(place), merged=name != _ABSENT)
                 batch = batch.set_column(place, batch.schema.field(place), seen)
+        if kind == "images" and self.has_merged and {_ABSENT, _PRESENT} <= {*batch.schema.names}:
+            batch = self._without_contradictions(batch)
         place = batch.schema.get_field_index(COVERED) if kind == "images" else -1
         if place >= 0:
             covered_B = batch.column(place).to_numpy(zero_copy_only=False)
             columns_B = np.searchsorted(self.label_ids, covered_B).astype(np.int32)
             batch = batch.set_column(place, batch.schema.field(place), pa.array(columns_B))
         return batch
+
+    @property
+    def has_merged(self) -> bool:
+        """Whether a label shows as another one."""
+        return int((self.column_of >= 0).sum()) > len(self.label_ids)
+
+    def _without_contradictions(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Images that show a label by one of its parts are not said not to show it."""
+        size = np.int64(len(self.labels))
+        cells = []
+        for name in (_PRESENT, _ABSENT):
+            counts_B, columns = ragged(rows.column(name))
+            cells.append(np.repeat(np.arange(len(counts_B)), counts_B) * size + columns)
+        row, column = np.divmod(np.setdiff1d(cells[1], cells[0]), size)
+        place = rows.schema.get_field_index(_ABSENT)
+        counts_B = np.bincount(row, minlength=rows.num_rows)
+        lists = _lists(counts_B, column, rows.column(place))
+        return rows.set_column(place, rows.schema.field(place), lists)
 
     def read_table(self, kind: str, rows: pa.Table) -> pa.Table:
         """The same of a table."""
@@ -130,6 +151,8 @@ class LabelView:
 
     def written(self, kind: str, rows: pa.Table) -> pa.Table:
         """Rows with ids in the place of columns, for a table."""
+        if self.is_whole:
+            return rows
         for name in LISTS.get(kind, ()):
             place = rows.schema.get_field_index(name)
             column = rows.column(place).combine_chunks()

@@ -86,8 +86,8 @@ def rename_label(store: Store, old: str, new: str, *, rewrite: bool = False) -> 
     """Give a label another name; the one that it had becomes a synonym. Its key stays.
 
     Its captions stay, which say the old name; with ``rewrite`` they are removed, after which
-    ``generate-texts`` writes others. Raises :class:`LabelError` where there is no such label, or another one
-    is called so.
+    ``generate-texts`` writes others. Raises :class:`LabelError` where there is no such label, or
+    another one is called so.
     """
     name = " ".join(new.split())
     renamed: list[Label] = []

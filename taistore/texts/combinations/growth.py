@@ -62,14 +62,14 @@ class Growth:
                 block = first
             else:
                 block = _block(own, there, sizes)
-                wanted *= _share(sizes, len(own) / there)
+                wanted *= _share(sizes, (len(own) - 1) / max(there - 1, 1))
             if 2 * pool.sum() < len(pool):
                 # Hardly any combination would be of labels that are all in use.
-                there = len(pool := np.flatnonzero(in_use[:there]))
-                own = np.flatnonzero(np.isin(pool, own))
+                left = np.flatnonzero(in_use[:there])
+                there, own = len(left), np.flatnonzero(np.isin(left, own))
                 deal = Deal(_block(own, there, sizes), there, seed)
                 rows_GK = deal.first(math.ceil(wanted))
-                columns = self.column_of[pool]
+                columns = self.column_of[left]
                 parts.append(np.where(rows_GK == PAD, np.int32(PAD), columns[rows_GK]))
                 continue
             parts.append(self._in_use(Deal(block, there, seed), math.ceil(wanted)))
@@ -90,8 +90,8 @@ class Growth:
 def _share(sizes: Mapping[int, float], new: float) -> float:
     """Draws for each label of an addition, in those that it would have had from the start.
 
-    ``new`` is its share of the labels by then: a draw holds one of its labels first, and ``new`` of
-    the mean number of others.
+    ``new`` is its share of the other labels by then: a draw holds one of its labels first, and
+    ``new`` of the mean number of others.
     """
     mean = sum(size * weight for size, weight in sizes.items()) / sum(sizes.values())
     return mean / (1 + (mean - 1) * new)

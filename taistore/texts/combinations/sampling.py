@@ -12,7 +12,15 @@ import numpy as np
 from taistore.errors import TextError
 from taistore.labels import LabelSet
 from taistore.texts.combinations.affinity import Affinity
-from taistore.texts.combinations.dealing import PAD, Combinations, Deal, Int32, Int64, dealer
+from taistore.texts.combinations.dealing import (
+    PAD,
+    Block,
+    Combinations,
+    Deal,
+    Int32,
+    Int64,
+    dealer,
+)
 from taistore.texts.combinations.growth import Growth
 
 DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
@@ -140,16 +148,12 @@ def sample_combinations(
             raise TextError(f"{name} is {value}: it must be at least {least}")
     draws = -(-count // texts_per_combination)
     if growth is not None:
-        found = growth
-
-        def grown(draws: int) -> CombinationSample:
-            rows = found.rows(deal_block, usable, draws=draws, seed=seed)
-            return _number(rows, len(rows) * texts_per_combination, texts_per_combination, n)
-
-        n, sample = len(labels), grown(draws)
-        _check_coverage(
-            sample, labels, min_per_label, lambda: _enough_grown(grown, sample, min_per_label)
+        grown = functools.partial(
+            _grown, growth, deal_block, usable, n=texts_per_combination, seed=seed
         )
+        sample = grown(draws)
+        enough = functools.partial(_enough_grown, grown, draws, min_per_label)
+        _check_coverage(sample, labels, min_per_label, enough)
         return sample
     deal = Deal(deal_block, len(labels), seed)
     sample = _number(deal.first(draws), count, texts_per_combination, len(labels))
@@ -217,12 +221,17 @@ def _check_coverage(
     )
 
 
-def _enough_grown(
-    grown: Callable[[int], CombinationSample], sample: CombinationSample, min_per_label: int
-) -> int:
+def _grown(
+    growth: Growth, first: Block, sizes: Mapping[int, float], draws: int, *, n: int, seed: int
+) -> CombinationSample:
+    """``n`` texts for each draw of a label set that has grown."""
+    rows = growth.rows(first, sizes, draws=draws, seed=seed)
+    return _number(rows, len(rows) * n, n, int((growth.column_of >= 0).sum()))
+
+
+def _enough_grown(grown: Callable[[int], CombinationSample], draws: int, min_per_label: int) -> int:
     """Texts to ask for so that every label of a grown set has ``min_per_label``."""
-    draws = max(1, len(sample) // sample.texts_per_combination)
-    while grown(draws).texts_per_label().min() < min_per_label:
+    while (sample := grown(draws)).texts_per_label().min() < min_per_label:
         draws *= 2
     return draws * sample.texts_per_combination
 
