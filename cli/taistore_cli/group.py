@@ -14,44 +14,9 @@ import click
 from taistore.errors import TaistoreError
 from taistore.printable import printable, printable_lines
 from taistore.stopping import StopRequested, stop_on_signals
+from taistore_cli.commands import grouped, module_name, names
 from taistore_cli.flags import in_flags
-
-COMMANDS = (
-    "tag",
-    "init",
-    "generate-texts",
-    "ingest-texts",
-    "texts audit",
-    "generate-images",
-    "synthetic audit",
-    "ingest-images",
-    "ingest-vectors",
-    "centroids",
-    "train",
-    "ensemble",
-    "evaluate",
-    "compare",
-    "reproduce",
-    "score",
-    "export-scores",
-    "show",
-    "prune",
-    "runs",
-    "runs rm",
-    "encoders",
-    "encoders rm",
-    "optimize",
-    "verify",
-    "upgrade",
-    "convert-checkpoint",
-    "doctor",
-    "demo",
-)
-"""Every command, in the order in which a job uses them; ``a-b`` lives in ``a_b.py``, ``a b`` is
-one of the group in ``a.py``."""
-
-NAMES = tuple(dict.fromkeys(name.split()[0] for name in COMMANDS))
-"""Commands and groups of them."""
+from taistore_cli.sections import in_sections
 
 
 class TaistoreGroup(click.Group):
@@ -63,15 +28,20 @@ class TaistoreGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a job."""
-        return list(NAMES)
+        return list(names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command object of a module of this package, or None."""
-        if cmd_name not in NAMES:
+        if cmd_name not in names():
             return None
-        module = importlib.import_module(f"taistore_cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
+        command: click.Command = importlib.import_module(module_name(cmd_name)).command
+        return in_sections(command, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list of commands for each group, without loading any of them."""
+        for heading, commands in grouped().items():
+            with formatter.section(heading):
+                formatter.write_dl(list(commands.items()))
 
     def main(
         self,
@@ -118,7 +88,7 @@ class TaistoreGroup(click.Group):
 
     def _invoked(self, arguments: Sequence[str]) -> click.Command:
         """The command that the arguments name, else this group."""
-        name = next((argument for argument in arguments if argument in NAMES), "")
+        name = next((argument for argument in arguments if argument in names()), "")
         return self.get_command(click.Context(self), name) or self
 
 
@@ -145,7 +115,7 @@ _USER = re.compile(r"(?<=://)[^/@\s]*@")
 
 def stopped(stop: StopRequested, arguments: Sequence[str]) -> str:
     """What a signal left, and the command that goes on; user names in URLs are left out."""
-    name = next((argument for argument in arguments if argument in NAMES), "")
+    name = next((argument for argument in arguments if argument in names()), "")
     kept = stop.kept or ("what is done is kept" if name in KEEPING else "")
     command = shlex.join(["taistore", *(stop.go_on or arguments)])
     after = f" after {stop.done}" if stop.done else ""

@@ -58,7 +58,7 @@ top_k_option = click.option(
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).",
+    help="Drop tags with a lower score (0 to 1).  [default: none]",
 )
 
 known_option = click.option(
