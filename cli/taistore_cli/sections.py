@@ -8,6 +8,8 @@ from typing import Self
 
 import click
 
+from taistore_cli.usage import no_such_command, too_many
+
 EVERYDAY = "Options"
 METHOD = "Method"
 FOR_PROMPTS = "For coop, dualcoop, tai-dpt and t2i-pal"
@@ -89,6 +91,20 @@ class SectionCommand(click.Command):
         made.path = path
         return made
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; many photos where one folder is meant are told so in a line."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            # Any other class is about one option, whose message says enough.
+            if type(error) not in (click.UsageError, click.MissingParameter):
+                raise
+            wanted = too_many(self, ctx, given)
+            if wanted is None:
+                raise
+            raise click.UsageError(wanted, ctx) from error
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list for each section."""
         for heading, records in _records(self, self.path, ctx):
@@ -103,6 +119,14 @@ class SectionGroup(SectionCommand, click.Group):
         """One of its commands, its help in sections."""
         found = super().get_command(ctx, cmd_name)
         return None if found is None else in_sections(found, f"{self.path} {cmd_name}")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; a name near to the one given is suggested."""
+        if args[0] not in self.commands:
+            raise no_such_command(args[0], ctx, self.commands)
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""
