@@ -1,13 +1,10 @@
 """Label sets: a label is its key; names may repeat, synonyms help to find it in captions."""
 
-import csv
 import hashlib
-import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, overload
 
 from taistore.errors import LabelError
@@ -18,8 +15,6 @@ UNKNOWN: Final = -1
 """What is known of a label in an image (section 3.3 of arXiv:2312.04160). Unknown is not absent."""
 
 SYNONYM_SEPARATOR = "|"
-
-_SUFFIXES = ("", ".txt", ".csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,71 +157,3 @@ class LabelSet(Sequence[Label]):
             raise LabelError(f"label {text!r} is not in the label set")
         keys = ", ".join(self._labels[i].key for i in ids[:5])
         raise LabelError(f"label {text!r} is ambiguous: use one of the keys {keys}")
-
-
-def read_labels(path: str | Path) -> LabelSet:
-    """Read a label file: ``.txt`` (one name a line) or ``.csv`` with a header.
-
-    In text, also without a suffix, a line that is ``#`` or starts with ``# `` is a comment. CSV
-    columns: ``key`` (or ``mid``, ``LabelName``), ``name`` (or ``DisplayName``), optional
-    ``synonyms`` separated by ``|``; without a key column the name is the key. Raises
-    :class:`LabelError` with file and line.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES and not path.is_dir():
-        raise LabelError(f"{path}: labels are read from .txt and .csv files: save it as one")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise LabelError(f"{path}: no such label file: check the path") from None
-    except IsADirectoryError:
-        raise LabelError(f"{path} is a directory: give a .txt or .csv file of labels") from None
-    except PermissionError:
-        raise LabelError(f"{path}: no permission to read it: check the file's mode") from None
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
-    if not text.strip():
-        raise LabelError(f"{path}: the label file is empty: put one label on each line")
-    rows = _csv_rows(path, text) if suffix == ".csv" else _text_rows(text)
-    labels, lines = [], []
-    for line, label in rows:
-        labels.append(label)
-        lines.append(f"{path}: line {line}")
-    if not labels:
-        raise LabelError(f"{path}: no labels below the header: add one row per label")
-    return LabelSet(labels, places=lines)
-
-
-def _text_rows(text: str) -> Iterator[tuple[int, Label]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        name = " ".join(line.split())
-        if name and name != "#" and not name.startswith("# "):
-            yield number, Label(name, name)
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Label]]:
-    # Not splitlines(): a name may hold U+0085 or U+2028, which end no line of a file.
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    try:
-        header = {(field or "").strip().lower(): field for field in reader.fieldnames or []}
-        name_field = header.get("name", header.get("displayname"))
-        key_field = next(
-            (header[f] for f in ("key", "mid", "labelname") if f in header), name_field
-        )
-        if name_field is None or key_field is None:
-            raise LabelError(
-                f"{path}: line 1: no 'name' column: the header must be key,name, separated by a "
-                "comma"
-            )
-        synonyms_field = header.get("synonyms")
-        line = reader.line_num + 1
-        for row in reader:
-            raw = (row.get(synonyms_field) or "") if synonyms_field else ""
-            synonyms = tuple(s.strip() for s in raw.split(SYNONYM_SEPARATOR) if s.strip())
-            name = " ".join((row[name_field] or "").split())
-            yield line, Label((row[key_field] or "").strip(), name, synonyms)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise LabelError(f"{path}: line {line}: {error}: mend the CSV row") from None

@@ -16,7 +16,8 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import EncoderError, ScoringError
-from taistore.labels import Label, LabelSet, read_labels
+from taistore.label_files.label_file import almost_equal, read_labels
+from taistore.labels import Label, LabelSet
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.store import Store
 from taistore.store.tables.encoder_table import encoder_of_spec, require_same_weights
@@ -121,10 +122,12 @@ class Project:
         :class:`LabelError` on unusable labels, :class:`EncoderError` where the encoder cannot be
         loaded and :class:`StoreError` where another store is in the way.
         """
-        label_set = labels_of(labels)
+        label_set = labels_of(labels, note=note)
         spec = registry.canonical_spec(encoder)
         told = note or _log.info
-        if shared := label_set.shared_names():
+        if alike := almost_equal(label_set):
+            told(alike)
+        elif shared := label_set.shared_names():
             example = next(iter(shared))
             told(
                 f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
@@ -833,10 +836,10 @@ class Project:
         return optimize_project(self, keep_days=keep_days)
 
 
-def labels_of(labels: Labels) -> LabelSet:
+def labels_of(labels: Labels, *, note: Note | None = None) -> LabelSet:
     """The label set of a file, or of names; raises :class:`LabelError` where it is unusable."""
     if isinstance(labels, LabelSet):
         return labels
     if isinstance(labels, str | Path):
-        return read_labels(labels)
+        return read_labels(labels, note=note)
     return LabelSet(Label(name, name) for name in map(str, labels))

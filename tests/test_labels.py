@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taistore.errors import LabelError
-from taistore.labels import Label, LabelSet, combination_id, read_labels
+from taistore.label_files.label_file import read_labels
+from taistore.labels import Label, LabelSet, combination_id
 
 KEYS = st.text(string.ascii_letters + "/_é犬 ", min_size=1).filter(str.strip)
 
@@ -63,7 +64,6 @@ def test_csv_without_keys_takes_the_name(tmp_path: Path) -> None:
         ("l.csv", "key,name\n,cat\n", r"l\.csv: line 2: empty label"),
         ("l.csv", "key,name\na,cat\na,dog\n", r"l\.csv: line 3: label 'a' was already given"),
         ("l.csv", "mid,title\na,cat\n", r"l\.csv: line 1: no 'name' column"),
-        ("l.csv", "key;name\na;cat\n", r"l\.csv: line 1: no 'name' column: .*by a comma"),
         ("l.csv", "key,name\n", r"l\.csv: no labels below the header"),
         ("l.csv", 'key,name\n"a,cat\n', r"l\.csv: line 2: .*mend the CSV row"),
         ("l.txt", "  \n", r"l\.txt: the label file is empty"),
