@@ -127,7 +127,7 @@ def test_parquet(tmp_path: Path) -> None:
         (
             '{"image": "a", "labels": ["xyzzy"]}',
             "unknown_label",
-            "add it by taistore labels add xyzzy",
+            "taistore labels add xyzzy",
         ),
         (
             '{"image": "a", "labels": ["organ"]}',
