@@ -640,6 +640,7 @@ class Project:
         config: "TrainConfig | PromptConfig | str | Path | None" = None,
         encoder: str | None = None,
         out: str | Path | None = None,
+        name: str | None = None,
         on_start: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> "Run":
@@ -649,7 +650,8 @@ class Project:
         ``shift`` or ``seed``; ``paper=True`` takes what was published for all others. With
         ``method`` ``coop``, ``dualcoop``, ``tai-dpt`` or ``t2i-pal`` they are those of
         :class:`taistore.prompting.prompt_config.PromptConfig`. ``config`` is a configuration or a
-        file of one (TOML, or a run's ``card.json``), whose fields task and settings override. The
+        file of one (TOML, or a run's ``card.json``), whose fields task and settings override.
+        ``name`` is what the run is called, in place of an id made of its task and the time. The
         rest is that of :func:`taistore.adapter.train.train` and
         :func:`taistore.prompting.prompt_training.train_prompts`.
         """
@@ -658,6 +660,10 @@ class Project:
         # Refused before torch is loaded.
         if out is not None:
             local_path(out, option="out")
+        if name is not None:
+            from taistore.adapter.run_files.run_names import require_new_name
+
+            require_new_name(self.store, name)
         if method is None and config is None:
             from taistore.adapter.known_labels import require_texts
 
@@ -667,7 +673,7 @@ class Project:
         if task is not None:
             settings["task"] = task
         given = train_config(config, settings, method=method, device=self.device)
-        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start)
+        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start, name=name)
 
     def resume(
         self,

@@ -95,6 +95,12 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
     "--resume", "resume_run", metavar="RUN", help="Continue a stopped run (an id, or latest)."
 )
 @click.option(
+    "--name",
+    metavar="NAME",
+    help="What the run is called, such as garden-1, by which every command takes it.  [default: "
+    "its task and the time]",
+)
+@click.option(
     "--out",
     "folder",
     type=click.Path(path_type=Path),
@@ -239,6 +245,7 @@ def command(
     config_file: Path | None,
     resume_run: str | None,
     folder: Path | None,
+    name: str | None,
     encoder_spec: str | None,
     store_uri: str,
     device: str,
@@ -259,7 +266,7 @@ def command(
       taistore train --task zsl
       taistore train --task zsl --shift none
       taistore train --task zsl --learn-from texts+synthetic
-      taistore train --task fsl --shots 4
+      taistore train --task fsl --shots 4 --name garden-4
       taistore train --task pll
       taistore train --method dualcoop --task pll
       taistore train --method t2i-pal
@@ -287,7 +294,12 @@ def command(
             if "--device" in given:
                 chosen["device"] = device
             run = project.train(
-                config=config_file, encoder=encoder_spec, out=folder, on_start=on_start, **chosen
+                config=config_file,
+                encoder=encoder_spec,
+                out=folder,
+                name=name,
+                on_start=on_start,
+                **chosen,
             )
     except StopRequested as stop:
         for run_id in started:
