@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import shlex
 from collections.abc import Iterator
 
 import click
@@ -99,6 +100,28 @@ def test_every_option_of_the_tables_exists() -> None:
     assert {name for found in SECTIONS.values() for name in found} - anywhere == set()
     elsewhere = {(path, name) for path, found in ELSEWHERE.items() for name in found}
     assert elsewhere - known == set()
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_example_parses(words: tuple[str, ...]) -> None:
+    command, _ = found(words)
+    text = (command.help or "").split("Example", 1)[1]
+    examples = [shlex.split(line) for line in text.splitlines() if "  taistore " in line]
+    assert any(example[1 : len(words) + 1] == list(words) for example in examples)
+    for example in examples:
+        called = next(
+            one
+            for one in sorted(every_command(), key=len, reverse=True)
+            if tuple(example[1 : len(one) + 1]) == one
+        )
+        named, context = found(called)
+        given, left, _ = named.make_parser(context).parse_args(example[len(called) + 1 :])
+        assert left == []
+        for parameter in named.params:
+            value = given.get(parameter.name or "")
+            assert not (parameter.required and not isinstance(value, str | tuple)), example
+            if isinstance(value, str) and not isinstance(parameter.type, click.Path):
+                parameter.type_cast_value(context, value)
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
