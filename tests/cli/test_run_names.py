@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ import taistore
 from taistore.adapter.run_files.run_names import claimed
 from taistore.errors import TrainingError
 from taistore.project import Project
+from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import colour_image
 from tests.killing import ROOT
@@ -82,6 +84,26 @@ def test_a_name_that_is_taken_in_whatever_case(project: Project) -> None:
 def test_a_name_belongs_to_a_new_run(project: Project) -> None:
     line = said(project, "train", "--resume", "x", "--name", "y", code=2)
     assert "--name cannot change with --resume" in line
+
+
+class Rivalled(Store):
+    """A store into which another process records the run just before this one does."""
+
+    def append(self, kind: str, rows: Any, *, encoder_id: str | None = None) -> int:
+        if kind == "runs":
+            super().append(kind, [{**row, "checkpoint": "runs/rival"} for row in rows])
+        return super().append(kind, rows, encoder_id=encoder_id)
+
+
+def test_who_comes_second_at_the_last_moment_has_written_nothing(
+    project: Project, tmp_path: Path
+) -> None:
+    late = Project(Rivalled.open(project.uri))
+    with pytest.raises(TrainingError, match="a run 'late' is in the store already"):
+        late.train(task="zsl", epochs=1, name="late", out=tmp_path / "late")
+    assert not (tmp_path / "late").exists()
+    assert project.store.run("late").checkpoint == "runs/rival"
+    project.store.forget_run("late")
 
 
 def test_of_two_at_once_one_has_the_name(project: Project, tmp_path: Path) -> None:
