@@ -12,7 +12,10 @@ _BULLET = re.compile(r"[-*\u2022\u2023\u25e6\u2043\u2013\u2014]\s+(?=\S)")
 _NUMBER = re.compile(r"\(?(\d{1,6})[.)]\s+(?=\S)")
 _PARENTHESES = re.compile(r"\([^()]*\)")
 _COMMA = re.compile(r"(?<!\d),|,(?!\d)|[\uff0c\u3001]")
-_QUOTES = ('""', "''", "\u201c\u201d", "\u201e\u201c", "\u2018\u2019", "\u00ab\u00bb")
+_QUOTES = (
+    *(('"', '"'), ("'", "'"), ("\u201c", "\u201d")),
+    *(("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")),
+)
 
 
 @dataclass(frozen=True, slots=True)
