@@ -86,4 +86,6 @@ def _check_keys(path: Path, rows: Sequence[tuple[int, Label]]) -> None:
         for key, numbers in list(twice.items())[:SHOWN]
     )
     more = f"; and {len(twice) - SHOWN:,} more" if len(twice) > SHOWN else ""
-    raise LabelError(f"{path}: {len(twice):,} labels are given several times: {named}{more}")
+    raise LabelError(
+        f"{path}: {len(twice):,} labels are given several times: {named}{more}: give each once"
+    )

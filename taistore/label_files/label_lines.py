@@ -50,7 +50,7 @@ def text_labels(path: object, text: str, note: Note) -> Iterator[tuple[int, Labe
     _ask(path, lines)
     needless = sum(line.quoted and _question(line.text) is None for line in lines)
     if needless:
-        note(f"{path}: read without the quotes around {needless:,} labels")
+        note(f"{path}: read without the quotes around labels ({needless:,} lines)")
     for line in lines:
         name = " ".join(line.text.split())
         yield line.number, Label(name, name)
@@ -90,7 +90,7 @@ def _ask(path: object, lines: Sequence[Line]) -> None:
     ]
     if asked:
         number, question = asked[0]
-        more = f" ({len(asked) - 1:,} more lines are like it)" if asked[1:] else ""
+        more = f" (the first of {len(asked):,} such lines)" if asked[1:] else ""
         raise LabelError(f"{path}: line {number}: {question}{more}")
 
 

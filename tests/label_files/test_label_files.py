@@ -27,7 +27,11 @@ def keys_of(folder: Path, text: str, name: str = "labels.txt") -> tuple[list[str
         ("# animals\n* dog\n\n\u2022 cat\n", ["dog", "cat"], "read without the bullets"),
         ("1. dog\n2. cat\n", ["dog", "cat"], "read without the numbers"),
         ("0) dog\n1) cat\n", ["dog", "cat"], "read without the numbers"),
-        ("\"dog\"\n'cat'\n\u201cbus\u201d\n", ["dog", "cat", "bus"], "the quotes around 3 labels"),
+        (
+            "\"dog\"\n'cat'\n\u201cbus\u201d\n",
+            ["dog", "cat", "bus"],
+            "the quotes around labels (3 lines)",
+        ),
         ('- "dog"\n- cat\n', ["dog", "cat"], "read without the bullets"),
     ],
     ids=["hyphens", "other bullets", "numbers", "from nought", "quotes", "both"],
@@ -87,7 +91,7 @@ def test_what_may_be_no_label_is_asked_in_one_line(
 
 
 def test_more_lines_that_are_asked_about_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"line 1: .*\(2 more lines are like it\)"):
+    with pytest.raises(LabelError, match=r"line 1: .*\(the first of 3 such lines\)"):
         keys_of(tmp_path, "a, b\nc\nd, e\nf;g\n")
 
 
@@ -135,10 +139,12 @@ def test_all_duplicates_are_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(LabelError) as caught:
         keys_of(tmp_path, "a\nb\na\nc\nb\na\n")
     assert str(caught.value).endswith(
-        "2 labels are given several times: 'a' in lines 1, 3, 6; 'b' in lines 2, 5"
+        "2 labels are given several times: 'a' in lines 1, 3, 6; 'b' in lines 2, 5: give each once"
     )
     many = "\n".join(map(str, range(1000)))
-    with pytest.raises(LabelError, match=r"1,000 labels are given .*; and 995 more$"):
+    with pytest.raises(
+        LabelError, match=r"1,000 labels are given .*; and 995 more: give each once$"
+    ):
         keys_of(tmp_path, f"{many}\n{many}\n")
 
 
