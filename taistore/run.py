@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.adapter.run_files.run_folder import run_folder
-from taistore.adapter.run_files.run_labels import seen_by_run
 from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.protocol import EncoderInfo
 from taistore.labels import LabelSet

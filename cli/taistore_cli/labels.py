@@ -1,5 +1,6 @@
 """``taistore labels``: the labels of a store, and changing them while photos stay."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,23 @@ def list_labels(*, store_uri: str, out: Output) -> dict[str, Any]:
 
 
 @command.command()
-@click.argument("labels_file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("given", metavar="FILE|NAME...", nargs=-1, required=True)
 @store_option
 @common_options
-def add(*, labels_file: Path, store_uri: str, out: Output) -> dict[str, Any]:
-    """Add the labels of FILE that the store lacks; those that are there stay as they are.
+def add(*, given: tuple[str, ...], store_uri: str, out: Output) -> dict[str, Any]:
+    """Add the labels of FILE, or of these NAMEs, that the store lacks; others stay as they are.
 
-    FILE is as for taistore init. Retired labels in it are used again. What was said to be a
-    photo's complete labels says nothing of a label that is added later.
+    FILE is as for taistore init (one that ends in .txt or .csv, or is there). Retired labels in it
+    are used again. What was said to be a photo's complete labels says nothing of a label that is
+    added later.
 
     \b
     Example:
       taistore labels add more.txt
+      taistore labels add giraffe zebra
     """
     project = open_project(store_uri, out)
-    found = project.add_labels(labels_file)
+    found = project.add_labels(_given(given))
     parts = [
         f"{len(keys):,} {what}"
         for keys, what in (
@@ -159,6 +162,14 @@ def retire(*, names: tuple[str, ...], store_uri: str, out: Output) -> dict[str, 
         {"retired": [label.key for label in retired], "labels": len(project.labels)},
         f"{len(retired):,} retired; {len(project.labels):,} labels\n{NEXT}",
     )
+
+
+def _given(given: Sequence[str]) -> Path | list[str]:
+    """A label file where there is one argument that is one, else names."""
+    path = Path(given[0])
+    if len(given) == 1 and (path.suffix.lower() in (".txt", ".csv") or path.is_file()):
+        return path
+    return list(given)
 
 
 def _listed(store_uri: str, out: Output) -> dict[str, Any]:

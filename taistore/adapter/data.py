@@ -30,7 +30,7 @@ from taistore.adapter.known_labels import (
     save_known,
 )
 from taistore.adapter.loop import BatchSource
-from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
+from taistore.adapter.run_files.kept.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.adapter.steps import (

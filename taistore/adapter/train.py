@@ -14,9 +14,9 @@ from taistore.adapter.data import Preparation, settle, summary
 from taistore.adapter.inputs.earlier_run import earlier_run
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.kept_discriminant import save_discriminant
+from taistore.adapter.run_files.kept.kept_discriminant import save_discriminant
+from taistore.adapter.run_files.kept.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
-from taistore.adapter.run_files.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
 from taistore.adapter.run_lifecycle import (

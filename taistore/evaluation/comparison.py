@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from taistore.adapter.run_files.run_labels import seen_by_run
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.errors import ScoringError
 from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.run_files.run_labels import seen_by_run
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.defaults import SPLIT
 from taistore.errors import ScoringError, StoreError
 from taistore.evaluation import label_columns

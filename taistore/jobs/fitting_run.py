@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
 from taistore.adapter.inputs.read_tables import read_versions
-from taistore.adapter.run_files.run_labels import run_label_keys
+from taistore.adapter.run_files.kept.run_labels import run_label_keys
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.run import Run

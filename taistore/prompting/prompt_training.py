@@ -13,8 +13,8 @@ from torch import Tensor
 from taistore.adapter.freed_memory import keep_large_blocks_apart
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.checkpoint import save_prompts
+from taistore.adapter.run_files.kept.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
-from taistore.adapter.run_files.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.training_state import Position, load_state, position_of
 from taistore.adapter.run_lifecycle import (
     CHECKPOINT_SECONDS,

@@ -17,9 +17,9 @@ from taistore.adapter.run_files.checkpoint import (
     load_adapter,
 )
 from taistore.adapter.run_files.file_names import CARD
-from taistore.adapter.run_files.kept_discriminant import read_discriminant
+from taistore.adapter.run_files.kept.kept_discriminant import read_discriminant
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.adapter.run_files.run_folder import run_folder
-from taistore.adapter.run_files.run_labels import seen_by_run
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
 from taistore.encoders.protocol import EncoderInfo, Float32

@@ -15,10 +15,10 @@ from taistore.adapter.run_files.file_names import (
     STATE,
     WEIGHTS,
 )
-from taistore.adapter.run_files.kept_shift import SHIFT
+from taistore.adapter.run_files.kept.kept_shift import SHIFT
+from taistore.adapter.run_files.kept.run_labels import LABELS
 from taistore.adapter.run_files.lock_state import LOCK
 from taistore.adapter.run_files.run_folder import discard_kept, folder_of
-from taistore.adapter.run_files.run_labels import LABELS
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.errors import TrainingError
 from taistore.stopping import held
