@@ -31,7 +31,6 @@ from tests.scoring.colours import (
     add_pictures,
     add_run,
     image_row,
-    labels,
     new_store,
 )
 from tests.scoring.tag_frames import read_tag_frame
