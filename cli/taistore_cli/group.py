@@ -34,6 +34,7 @@ COMMANDS = (
     "reproduce",
     "score",
     "export-scores",
+    "find",
     "show",
     "prune",
     "runs",
