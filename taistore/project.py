@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from taistore.adapter.run_files.run_removal import RemovedRun
     from taistore.encoders.protocol import Encoder
     from taistore.finding.found import Found
+    from taistore.finding.photo_report import PhotoReport
     from taistore.geometry.diagnosis import Survey
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
@@ -523,6 +524,19 @@ class Project:
             html=None if html is None else Path(html),
             overwrite=overwrite,
         )
+
+    def photo(
+        self, photo: str | Path, *, run: "Run | str | None" = None, encoder: str | None = None
+    ) -> "PhotoReport":
+        """All that is known of a photo, by its path or ``image_id``, and why it is tagged so.
+
+        As :func:`taistore.finding.photo.photo_report`; tags are those of ``run``, else of the last
+        that is finished.
+        """
+        from taistore.jobs.find_job import reported_photo
+
+        run_id = run if run is None or isinstance(run, str) else run.run_id
+        return reported_photo(self, photo, run=run_id, encoder=encoder)
 
     # --- images of texts ------------------------------------------------------------------
 

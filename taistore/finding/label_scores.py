@@ -77,25 +77,27 @@ class LabelScores:
 
     def tags(self, image_ids: Sequence[str]) -> dict[str, tuple[Tag, ...]]:
         """The tags of photos, as ``taistore score`` gives them."""
-        labels = self.store.labels
-        chooser = Chooser(self.run.ladder, self.choice)
         found: dict[str, tuple[Tag, ...]] = {}
         for images in self._images(image_ids):
-            tags, values_T = chooser(images)
-            for row, image_id in enumerate(images.ids):
-                there = np.flatnonzero(tags.row == row)
-                found[image_id] = tuple(
-                    Tag(
-                        key=labels[label_id].key,
-                        name=labels[label_id].name,
-                        score=float(values_T[place]),
-                        rank=rank,
-                        label_id=label_id,
-                    )
-                    for rank, place in enumerate(there.tolist(), start=1)
-                    for label_id in [int(tags.label_id[place])]
-                )
+            found.update(self.tags_of(images))
         return found
+
+    def tags_of(self, images: Images) -> dict[str, tuple[Tag, ...]]:
+        """The tags of photos of which the vectors are at hand, by ``image_id``."""
+        labels = self.store.labels
+        tags, values_T = Chooser(self.run.ladder, self.choice)(images)
+        found: dict[str, list[Tag]] = {one: [] for one in images.ids}
+        for row, rank, label_id, value in zip(
+            tags.row.tolist(),
+            tags.rank.tolist(),
+            tags.label_id.tolist(),
+            values_T.tolist(),
+            strict=True,
+        ):
+            key, name = labels[label_id].key, labels[label_id].name
+            tag = Tag(key=key, name=name, score=value, rank=rank, label_id=label_id)
+            found[images.ids[row]].append(tag)
+        return {one: tuple(some) for one, some in found.items()}
 
     def _images(self, image_ids: Sequence[str]) -> Iterator[Images]:
         """Photos with their vectors, those of one grid of regions together."""

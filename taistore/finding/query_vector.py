@@ -4,13 +4,15 @@ D embedding dimension.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taistore.encoders.protocol import Encoder, EncoderInfo, Float32
 from taistore.errors import ScoringError
 from taistore.finding.asked import Asked
-from taistore.finding.stored_photo import PhotoRow, photo_vector
+from taistore.finding.stored_photo import PhotoRow, photo_vectors
 from taistore.store.reads.nearest import spread
 from taistore.store.store import Store
 
@@ -40,7 +42,7 @@ def query_vector(
             )
         vectors.append(_unit(encoder().encode_texts([asked.text.strip()])[0]))
     if photo is not None:
-        vectors.append(_unit(photo_vector(store, info.encoder_id, photo, encoder)))
+        vectors.append(_unit(photo_vectors(store, info.encoder_id, photo, encoder).whole_D))
     if len(vectors) == 1:
         return vectors[0]
     parts = [
@@ -50,7 +52,7 @@ def query_vector(
     return _unit(np.sum(parts, axis=0))
 
 
-def _unit(vector_D: Float32) -> Float32:
+def _unit(vector_D: NDArray[Any]) -> Float32:
     found_D: Float32 = np.asarray(vector_D, np.float32)
     length = float(np.linalg.norm(found_D))
     return found_D / np.float32(length) if length else found_D

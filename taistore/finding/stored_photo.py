@@ -1,21 +1,25 @@
-"""One photo of the store, by its path, its content or its id; and the vector of any photo.
+"""One photo of the store, by its path, its content or its id; and the vectors of any photo.
 
-D embedding dimension.
+Shapes: D embedding dimension, R regions.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from taistore.encoders.protocol import Encoder, Float32
+from taistore.encoders.protocol import Encoder
 from taistore.errors import ImageError
 from taistore.images.decoding import MAX_PIXELS, decode_image, image_id, read_file
+from taistore.store.arrow import vector_array
 from taistore.store.store import Store
+from taistore.store.tables.ragged_vectors import stored_regions
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -55,23 +59,33 @@ def photo_row(store: Store, photo: str | Path) -> PhotoRow:
     return PhotoRow(image_id=identity, name=name, row=_of_id(store, identity), data=data)
 
 
-def photo_vector(
-    store: Store, encoder_id: str, photo: PhotoRow, encoder: Callable[[], Encoder]
-) -> Float32:
-    """The vector [D] of a photo: the store's, else made now of its file's bytes.
+class PhotoVectors(NamedTuple):
+    """A photo's vector [D], and those of its regions [R, D] where there are any; as stored."""
 
-    ``encoder`` is called only where it has to be made. Raises :class:`ImageError` where it is not
-    in the store and the file is gone or is no photo.
+    whole_D: NDArray[np.float16]
+    regions_RD: NDArray[np.float16] | None
+
+
+def photo_vectors(
+    store: Store,
+    encoder_id: str,
+    photo: PhotoRow,
+    encoder: Callable[[], Encoder],
+    *,
+    regions: int = 0,
+) -> PhotoVectors:
+    """A photo's vectors: the store's, else made now of its file's bytes.
+
+    ``encoder`` is called only where they have to be made, and ``regions`` is the side of the grid
+    that is made then; 0: none are wanted. Raises :class:`ImageError` where the photo is not in the
+    store and its file is gone or is no photo.
     """
-    stored = store.scan(
-        "image_vectors",
-        columns=["vector"],
-        encoder_id=encoder_id,
-        where={"image_id": photo.image_id},
-    )
+    where = {"image_id": photo.image_id}
+    stored = store.scan("image_vectors", columns=["vector"], encoder_id=encoder_id, where=where)
     for batch in stored:
         if batch.num_rows:
-            return np.array(batch.column(0)[0].as_py(), dtype=np.float32)
+            cells = stored_regions(store, encoder_id, [photo.image_id]) if regions else {}
+            return PhotoVectors(vector_array(batch.column(0))[0].copy(), cells.get(photo.image_id))
     if photo.data is None:
         raise ImageError(
             f"{photo.name}: its file is gone and the store has no vector of it by this encoder: "
@@ -83,10 +97,18 @@ def photo_vector(
     except ImageError as error:
         raise ImageError(f"{photo.name}: {error}", reason=error.reason) from error
     loaded = encoder()
-    pixels = loaded.prepare(image)[None]
-    # Rounded as the store would keep it, so that a photo finds the same before and after.
-    vector_D: Float32 = loaded.encode_images(pixels).whole[0].astype(np.float16).astype(np.float32)
-    return vector_D
+    made = loaded.encode_images(loaded.prepare(image)[None], regions=regions)
+    # Rounded as the store would keep them, so that a photo finds the same before and after.
+    regions_RD = None if made.regions is None else made.regions[0].astype(np.float16)
+    return PhotoVectors(made.whole[0].astype(np.float16), regions_RD)
+
+
+def known_paths(photo: str | Path) -> list[str]:
+    """A path as given, absolute, and with links followed: as a store may know it."""
+    paths = [str(photo)]
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        paths += [str(Path(photo).absolute()), str(Path(photo).resolve())]
+    return list(dict.fromkeys(paths))
 
 
 def _of_id(store: Store, identity: str) -> dict[str, Any] | None:
@@ -98,7 +120,7 @@ def _of_id(store: Store, identity: str) -> dict[str, Any] | None:
 
 def _of_path(store: Store, path: str) -> dict[str, Any] | None:
     """The photo that has a path, as given or made absolute: as it is shown, or of a copy."""
-    paths = list(dict.fromkeys([path, *_absolute(path)]))
+    paths = known_paths(path)
     for batch in store.scan("images", where={"uri": paths}):
         for row in batch.to_pylist():
             return dict(row)
@@ -108,10 +130,3 @@ def _of_path(store: Store, path: str) -> dict[str, Any] | None:
             if set(paths) & set(row["other_uris"]):
                 return _of_id(store, row["image_id"])
     return None
-
-
-def _absolute(path: str) -> list[str]:
-    try:
-        return [str(Path(path).absolute()), str(Path(path).resolve())]
-    except (OSError, RuntimeError, ValueError):
-        return []

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taistore.errors import ScoringError
 from taistore.finding.asked import Asked
 from taistore.finding.findable import require_findable
 
 if TYPE_CHECKING:
     from taistore.finding.found import Found
+    from taistore.finding.photo_report import PhotoReport
     from taistore.project import Project
+    from taistore.run import Run
 
 
 def found_photos(
@@ -52,6 +55,29 @@ def found_photos(
     return found
 
 
+def reported_photo(
+    project: "Project", photo: str | Path, *, run: str | None, encoder: str | None
+) -> "PhotoReport":
+    """What is known of a photo; a run looks at it with its own encoder."""
+    chosen = _finished(project) if run is None else project.run(run)
+    info = project.encoder_info(encoder) if encoder or chosen is None else chosen.encoder
+    if chosen is not None and chosen.encoder.encoder_id != info.encoder_id:
+        raise ScoringError(
+            f"run {chosen.run_id} was trained for {chosen.encoder.spec}, not for {info.spec}: "
+            "leave encoder= out, or name another run="
+        )
+    from taistore.finding.photo import photo_report
+
+    return photo_report(
+        project.store,
+        photo,
+        info=info,
+        encoder=lambda: project.encoder(info.spec),
+        run_id=None if chosen is None else chosen.run_id,
+        device=project.device,
+    )
+
+
 def _refuse_files(out: Path | None, html: Path | None, *, overwrite: bool) -> None:
     if out is None and html is None:
         return
@@ -69,5 +95,11 @@ def _run(project: "Project", asked: Asked, run: str | None, *, tags: bool) -> st
         return project.run(run or "latest").run_id
     if not tags:
         return None
-    finished = [one for one in project.runs() if one.status == "finished" and not one.encoder_gone]
-    return finished[-1].run_id if finished else None
+    finished = _finished(project)
+    return None if finished is None else finished.run_id
+
+
+def _finished(project: "Project") -> "Run | None":
+    """The last run that is finished and can be scored with."""
+    runs = [one for one in project.runs() if one.status == "finished" and not one.encoder_gone]
+    return runs[-1] if runs else None

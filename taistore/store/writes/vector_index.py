@@ -7,7 +7,7 @@ cosine, and the vectors of a row are read again for the best that their codes na
 import math
 from typing import Any
 
-KINDS = ("image_vectors",)
+INDEXED_KINDS = ("image_vectors",)
 """Tables that get one: those that ``find`` asks."""
 
 MIN_ROWS = 200_000
@@ -17,7 +17,9 @@ PROBES = 40
 REFINE = 10
 """Lists that a question looks at, and how many times as many codes as asked are looked up."""
 
-_COLUMN = "vector"
+VECTOR = "vector"
+"""The column that is indexed."""
+
 _DIMENSIONS_A_CODE = 8
 
 
@@ -36,9 +38,9 @@ def make_vector_index(dataset: Any, *, min_rows: int = MIN_ROWS) -> bool:
     rows = dataset.count_rows()
     if rows < min_rows:
         return False
-    dim = dataset.schema.field(_COLUMN).type.list_size
+    dim = dataset.schema.field(VECTOR).type.list_size
     dataset.create_index(
-        _COLUMN,
+        VECTOR,
         "IVF_PQ",
         metric="cosine",
         num_partitions=lists(rows),
@@ -57,4 +59,4 @@ def lists(rows: int) -> int:
 
 
 def _is_ours(index: Any) -> bool:
-    return list(index.field_names) == [_COLUMN]
+    return list(index.field_names) == [VECTOR]
