@@ -15,7 +15,7 @@ from taistore.errors import StoreError
 from taistore.store.arrow import vector_array
 from taistore.store.lance_errors import reading
 from taistore.store.store import Store
-from taistore.store.writes.vector_index import PROBES, REFINE, has_vector_index
+from taistore.store.writes.vector_index import REFINE, has_vector_index, probes
 
 Float32 = NDArray[np.float32]
 
@@ -68,7 +68,7 @@ def nearest(store: Store, kind: str, encoder_id: str, query_D: Float32, k: int) 
                 "q": unit_D,
                 "k": _SPARE * k,
                 "metric": "cosine",
-                "nprobes": PROBES,
+                "nprobes": probes(dataset.count_rows()),
                 "refine_factor": REFINE,
             },
         ).combine_chunks()
