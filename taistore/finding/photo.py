@@ -9,8 +9,7 @@ from taistore import defaults
 from taistore.encoders.protocol import Encoder, EncoderInfo
 from taistore.errors import ImageError
 from taistore.finding.found import is_gone
-from taistore.finding.label_scores import LabelScores
-from taistore.finding.photo_reasons import captions_in_order, explained_tags
+from taistore.finding.near_captions import captions_in_order
 from taistore.finding.photo_report import Neighbour, PhotoReport
 from taistore.finding.stored_photo import (
     PhotoRow,
@@ -19,7 +18,6 @@ from taistore.finding.stored_photo import (
     photo_row,
     photo_vectors,
 )
-from taistore.scoring.loaded_run import open_run
 from taistore.store.reads.nearest import all_cosines, nearest
 from taistore.store.store import Store
 
@@ -99,6 +97,11 @@ class _Looking:
         if self.run_id is None:
             notes.append("no tags: no run is finished; 'taistore train --task zsl' makes one")
             return replace(report, notes=tuple(notes))
+        # Torch is loaded where a run is asked, and for no photo that nobody knows.
+        from taistore.finding.label_scores import LabelScores
+        from taistore.finding.photo_reasons import explained_tags
+        from taistore.scoring.loaded_run import open_run
+
         scores = LabelScores.of(store, open_run(store, self.run_id, device=self.device))
         if vectors.regions_RD is None:
             notes.append(

@@ -85,7 +85,10 @@ def photo_vectors(
     for batch in stored:
         if batch.num_rows:
             cells = stored_regions(store, encoder_id, [photo.image_id]) if regions else {}
-            return PhotoVectors(vector_array(batch.column(0))[0].copy(), cells.get(photo.image_id))
+            regions_RD = cells.get(photo.image_id)
+            # Copies: Arrow's own memory is read-only, which torch does not take.
+            whole_D = vector_array(batch.column(0))[0].copy()
+            return PhotoVectors(whole_D, None if regions_RD is None else regions_RD.copy())
     if photo.data is None:
         raise ImageError(
             f"{photo.name}: its file is gone and the store has no vector of it by this encoder: "
@@ -99,8 +102,8 @@ def photo_vectors(
     loaded = encoder()
     made = loaded.encode_images(loaded.prepare(image)[None], regions=regions)
     # Rounded as the store would keep them, so that a photo finds the same before and after.
-    regions_RD = None if made.regions is None else made.regions[0].astype(np.float16)
-    return PhotoVectors(made.whole[0].astype(np.float16), regions_RD)
+    cut_RD = None if made.regions is None else made.regions[0].astype(np.float16)
+    return PhotoVectors(made.whole[0].astype(np.float16), cut_RD)
 
 
 def known_paths(photo: str | Path) -> list[str]:

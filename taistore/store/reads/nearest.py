@@ -46,7 +46,7 @@ class Nearest(NamedTuple):
 _NONE = Nearest(pa.chunked_array([], pa.string()), np.empty(0, np.float32))
 
 
-def nearest(store: Store, kind: str, encoder_id: str, query_D: Float32, k: int) -> Nearest:
+def nearest(store: Store, kind: str, encoder_id: str, query_D: NDArray[Any], k: int) -> Nearest:
     """The ``k`` rows of ``image_vectors`` or ``text_vectors`` with the highest cosine.
 
     By the table's index where ``taistore optimize`` made one; rows that came since are searched
@@ -78,7 +78,7 @@ def nearest(store: Store, kind: str, encoder_id: str, query_D: Float32, k: int) 
     return _in_order(found.column(key), _cosines(vectors_BD, unit_D)).cut(k)
 
 
-def all_cosines(store: Store, kind: str, encoder_id: str, query_D: Float32) -> Nearest:
+def all_cosines(store: Store, kind: str, encoder_id: str, query_D: NDArray[Any]) -> Nearest:
     """Every row, best first: exact. Some 100 bytes a row are held."""
     unit_D, key = _unit(query_D), TABLES[kind].key[0]
     ids: list[Any] = []
@@ -96,7 +96,7 @@ def all_cosines(store: Store, kind: str, encoder_id: str, query_D: Float32) -> N
     return _in_order(pa.chunked_array(ids, pa.string()), np.concatenate(cosines))
 
 
-def spread(store: Store, kind: str, encoder_id: str, query_D: Float32, *, rows: int) -> float:
+def spread(store: Store, kind: str, encoder_id: str, query_D: NDArray[Any], *, rows: int) -> float:
     """Standard deviation of a query's cosines over the first ``rows`` rows; 1 where there is none.
 
     What makes the cosines of a text and those of a photo comparable, which differ in range.
@@ -116,7 +116,8 @@ def _batches(store: Store, kind: str, encoder_id: str, key: str) -> Iterator[pa.
     return store.scan(kind, columns=[key, "vector"], encoder_id=encoder_id, batch_rows=_BATCH_ROWS)
 
 
-def _unit(query_D: Float32) -> Float32:
+def _unit(query_D: NDArray[Any]) -> Float32:
+    query_D = query_D.astype(np.float32)
     length = float(np.linalg.norm(query_D))
     if not np.isfinite(length) or length == 0:
         raise StoreError("the query has a vector that is no direction: ask for something else")
