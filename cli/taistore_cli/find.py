@@ -146,7 +146,7 @@ def _lines(found: "Found", table: Path | None, html: Path | None) -> list[str]:
         return [f"no photo of {found.searched:,} is so: ask for less, or lower --min", *lines]
     lines.append(
         f"{len(found):,} of {found.searched:,} {photos} by {found.encoder}"
-        f"{', with the index' if found.index else ''}. {found.order}"
+        f"{', with the index' if found.indexed else ''}. {found.order}"
     )
     if found.gone:
         lines.append(_gone(found))

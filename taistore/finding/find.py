@@ -63,7 +63,7 @@ def find(
         ranked_by="cosine" if asked.by_vector else "labels",
         encoder=searched.spec,
         searched=store.count("image_vectors", searched.encoder_id),
-        index=asked.by_vector
+        indexed=asked.by_vector
         and labels is None
         and asked.split is None
         and has_vector_index(store.dataset("image_vectors", info.encoder_id)),

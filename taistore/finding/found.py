@@ -48,7 +48,7 @@ class Found(Sequence[FoundPhoto]):
 
     ``ranked_by`` is "cosine" or "labels". Cosines are an order of the photos of one question, no
     probability, and those of two questions do not compare. ``run_id`` and ``step`` gave the scores
-    of labels and the tags; None where none was asked. ``index`` says that the store's vector index
+    of labels and the tags; None where none was asked. ``indexed`` says that the store's vector index
     answered, else the search was exact.
     """
 
@@ -56,7 +56,7 @@ class Found(Sequence[FoundPhoto]):
     ranked_by: str
     encoder: str
     searched: int
-    index: bool
+    indexed: bool
     run_id: str | None
     step: str | None
     photos: tuple[FoundPhoto, ...]
@@ -91,7 +91,7 @@ class Found(Sequence[FoundPhoto]):
             "ranked_by": self.ranked_by,
             "encoder": self.encoder,
             "searched": self.searched,
-            "search": "index" if self.index else "exact",
+            "search": "index" if self.indexed else "exact",
             "run_id": self.run_id,
             "step": self.step,
             "gone": self.gone,

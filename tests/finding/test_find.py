@@ -76,7 +76,7 @@ def test_a_text_ranks_by_cosine(project: Project, query: str) -> None:
     scores = [photo.score for photo in found]
     assert scores == sorted(scores, reverse=True)
     assert all(abs(where[one] - n) <= 1 for n, one in enumerate(ids_of(found)))
-    assert (found.ranked_by, found.index, found.searched) == ("cosine", False, len(where))
+    assert (found.ranked_by, found.indexed, found.searched) == ("cosine", False, len(where))
 
 
 def test_best_tags_come_with_a_photo(project: Project) -> None:
