@@ -48,8 +48,8 @@ class Found(Sequence[FoundPhoto]):
 
     ``ranked_by`` is "cosine" or "labels". Cosines are an order of the photos of one question, no
     probability, and those of two questions do not compare. ``run_id`` and ``step`` gave the scores
-    of labels and the tags; None where none was asked. ``indexed`` says that the store's vector index
-    answered, else the search was exact.
+    of labels and the tags; None where none was asked. ``indexed`` says that the store's index over
+    vectors answered, else the search was exact.
     """
 
     question: str

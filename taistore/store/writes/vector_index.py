@@ -109,4 +109,5 @@ def _centres(sample_SD: Float32, count: int) -> Float32:
 
 def _unit(rows_BD: Float32) -> Float32:
     lengths_B1 = np.linalg.norm(rows_BD, axis=1, keepdims=True)
-    return rows_BD / np.maximum(lengths_B1, np.float32(1e-12))
+    unit_BD: Float32 = rows_BD / np.maximum(lengths_B1, np.float32(1e-12))
+    return unit_BD
