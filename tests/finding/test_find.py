@@ -12,6 +12,7 @@ import taistore
 from taistore.errors import ImageError, LabelError, ScoringError, StoreError, TaistoreError
 from taistore.finding.asked import Asked
 from taistore.finding.found import Found
+from taistore.labels import Label, LabelSet
 from taistore.project import Project
 from tests.fakes import ColourEncoder, colour_image
 from tests.scoring.colours import NAMES, PICTURES, add_images, add_pictures, add_run, image_row
@@ -194,10 +195,8 @@ def test_photos_that_are_gone_are_marked(project: Project, tmp_path: Path) -> No
 
 
 def test_one_label_of_a_shared_name_is_asked_for_by_key(tmp_path: Path, loads: Loads) -> None:
-    labels = taistore.Label("a", "organ"), taistore.Label("b", "organ")
-    project = taistore.create(
-        tmp_path / "store", labels=taistore.LabelSet(labels), encoder="colours"
-    )
+    labels = LabelSet([Label("a", "organ"), Label("b", "organ")])
+    project = taistore.create(tmp_path / "store", labels=labels, encoder="colours")
     with pytest.raises(LabelError, match="ambiguous: use one of the keys a, b"):
         project.find(labels=["organ"])
 
@@ -252,7 +251,7 @@ def test_text_from_users_is_no_query(project: Project) -> None:
     hostile = "red' OR '1'='1"
     for asked in ({"split": hostile}, {"like": hostile}, {"labels": [hostile]}):
         with pytest.raises(TaistoreError):
-            project.find(**asked)  # type: ignore[arg-type]
+            project.find(**asked)
     assert len(project.find(hostile, top_k=3)) == 3
 
 

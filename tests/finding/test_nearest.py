@@ -1,5 +1,9 @@
 """The nearest rows of a vector table: the plain order of cosines, with an index or without."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +14,13 @@ from taistore.encoders.imported.vector_reader import imported_info
 from taistore.errors import StoreError
 from taistore.labels import Label, LabelSet
 from taistore.store.arrow import vector_column
-from taistore.store.maintenance import optimize
+from taistore.store.maintenance import _index, optimize
 from taistore.store.reads.nearest import all_cosines, nearest, spread
 from taistore.store.store import Store
+from taistore.store.verification.verify_store import verify_store
 from taistore.store.writes import vector_index
 from taistore.store.writes.vector_index import has_vector_index, make_vector_index
+from tests.killing import ROOT
 
 INFO = imported_info("clip", dim=32)
 KIND, ENCODER_ID = "image_vectors", INFO.encoder_id
@@ -164,3 +170,59 @@ def test_optimize_makes_the_index_of_a_large_table_and_keeps_it(
         if one.field_names == ["vector"]
     ]
     assert index.num_rows_indexed == ROWS + 300
+
+
+def test_two_that_optimize_at_once_make_one_index(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taistore.store.maintenance.MIN_INDEXED_ROWS", 1000)
+    monkeypatch.setattr(vector_index, "MIN_ROWS", ROWS)
+    vectors = drawn(ROWS, seed=1)
+    add(store, vectors, first=0)
+    slow = store.dataset(KIND, ENCODER_ID)
+    assert _index(store.dataset(KIND, ENCODER_ID), KIND, by_vector=True) == ("image_id", "vector")
+    # The other began before that and comes behind it: what it made is left out, and harms nothing.
+    _index(slow, KIND, by_vector=True)
+    indexes = store.dataset(KIND, ENCODER_ID).describe_indices()
+    assert sorted(index.name for index in indexes) == ["image_id_idx", "vector_idx"]
+    found = nearest(store, KIND, ENCODER_ID, vectors[5], 20).part(0, 20)[0]
+    assert len(set(found)) == 20
+
+
+def test_no_warning_of_lance_meets_who_searches(
+    store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vectors = drawn(ROWS, seed=1)
+    add(store, vectors, first=0)
+    make_vector_index(store.dataset(KIND, ENCODER_ID), min_rows=1)
+    nearest(store, KIND, ENCODER_ID, vectors[5], 20)
+    assert capfd.readouterr().err == ""
+
+
+_OPTIMIZE = """
+import sys
+from taistore.store import maintenance
+from taistore.store.store import Store
+from taistore.store.writes import vector_index
+vector_index.MIN_ROWS = maintenance.MIN_INDEXED_ROWS = 1000
+maintenance.optimize(Store.open(sys.argv[1]), keep_days=0)
+"""
+
+
+def test_an_index_that_was_killed_in_the_making_is_made_again(store: Store) -> None:
+    vectors = drawn(ROWS, seed=1)
+    add(store, vectors, first=0)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _OPTIMIZE, store.uri]
+    folder = Path(store.uri) / f"{store.table_name(KIND, ENCODER_ID)}.lance" / "_indices"
+    with subprocess.Popen(command, env=environment) as process:
+        # The second folder is that of the vectors: it is killed while files are written there.
+        while process.poll() is None and len(list(folder.glob("*"))) < 2:
+            time.sleep(0.001)
+        process.kill()
+    queries = drawn(5, seed=2)
+    assert recall(store, vectors, queries) >= 0.95
+    assert subprocess.run(command, env=environment, check=True).returncode == 0
+    assert has_vector_index(store.dataset(KIND, ENCODER_ID))
+    assert recall(store, vectors, queries) >= 0.95
+    assert not verify_store(store.uri).errors

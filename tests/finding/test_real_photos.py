@@ -17,7 +17,7 @@ from taistore.store.reads.nearest import nearest
 from taistore.store.writes.vector_index import make_vector_index
 
 CLIP = "vectors:clip-b32"
-PHOTOS = 90
+PHOTOS = 40
 
 Vectors = NDArray[np.float32]
 

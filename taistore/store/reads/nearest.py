@@ -62,7 +62,7 @@ def nearest(store: Store, kind: str, encoder_id: str, query_D: NDArray[Any], k: 
     key = TABLES[kind].key[0]
     with reading(store.uri, store.table_name(kind, encoder_id)):
         found = dataset.to_table(
-            columns=[key, "vector"],
+            columns=[key, "vector", "_distance"],
             nearest={
                 "column": "vector",
                 "q": unit_D,
