@@ -37,8 +37,9 @@ _TAGS_SHOWN = 3
     "least",
     type=click.FloatRange(-1, 1),
     metavar="SCORE",
-    help="Lowest score: of each --label where there is one, else the cosine. --not leaves out what "
-    "scores higher; without --min that is 0.5.",
+    help="Lowest score: of each --label where there is one, else the cosine; --not leaves out what "
+    "scores higher than the labels' --min. Default: none, 0.5 for --not and for --label beside a "
+    "text or a photo.",
 )
 @click.option("--split", metavar="NAME", help="Photos of this split only.")
 @click.option("--run", "run_id", metavar="RUN", help="Run that scores; default: latest finished.")
@@ -87,12 +88,13 @@ def command(
     All that is given has to hold. A text or a photo ranks by cosine, labels alone by the run's
     scores, the lowest of them; what is known of a photo counts before scores. A photo that the
     store has is looked up by its content and needs no encoder; it is left out of the answer.
+    --print0 is for xargs -0.
 
     \b
     Example:
       taistore find "a dog on a beach"
       taistore find --like photo.jpg --label dog --min 0.5 --not cat
-      taistore find "a dog" --print0 | xargs -0 cp -t dogs/
+      taistore find "a dog" --html dogs.html
     """
     only_paths = paths or print0
     if only_paths and out.as_json:
