@@ -70,12 +70,12 @@ def lists(rows: int) -> int:
 
 
 def probes(rows: int) -> int:
-    """Lists that a question looks at: one in 16, eight at least.
+    """Lists that a question looks at: one in 8, eight at least.
 
     >>> probes(1_000_000)
-    16
+    32
     """
-    return max(8, lists(rows) // 16)
+    return max(8, lists(rows) // 8)
 
 
 def _sample(dataset: Any, rows: int) -> Float32:
