@@ -278,6 +278,21 @@ SCORES = pa.schema(
 )
 """A row of ``taistore score --out``: one tag of one image."""
 
+FOUND = pa.schema(
+    [
+        _field("rank", pa.int32()),
+        _field("score", pa.float32()),
+        _field("image_id", pa.string()),
+        _field("uri", pa.string()),
+        _field("split", pa.string()),
+        _field("gone", pa.bool_()),
+        _field("tags", pa.string(), nullable=True),
+    ],
+    metadata={VERSION_KEY: str(STORE_VERSION).encode()},
+)
+"""A row of ``taistore find --out``: a photo that was found. ``gone``: no file is at its path;
+``tags``: keys of a run's labels, best first, with ``|`` between them."""
+
 
 def describe(schema: pa.Schema, *, key: tuple[str, ...] = ()) -> dict[str, Any]:
     """A schema as plain JSON values: columns with type and nullability."""
@@ -302,6 +317,7 @@ def contracts() -> dict[str, dict[str, Any]]:
                 column["type"] = f"fixed_size_list<item: {table.vector_type}>[dim]"
         described[f"table-{kind}"] = entry
     described["file-scores"] = describe(SCORES)
+    described["file-found"] = describe(FOUND)
     return described
 
 

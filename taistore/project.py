@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from taistore.adapter.config import Task, TrainConfig
     from taistore.adapter.run_files.run_removal import RemovedRun
     from taistore.encoders.protocol import Encoder
+    from taistore.finding.found import Found
+    from taistore.finding.photo_report import PhotoReport
     from taistore.geometry.diagnosis import Survey
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
@@ -526,6 +528,65 @@ class Project:
         return prune(
             self.store, source, apply=apply, lost_folders=lost_folders, progress=self.progress
         )
+
+    def find(
+        self,
+        text: str | None = None,
+        *,
+        like: str | Path | None = None,
+        labels: Sequence[str] = (),
+        without: Sequence[str] = (),
+        least: float | None = None,
+        split: str | None = None,
+        top_k: int | None = None,
+        run: "Run | str | None" = None,
+        encoder: str | None = None,
+        tags: bool = True,
+        out: str | Path | None = None,
+        html: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> "Found":
+        """The photos of the store that a text, a photo or labels are about, best first.
+
+        As :class:`taistore.finding.asked.Asked` and :func:`taistore.finding.find.find`; ``out`` is
+        a file of them, ``html`` a page.
+        """
+        from taistore.finding.asked import TOP_K, Asked
+        from taistore.jobs.find_job import found_photos
+
+        asked = Asked(
+            text=text,
+            like=like,
+            labels=tuple(labels),
+            without=tuple(without),
+            least=least,
+            split=split,
+            top_k=TOP_K if top_k is None else top_k,
+        )
+        run_id = run if run is None or isinstance(run, str) else run.run_id
+        return found_photos(
+            self,
+            asked,
+            run=run_id,
+            encoder=encoder,
+            tags=tags,
+            out=None if out is None else Path(out),
+            html=None if html is None else Path(html),
+            overwrite=overwrite,
+        )
+
+    def photo(
+        self, photo: str | Path, *, run: "Run | str | None" = None, encoder: str | None = None
+    ) -> "PhotoReport":
+        """All that is known of a photo, by its path or ``image_id``, and why it is tagged so.
+
+        As :func:`taistore.finding.photo.photo_report`; tags are those of ``run``, else of the last
+        that is finished.
+        """
+        from taistore.jobs.find_job import reported_photo
+
+        run_id = run if run is None or isinstance(run, str) else run.run_id
+        return reported_photo(self, photo, run=run_id, encoder=encoder)
 
     # --- images of texts ------------------------------------------------------------------
 
