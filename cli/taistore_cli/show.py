@@ -7,7 +7,7 @@ import click
 
 from taistore.printable import printable
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, store_option
+from taistore_cli.options import at_store, common_options, store_option
 from taistore_cli.output import Output
 
 
@@ -56,5 +56,5 @@ def command(*, rejects: bool, store_uri: str, out: Output) -> dict[str, Any]:
             for row in rows
         ]
     elif held.tables["rejects"]:
-        lines.append("'taistore show --rejects' lists what was set aside, and why")
+        lines.append(f"'{at_store('show --rejects', store_uri)}' lists what was set aside, and why")
     return out.result(value, "\n".join(lines))

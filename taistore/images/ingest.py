@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from taistore import defaults
 from taistore.encoders.protocol import Encoder
-from taistore.encoders.waiting_encoder import make_ready
+from taistore.encoders.waiting_encoder import make_ready, waits
 from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
@@ -16,6 +16,7 @@ from taistore.images.photo_files import ReadImage, read_blocks
 from taistore.images.pipeline import Task, Work, encode_source
 from taistore.images.sources.open_source import no_images, skipped_of
 from taistore.images.sources.source import ImageSource, SourceImage
+from taistore.images.undecodable import Undecodable
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -32,10 +33,10 @@ class IngestImagesSummary:
     are in the table ``rejects``. ``encoded`` vectors were computed, in ``encoder_seconds`` of the
     ``seconds`` in all, with those of a grid of ``regions`` a side (0: none). ``replaced`` contents
     are gone, as their path holds another one now; their vectors go with a prune. ``ignored`` files
-    of a folder are no images, ``skipped`` of them may be photos all the same: RAW and such, by kind.
-    ``unknown_labels`` are names that rows give and the label set lacks, with the number of rows;
-    their photos are kept. ``notes`` are lines about the source as a whole, such as classes that are
-    not in the label set.
+    of a folder are no images; ``skipped`` of them may be photos all the same: RAW and such, by
+    kind. ``unknown_labels`` are names that rows give and the label set lacks, with the number of
+    rows; their photos are kept. ``notes`` are lines about the source as a whole, such as classes
+    that are not in the label set.
     """
 
     source: str
@@ -76,13 +77,13 @@ def ingest_images(
 
     Images are known by their content, and keep every path that has it. Vectors are added where
     this encoder's table lacks them, region vectors (a ``regions`` x ``regions`` grid) likewise;
-    None means the grid that the store has regions of, :data:`taistore.defaults.REGIONS` where it has
-    none, and 0 none: a grid of 7 takes some 15 % to 40 % more time a photo. What an
-    annotation says of a label replaces what was known of that label in the same content, and a
-    later row what an earlier one said; of other labels the store keeps what it knows. A complete
-    annotation speaks of all labels. ``split`` is for rows that name none; None means "train" for new
-    images and no change for others. An image whose stored path is gone takes the new one, and a
-    path that holds another content than before belongs to that one alone.
+    None means the grid that the store has regions of, :data:`taistore.defaults.REGIONS` where it
+    has none, and 0 none; 7 x 7 take up to a tenth more time a photo. What an annotation says of a
+    label replaces what was known of that label in the same content, and a later row what an earlier
+    one said; of other labels the store keeps what it knows. A complete annotation speaks of all
+    labels. ``split`` is for rows that name none; None means "train" for new images and no change
+    for others. An image whose stored path is gone takes the new one, and a path that holds another
+    content than before belongs to that one alone.
 
     Each file is read once: its bytes stay in memory until they are decoded, or until the store
     turns out to have the image. They take at most 3 x
@@ -174,9 +175,11 @@ def _plan(
 ) -> Iterator[Task | Reject]:
     """Give every image the work that its content still needs, looking up a block at a time.
 
-    The encoder is ready before the first photo that needs it.
+    The encoder is ready before the first photo that needs it, which one that could not be decoded
+    before does not, unless now it can.
     """
     encoder_id = encoder.info.encoder_id
+    undecodable = Undecodable(store)
     for block in blocks:
         ids = list(
             dict.fromkeys(item.image.image_id for item in block if isinstance(item, ReadImage))
@@ -185,7 +188,9 @@ def _plan(
         if regions:
             encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))
         measure = set(store.missing("images", ids))
-        if encode:
+        if waits(encoder) and undecodable.any_decodes(
+            item for item in block if isinstance(item, ReadImage) and item.image.image_id in encode
+        ):
             make_ready(encoder)
         block.reverse()
         while block:

@@ -130,6 +130,7 @@ class TagJob:
         """Of all that decides the tags, at this moment."""
         settings = {
             "photos": photos,
+            "given": str(self.photos),
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,

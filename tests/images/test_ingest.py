@@ -10,6 +10,7 @@ import pytest
 import skimage
 from PIL import Image
 
+from taistore import defaults
 from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError, ManifestError, StoreError
 from taistore.images.decoding import image_id
@@ -101,8 +102,16 @@ def test_a_folder_comes_in_with_its_vectors(store: Store, photos: Path) -> None:
     with Image.open(path) as image:
         expected = encoder.encode_images(encoder.prepare(image)[None]).whole
     np.testing.assert_array_equal(stored, expected.astype(np.float16))
-    assert not store.has("region_vectors", info.encoder_id)
+    # Regions come without being asked for; a store that has another grid keeps to it.
+    assert summary.regions == defaults.REGIONS
+    assert store.count("region_vectors", info.encoder_id) == 3
     assert store.count("combinations") == 0
+
+
+def test_no_regions_where_none_are_wanted(store: Store, photos: Path) -> None:
+    encoder = ColourEncoder()
+    assert _ingest(store, photos, encoder=encoder, regions=0).regions == 0
+    assert not store.has("region_vectors", encoder.info.encoder_id)
 
 
 def test_a_second_run_does_and_writes_nothing(store: Store, photos: Path) -> None:
@@ -306,10 +315,10 @@ def test_a_label_that_is_not_in_the_set_is_set_aside_and_its_photo_kept(
         (job, "m.jsonl: line 1", "unknown_label"),
         (job, "m.jsonl: line 2", "unknown_label"),
     ]
-    told = [row["detail"] for b in store.scan("rejects") for row in b.to_pylist()]
+    told = [str(row["detail"]) for b in store.scan("rejects") for row in b.to_pylist()]
     adds = f"'taistore labels add giraffe --store {store.uri}' adds it"
     assert f"label 'giraffe' is not in the label set: {adds} (the photo is kept)" in told
-    assert any("'gren' is not in the label set (did you mean 'green'?)" in one for one in told)
+    assert any("'gren' is not in the label set (did you mean 'green' or" in one for one in told)
     # A rerun says the same once; without the label there is nothing to say.
     _ingest(store, _manifest(photos, rows))
     assert len(rejects(store)) == 2

@@ -35,8 +35,8 @@ class ManifestSource:
     synonyms or keys, in CSV separated by ``|``; optionally ``split``. Other columns are left
     alone. Or one column per label with 1 (present), 0 (absent) or -1 (unknown) and no column that
     is none, or in JSONL such codes by label as the object ``labels``. A row that cannot be used is
-    a reject named by its line; of one that names labels which the set lacks the others are taken. Iterating raises :class:`ManifestError` when the file as a whole
-    cannot be read.
+    a reject named by its line; of one that names labels which the set lacks the others are taken.
+    Iterating raises :class:`ManifestError` when the file as a whole cannot be read.
     """
 
     def __init__(self, path: str | Path, labels: LabelSet) -> None:
