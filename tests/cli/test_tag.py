@@ -209,7 +209,8 @@ def test_optimize_gives_nothing_to_learn(here: Path, colours: Loads) -> None:
 
 def test_an_evaluation_leaves_tags_as_they_are(here: Path, colours: Loads) -> None:
     manifest = here / "photos.jsonl"
-    lines = [{"image": f"photos/{n:03d}.png", "positives": [NAMES[n % 12]]} for n in range(24)]
+    known = ((f"photos/{n:03d}.png", NAMES[n % 12]) for n in range(24))
+    lines = [{"image": path, "positives": [name], "split": "test"} for path, name in known]
     manifest.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     given = ("tag", manifest, "--labels", "labels.txt", "--encoder", "colours", "--json")
     invoked(*given)
