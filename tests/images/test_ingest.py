@@ -316,9 +316,9 @@ def test_a_label_that_is_not_in_the_set_is_set_aside_and_its_photo_kept(
         (job, "m.jsonl: line 2", "unknown_label"),
     ]
     told = [str(row["detail"]) for b in store.scan("rejects") for row in b.to_pylist()]
-    adds = f"'taistore labels add giraffe --store {store.uri}' adds it"
-    assert f"label 'giraffe' is not in the label set: {adds} (the photo is kept)" in told
-    assert any("'gren' is not in the label set (did you mean 'green' or" in one for one in told)
+    adds = f": add it by taistore labels add giraffe --store {store.uri} (the photo is kept)"
+    assert f"label 'giraffe' is not in the label set{adds}" in told
+    assert any("'gren' is not in the label set: did you mean 'green' or" in one for one in told)
     # A rerun says the same once; without the label there is nothing to say.
     _ingest(store, _manifest(photos, rows))
     assert len(rejects(store)) == 2
