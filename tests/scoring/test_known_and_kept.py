@@ -173,7 +173,7 @@ def test_every_path_of_a_content_gets_its_tags(
     copy = photos / "sub" / "copy.png"
     copy.parent.mkdir()
     copy.write_bytes((photos / "0006 red-green.png").read_bytes())
-    ingest_images(store, encoder, open_source(photos, store.labels))
+    ingest_images(store, encoder, open_source(photos, store.labels), regions=0)
     out = tmp_path / "tags.parquet"
     summary = score(store, "run-1", None, out, top_k=2)
     found = tags(out)

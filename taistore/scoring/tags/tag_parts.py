@@ -216,7 +216,7 @@ def _shown(table: pa.Table, shown: GivenPaths | None) -> pa.Table:
     if shown is None:
         return table
     place = table.schema.get_field_index("uri")
-    uris = pa.array(map(shown.of, table.column(place).to_pylist()), pa.string())
+    uris = pa.array([shown.of(str(uri)) for uri in table.column(place).to_pylist()], pa.string())
     return table.set_column(place, table.schema.field(place), uris)
 
 
