@@ -312,14 +312,17 @@ class Run:
 
             require_page(Path(html), Path(out))
         project = self.project
-        source = listed = encoder = None
-        if photos is not None and stored:
+        source = listed = encoder = shown = None
+        if photos is not None:
+            from taistore.images.sources.given_paths import GivenPaths
             from taistore.images.sources.usable_photos import UsablePhotos
 
-            listed = UsablePhotos(open_source(photos, self.labels), self.store)
-        elif photos is not None:
-            source = open_source(photos, self.labels)
-            encoder = project.encoder(self.encoder.spec)
+            named = open_source(photos, self.labels)
+            shown = GivenPaths.of_source(photos, named)
+            if stored:
+                listed = UsablePhotos(named, self.store)
+            else:
+                source, encoder = named, project.encoder(self.encoder.spec)
         from taistore.scoring.score import score
 
         summary = score(
@@ -328,6 +331,7 @@ class Run:
             source,
             out,
             listed=listed,
+            shown=shown,
             encoder=encoder,
             layout=layout,
             top_k=top_k,
@@ -342,6 +346,8 @@ class Run:
             device=self._device,
             progress=project.progress,
         )
+        for line in () if source is None else source.notes:
+            project.note(line)
         if html is not None:
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
             about += summary.step + _cut(threshold, summary.without_tags)

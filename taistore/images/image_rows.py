@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
-from taistore.images.sources.source import Annotation
+from taistore.images.sources.unknown_labels import UnknownLabels
 from taistore.images.statements import row_after
 from taistore.printable import printable
 from taistore.store.arrow import vector_column
@@ -39,11 +39,12 @@ _LABEL_COLUMNS = ("positives", "negatives", "complete", "covered", "combination_
 class ImageWriter:
     """Buffers batches and commits them; a context manager that commits what is left on leaving.
 
-    ``split`` is for images whose source names none: None keeps what the store has, and is "test"
+    ``split`` is for images whose source names none: None keeps what the store has, and is "train"
     for new ones. Counts what happened to every item: each is exactly one of ``added``,
     ``already_there``, ``relabelled`` (a later row says other labels or split), ``duplicates``
     (content that also came under another path) and ``rejected``, which go to the table
-    ``rejects`` under the name ``job``. ``encoded`` vectors came in, ``vectors_added`` were new.
+    ``rejects`` under the name ``job``. So do, beside the image, names in its row that are no label,
+    which ``unknown_labels`` counts. ``encoded`` vectors came in, ``vectors_added`` were new.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ImageWriter:
         self.added = self.already_there = self.relabelled = self.duplicates = 0
         self.rejected = self.encoded = self.vectors_added = 0
         self.first_reject: Reject | None = None
+        self.unknown_labels = UnknownLabels(store.labels, store_uri=store.uri)
         self._store = store
         self._info = info
         self._regions = regions
@@ -121,8 +123,12 @@ class ImageWriter:
         if self._images:
             self._write_rows()
             lost = {reject.uri for reject in self._rejects}
-            uris = [image.source.uri for image in self._images if image.source.uri not in lost]
-            self._store.clear_rejects(self._job, [*uris, *map(printable, uris)])
+            done = [image.source for image in self._images if image.source.uri not in lost]
+            uris = [image.uri for image in done]
+            rows = [image.row for image in done if image.row and not image.unknown_labels]
+            self._store.clear_rejects(self._job, [*uris, *map(printable, uris), *rows])
+            said = {image.row: image for image in done if image.unknown_labels}
+            self._rejects += map(self.unknown_labels.reject, said.values())
         if self._rejects:
             self._store.reject(self._job, self._rejects)
         self._clear()
@@ -186,10 +192,10 @@ class ImageWriter:
         if said is None:
             return image
         ids = self._store.view.ids
-        annotation = Annotation(
+        annotation = replace(
+            said,
             positives=ids(said.positives),
             negatives=ids(said.negatives),
-            complete=said.complete,
             unknown=ids(said.unknown),
         )
         return replace(image, source=replace(image.source, annotation=annotation))

@@ -9,8 +9,8 @@ from taistore.images.pipeline import EncodedImage
 from taistore.images.sources.source import Annotation
 from taistore.labels import LabelSet
 
-DEFAULT_SPLIT = "test"
-"""The split of a new image of which nobody names one."""
+DEFAULT_SPLIT = "train"
+"""The split of a new image of which nobody names one: what is labelled is there to learn from."""
 
 Row = dict[str, Any]
 

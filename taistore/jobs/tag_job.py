@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
-from taistore.errors import ImageError
-from taistore.images.sources.open_source import open_source
+from taistore.images.sources.open_source import no_images, open_source
 from taistore.jobs.tag_origin import photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
@@ -132,6 +131,7 @@ class TagJob:
         settings = {
             "photos": photos,
             "labels": labels_of(self.labels).keys,
+            "given": str(self.photos),
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,
@@ -166,12 +166,9 @@ class TagJob:
         """Refuse what can be seen to be wrong before anything heavy is loaded or written."""
         require_own_tags(Path(self.out), labels)
         require_own_page(self.page, Path(self.out))
-        if next(iter(open_source(self.photos, labels)), None) is None:
-            raise ImageError(
-                f"{self.photos}: no images here: give a folder of .jpg, .png, .webp, … files or a "
-                "manifest",
-                reason="no_images",
-            )
+        source = open_source(self.photos, labels)
+        if next(iter(source), None) is None:
+            raise no_images(source)
 
     def _project(self, labels: LabelSet, opening: Mapping[str, Any]) -> Project:
         """The store that is there, else a new one."""

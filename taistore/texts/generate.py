@@ -7,6 +7,7 @@ from taistore.contracts import TABLES
 from taistore.encoders.protocol import Encoder
 from taistore.errors import TextError
 from taistore.progress import Progress, no_progress
+from taistore.store.rejects import listed_by
 from taistore.store.store import Store
 from taistore.store.writes.collector import loaded_set_aside
 from taistore.texts.combinations.growth import Growth
@@ -71,7 +72,7 @@ def generate_texts(
     if not (outcomes.written or outcomes.present or outcomes.repeated):
         reason = outcomes.last_reason or "all rejected by earlier runs"
         raise TextError(
-            f"none of {len(sample):,} texts is usable ({reason}): 'taistore show --rejects' "
+            f"none of {len(sample):,} texts is usable ({reason}): {listed_by(store.uri)} "
             "lists them; or use another writer"
         )
     return GenerateSummary(

@@ -173,7 +173,7 @@ def test_every_path_of_a_content_gets_its_tags(
     copy = photos / "sub" / "copy.png"
     copy.parent.mkdir()
     copy.write_bytes((photos / "0006 red-green.png").read_bytes())
-    ingest_images(store, encoder, open_source(photos, store.labels))
+    ingest_images(store, encoder, open_source(photos, store.labels), regions=0)
     out = tmp_path / "tags.parquet"
     summary = score(store, "run-1", None, out, top_k=2)
     found = tags(out)
@@ -254,7 +254,7 @@ def test_an_ingest_without_regions_makes_those_that_the_store_has(
     store: Store, encoder: ColourEncoder, photos: Path
 ) -> None:
     first = open_source(photos / "0000 red.png", store.labels)
-    assert ingest_images(store, encoder, first).regions == 0
+    assert ingest_images(store, encoder, first, regions=0).regions == 0
     assert ingest_images(store, encoder, first, regions=2).regions == 2
     summary = ingest_images(store, encoder, open_source(photos, store.labels))
     assert (summary.regions, summary.encoded) == (2, len(PICTURES) - 1)
