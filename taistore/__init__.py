@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from taistore.encoders.protocol import Encoder
+    from taistore.exporting.differences.tag_differences import TagDifferences
     from taistore.exporting.export_options import Format, TagExport
     from taistore.exporting.sidecars.sidecar_places import Naming
     from taistore.images.sources.source import ImageSource
@@ -36,6 +37,7 @@ __all__ = [
     "TaistoreError",
     "__version__",
     "create",
+    "diff",
     "export",
     "open",
     "register_encoder",
@@ -176,6 +178,31 @@ def export(
         dry_run=dry_run,
         progress=stoppable(progress or terminal_progress),
     )
+
+
+def diff(
+    before: str | Path,
+    after: str | Path,
+    *,
+    path: str | Path = defaults.STORE,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    min_change: float = 0.05,
+    device: str = "auto",
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> "TagDifferences":
+    """Which tags appear, go and move from one run to another; each may be a file of tags.
+
+    The store at ``path`` is opened where one is a run. See
+    :func:`taistore.exporting.differences.tag_differences.tag_differences`.
+    """
+    from taistore.jobs.difference_job import DifferenceJob
+
+    job = DifferenceJob(
+        path, top_k=top_k, threshold=threshold, device=device, progress=progress, note=note
+    )
+    return job.run(before, after, min_change=min_change)
 
 
 def register_encoder(name: str, factory: "Callable[..., Encoder]") -> None:

@@ -26,7 +26,6 @@ FORMATS = (
 )
 """Those of ``taistore.exporting.export_options``, whose import would load more to show help."""
 
-TAG_FILES = (".parquet", ".jsonl", ".csv")
 SHOWN = 10
 
 
@@ -135,7 +134,9 @@ def command(
         "overwrite": overwrite,
         "dry_run": dry_run,
     }
-    if Path(source).suffix.lower() in TAG_FILES or Path(source).exists():
+    from taistore.jobs.difference_job import is_tag_file
+
+    if is_tag_file(source):
         found = taistore.export(source, run=run_name, progress=out.progress, **options)
     else:
         if run_name is not None:

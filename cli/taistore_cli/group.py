@@ -35,6 +35,7 @@ COMMANDS = (
     "score",
     "export",
     "export-scores",
+    "diff",
     "show",
     "prune",
     "runs",

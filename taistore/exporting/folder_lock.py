@@ -1,4 +1,4 @@
-"""One export at a time writes into a folder; the lock is on the folder and leaves nothing behind."""
+"""One export at a time writes into a folder: a lock on it, which leaves nothing behind."""
 
 import contextlib
 import fcntl
