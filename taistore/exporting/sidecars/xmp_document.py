@@ -94,17 +94,17 @@ class XmpDocument:
         self._rdf = rdf
         self._lists = {each: self._list(each) for each in LISTS}
         self._tags = self._properties(_TAGS)
+        self._there = set(map(same_as, self._keywords()))
         self.entries = tuple(self._entries())
 
     def has(self, keyword: str) -> bool:
         """Whether a person or a program, we too, gave the photo this keyword."""
-        wanted = same_as(keyword)
-        for each, values in self._lists.items():
-            for value in map(_value, _items(values)):
-                name = leaf(value, separator=each.separator) if each.separator else value
-                if same_as(name) == wanted:
-                    return True
-        return False
+        return same_as(keyword) in self._there
+
+    def _keywords(self) -> Iterable[str]:
+        for each, elements in self._lists.items():
+            for value in map(_value, _items(elements)):
+                yield leaf(value, separator=each.separator) if each.separator else value
 
     def with_entries(self, entries: Sequence[Entry]) -> bytes:
         """The file once its entries are these: keywords of ours come and go with them."""
@@ -114,9 +114,8 @@ class XmpDocument:
             gone, new = _difference(each, self.entries, entries)
             fresh += self._changed_list(each, gone, new, edits)
         self._changed_tags(entries, fresh, edits)
-        data = self._source.changed(edits)
-        data = self._without_emptied(data)
-        return self._source.encoded(data)
+        data = self._source.encoded(self._source.changed(edits))
+        return self._source.encoded(self._without_emptied(data))
 
     # --- what is there --------------------------------------------------------------------
 
