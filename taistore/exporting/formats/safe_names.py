@@ -22,9 +22,12 @@ def class_names(labels: Mapping[str, str]) -> dict[str, str]:
     >>> class_names({"a": "crane", "b": "crane", "c": "dog"})
     {'a': 'crane (a)', 'b': 'crane (b)', 'c': 'dog'}
     """
-    plain = {key: keyword_of(name) or key for key, name in labels.items()}
+    plain = {key: keyword_of(name) or "_" for key, name in labels.items()}
     shared = Counter(plain.values())
-    return {k: n if shared[n] == 1 else f"{n} ({k})" for k, n in plain.items()}
+    named = {k: n if shared[n] == 1 else f"{n} ({keyword_of(k)})" for k, n in plain.items()}
+    # Keys that differ in controls alone, or a label that is called as another with its key.
+    shared = Counter(named.values())
+    return {k: n if shared[n] == 1 else f"{n} {_digest(k)}" for k, n in named.items()}
 
 
 def folder_names(labels: Mapping[str, str]) -> dict[str, str]:
