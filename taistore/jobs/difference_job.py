@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taistore.exporting.differences.tag_differences import TagDifferences, tag_differences
 from taistore.exporting.tagged_photos import TaggedPhotos, read_tagged_photos
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.scoring.tags.tag_file import SUFFIXES
 
 if TYPE_CHECKING:
+    from taistore.exporting.differences.tag_differences import TagDifferences
     from taistore.project import Project
 
 
@@ -38,9 +38,12 @@ class DifferenceJob:
         self._note = note
         self._project: Project | None = None
 
-    def run(self, before: str | Path, after: str | Path, *, min_change: float) -> TagDifferences:
+    def run(self, before: str | Path, after: str | Path, *, min_change: float) -> "TagDifferences":
         """As :func:`taistore.exporting.differences.tag_differences.tag_differences`."""
         old, new = self._tagged(before), self._tagged(after)
+        # Polars is loaded once there is something to compare.
+        from taistore.exporting.differences.tag_differences import tag_differences
+
         return tag_differences(old, new, min_change=min_change)
 
     def _tagged(self, source: str | Path) -> TaggedPhotos:

@@ -10,7 +10,6 @@ from taistore.errors import ExportError
 from taistore.exporting.export_options import ExportOptions, TagExport
 from taistore.exporting.export_tags import export_photos
 from taistore.exporting.tagged_photos import TaggedPhotos
-from taistore.scoring.tags.tag_frame import untagged
 from taistore.store.store import Store
 
 if TYPE_CHECKING:
@@ -37,6 +36,9 @@ def export_run(
             "root": None if root is None else Path(root),
         }
     )
+    # What does not fit is refused before polars and torch are loaded.
+    from taistore.scoring.tags.tag_frame import untagged
+
     if given.retract is not None:
         rows = untagged(_paths(project.store))
     else:

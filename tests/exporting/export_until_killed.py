@@ -25,5 +25,5 @@ class _Told:
 
 
 if __name__ == "__main__":
-    whole_files.os = _Told()  # type: ignore[assignment]
+    vars(whole_files)["os"] = _Told()
     taistore.export(sys.argv[1], to="xmp")

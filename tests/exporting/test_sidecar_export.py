@@ -330,12 +330,10 @@ def test_killed_in_the_middle_sidecars_are_whole_and_the_rest_is_done_next_time(
 def test_a_lock_that_the_disk_does_not_know_is_done_without(
     photos: Path, tags: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from taistore.exporting import folder_lock
-
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     assert counts(taistore.export(tags, to="xmp")) == {"written": 3}
 
 

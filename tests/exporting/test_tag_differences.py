@@ -101,8 +101,10 @@ def test_photos_that_share_nothing_are_refused(files: tuple[Path, Path], tmp_pat
 def test_the_file_has_what_changes(suffix: str, found: TagDifferences, tmp_path: Path) -> None:
     path = tmp_path / f"d{suffix}"
     found.write(path)
-    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
-    rows = readers[suffix](path)
+    if suffix == ".csv":
+        rows = pl.read_csv(path)
+    else:
+        rows = pl.read_ndjson(path) if suffix == ".jsonl" else pl.read_parquet(path)
     assert rows.columns == found.rows.columns
     assert sorted(rows["change"].to_list()) == ["appears", "appears", "goes", "moves", "moves"]
 
@@ -144,8 +146,8 @@ SOURCE = st.dictionaries(st.sampled_from("xyz"), SCORED, min_size=3)
 
 def _photos(source: dict[str, dict[str, int]], run: str) -> TaggedPhotos:
     rows = []
-    for image, given in source.items():
-        best = sorted(given.items(), key=lambda each: (-each[1], each[0]))
+    for image, tags in source.items():
+        best = sorted(tags.items(), key=lambda each: (-each[1], each[0]))
         head = {"image_id": image, "uri": image}
         if not best:
             empty = {"rank": 0, "label_key": "", "label_name": "", "score": 0.0}

@@ -138,7 +138,7 @@ def test_class_folders_are_read_by_torchvision(tags: Path, photos: Path) -> None
 def test_photos_that_are_gone_are_in_no_folder(tags: Path, photos: Path) -> None:
     (photos / "a/2.jpg").unlink()
     for to in ("imagefolder", "fiftyone"):
-        found = taistore.export(tags, to=to, out=tags.with_name(to))  # type: ignore[arg-type]
+        found = taistore.export(tags, to=to, out=tags.with_name(to))
         assert [each.path for each in found.set_aside] == [str(photos / "a/2.jpg")]
         assert found.images == 2
     assert export(tags, "coco").is_file()
