@@ -103,6 +103,21 @@ def test_digikams_own_lists_are_added_to_as_it_would_not_look_further() -> None:
     assert not listed(written("dog", before=LIGHTROOM), DIGIKAM_TAGS)
 
 
+def test_an_empty_list_of_digikams_stays_so_or_it_would_hide_the_others() -> None:
+    emptied = DIGIKAM.replace("\n     <rdf:li>Places/Bonn</rdf:li>", "")
+    made = written("dog", before=emptied)
+    assert listed(made) == ["dog"]
+    assert listed(made, DIGIKAM_TAGS) == listed(made, MICROSOFT) == []
+
+
+def test_a_path_that_a_person_wrote_is_not_written_twice() -> None:
+    mine = b"<rdf:li>dog</rdf:li><rdf:li>AI|dog</rdf:li>"
+    first, lists, last = written("dog").partition(b"<lr:hierarchicalSubject")
+    before = first + lists + last.replace(b"<rdf:li>dog</rdf:li>", mine, 1)
+    made = with_tags(before, tags("dog"), run="two", under="AI")
+    assert listed(made, HIERARCHY) == ["dog", "AI|dog"]
+
+
 def test_a_second_export_of_a_run_brings_it_up_to_date() -> None:
     first = written("dog", "cat", before=LIGHTROOM)
     second = with_tags(first, tags("cat", "cow", score=0.4), run="one")
