@@ -111,6 +111,24 @@ def test_after_exiftool_wrote_into_a_sidecar_ours_is_taken_back_and_the_rest_sta
     assert {"Tags", "HierarchicalSubject"}.isdisjoint(found)
 
 
+@pytest.mark.skipif(shutil.which("exiv2") is None, reason="needs exiv2")
+def test_exiv2_which_is_in_digikam_and_darktable_reads_and_rewrites_it(photo: Path) -> None:
+    path = export(photo, ("dog", 0.9), ("a & <b>", 0.8), under="AI")
+    shown = ["exiv2", "-PXkv", "pr", str(path)]
+    lines = subprocess.run(shown, capture_output=True, check=True, text=True).stdout.splitlines()
+    found = dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
+    assert found["Xmp.dc.subject"] == "dog, a & <b>"
+    assert found["Xmp.lr.hierarchicalSubject"] == "AI|dog, AI|a & <b>"
+    assert found["Xmp.taistore.tags[2]/taistore:score"] == "0.8000"
+    subprocess.run(["exiv2", "-Mset Xmp.xmp.Rating 3", str(path)], check=True)
+    # It writes our entries as attributes.
+    assert 'taistore:keyword="dog"' in path.read_text(encoding="utf-8")
+    export(photo, ("dog", 0.9), under="AI")
+    assert read(path)["HierarchicalSubject"] == ["AI|dog"]
+    taistore.export(photo.parent, to="xmp", retract="tags.jsonl")
+    assert read(path).keys() == {"SourceFile", "XMPToolkit", "Rating"}
+
+
 def test_a_run_that_exiftool_moved_into_the_compact_form_is_taken_back(photo: Path) -> None:
     path = photo.with_name("1.jpg.xmp")
     path.write_text(LIGHTROOM)

@@ -117,6 +117,18 @@ def test_sidecars_under_another_folder_lie_as_the_photos_do(photos: Path, tags: 
     assert [each.reason for each in outside.set_aside] == [f"is not below {photos / 'a'}"]
 
 
+def test_folders_are_made_only_for_sidecars(photos: Path, tags: Path) -> None:
+    out = photos.parent / "out"
+    for options in ({"retract": "tags.jsonl"}, {"threshold": 0.95}, {"dry_run": True}):
+        taistore.export(tags, to="xmp", out=out, **options)  # type: ignore[arg-type]
+        assert not out.exists()
+
+
+def test_a_run_without_a_name_is_refused(tags: Path) -> None:
+    with pytest.raises(ExportError, match="has no name"):
+        taistore.export(tags, to="xmp", run="\x01")
+
+
 # --- which sidecar is whose -----------------------------------------------------------------
 
 
@@ -195,9 +207,10 @@ def test_links_are_not_followed(photos: Path, tags: Path) -> None:
         ("xmp", "1.jpg.xmp", "<x:xmpmeta"),
         ("xmp", "1.jpg.xmp", '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'),
         ("sidecar-json", "1.jpg.json", '{"title": "1.jpg", "photoTakenTime": {}}'),
+        ("sidecar-json", "1.jpg.json", '{"format": "other", "runs": {}}'),
         ("sidecar-json", "1.jpg.json", "[" * 100_000),
     ],
-    ids=["no XML", "entities", "Google Takeout", "deep JSON"],
+    ids=["no XML", "entities", "Google Takeout", "other JSON", "deep JSON"],
 )
 def test_a_sidecar_that_cannot_be_used_is_left_alone(
     to: str, name: str, text: str, photos: Path, tags: Path
@@ -217,6 +230,7 @@ def test_a_sidecar_of_taistore_that_somebody_wrote_into_keeps_that(
     taistore.export(tags, to="sidecar-json")
     path = photos / "a/1.jpg.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "mine": 1}))
+    assert counts(taistore.export(tags, to="sidecar-json")) == {"unchanged": 3}
     found = taistore.export(photos, to="sidecar-json", retract="tags.jsonl")
     assert counts(found) == {"merged": 1, "removed": 2}
     assert json.loads(path.read_text())["mine"] == 1

@@ -14,7 +14,7 @@ from taistore.exporting.sidecars.json_sidecar import with_json_tags, without_jso
 from taistore.exporting.sidecars.keyword_names import keyword_of
 from taistore.exporting.sidecars.sidecar_places import SidecarPlaces, sidecars_below
 from taistore.exporting.sidecars.tag_entries import SidecarTag
-from taistore.exporting.sidecars.whole_files import Rewrite, rewrite
+from taistore.exporting.sidecars.whole_files import Change, Rewrite, rewrite
 from taistore.exporting.sidecars.xml_source import MAX_BYTES
 from taistore.exporting.sidecars.xmp_sidecar import with_tags, without_run
 from taistore.exporting.tagged_photos import PhotoTag, TaggedPhoto, TaggedPhotos
@@ -37,7 +37,7 @@ def export_sidecars(
     photos: TaggedPhotos, options: ExportOptions, *, progress: Progress
 ) -> TagExport:
     """Write the tags of ``photos`` into their sidecars, or take back those of a run."""
-    job = _SidecarJob(options, run=options.retract or keyword_of(photos.run))
+    job = _SidecarJob(options, run=options.retract or photos.run)
     places = _places(photos, options)
     with progress("sidecars", total=len(photos), unit="photo") as bar:
         for photo in photos:
@@ -65,7 +65,10 @@ def retract_below(folder: Path, options: ExportOptions, *, progress: Progress) -
 
 class _SidecarJob:
     def __init__(self, options: ExportOptions, *, run: str) -> None:
-        self.run = run
+        # As it is in the sidecars, which cannot hold every character.
+        self.run = keyword_of(run)
+        if not self.run:
+            raise ExportError("the run has no name: give one as run= or retract=")
         self._options = options
         self._counts: Counter[str] = Counter()
         self._files: list[str] = []
@@ -74,19 +77,23 @@ class _SidecarJob:
 
     def do(self, work: _Work) -> None:
         """Rewrite one sidecar and count it."""
-        dry_run = self._options.dry_run
-        if self._options.out is not None and not dry_run:
-            work.path.parent.mkdir(parents=True, exist_ok=True)
-        there = work.path.parent.is_dir()
-        if not there and dry_run:
-            # The folder would be made.
-            done = "unchanged" if work.change(None) is None else "written"
+        done: Change
+        if work.path.parent.is_dir():
+            done = self._rewritten(work)
+        elif work.change(None) is None:
+            done = "unchanged"
+        elif self._options.dry_run:
+            done = "written"
         else:
-            done = rewrite(work.path, work.change, most=MAX_BYTES, dry_run=dry_run)
+            work.path.parent.mkdir(parents=True, exist_ok=True)
+            done = self._rewritten(work)
         self._counts[done] += 1
         self._tags += work.tags
         if done != "unchanged" and len(self._files) < FIRST_FILES:
             self._files.append(str(work.path))
+
+    def _rewritten(self, work: _Work) -> Change:
+        return rewrite(work.path, work.change, most=MAX_BYTES, dry_run=self._options.dry_run)
 
     @contextlib.contextmanager
     def set_aside(self, name: str, *, quiet: bool = False) -> Iterator[None]:

@@ -121,6 +121,7 @@ class _Reader:
         self._utf_16 = utf_16
         # The file's own encoding does not matter where it was decoded before.
         self._parser: Any = expat.ParserCreate("utf-8", namespace_separator=" ")
+        self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._text
