@@ -20,8 +20,6 @@ from tests.killing import ROOT, run_and_kill
 
 DOG_CAT = [("dog", 0.9), ("cat", 0.4)]
 
-needs_rights = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
@@ -120,7 +118,7 @@ def test_sidecars_under_another_folder_lie_as_the_photos_do(photos: Path, tags: 
 def test_folders_are_made_only_for_sidecars(photos: Path, tags: Path) -> None:
     out = photos.parent / "out"
     for options in ({"retract": "tags.jsonl"}, {"threshold": 0.95}, {"dry_run": True}):
-        taistore.export(tags, to="xmp", out=out, **options)  # type: ignore[arg-type]
+        taistore.export(tags, to="xmp", out=out, **options)
         assert not out.exists()
 
 
@@ -236,9 +234,10 @@ def test_a_sidecar_of_taistore_that_somebody_wrote_into_keeps_that(
     assert json.loads(path.read_text())["mine"] == 1
 
 
-@needs_rights
 def test_a_read_only_folder_is_named(photos: Path, tags: Path) -> None:
     (photos / "a").chmod(0o500)
+    if os.access(photos / "a", os.W_OK):
+        pytest.skip("needs a user who may not write everywhere, as root may")
     try:
         for dry_run in (True, False):
             found = taistore.export(tags, to="xmp", dry_run=dry_run)
