@@ -17,6 +17,9 @@ STORE_VERSION = 6
 
 VERSION_KEY = b"taistore:store_version"
 DEFAULT_ENCODER_KEY = b"taistore:default_encoder"
+RUN_KEY = b"taistore:run"
+"""In a Parquet file of tags: the run that gave them."""
+
 REMOVED = "removed:"
 """Before the spec of an encoder whose removal has begun: its row stays until all else is gone."""
 

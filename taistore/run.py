@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taistore.adapter.run_lifecycle import RunResult
     from taistore.evaluation.comparison import Comparison
     from taistore.evaluation.report import Evaluation
+    from taistore.exporting.export_options import Format, TagExport
     from taistore.project import Project
     from taistore.scoring.known_cells import Known
     from taistore.scoring.ladders.ladder import Step
@@ -354,6 +355,23 @@ class Run:
             of = (self.run_id, origin) if origin else None
             project.page(out, html, about=about, page_images=page_images, origin=of)
         return summary
+
+    def export(
+        self,
+        *,
+        to: "Format",
+        out: str | Path | None = None,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        **options: Any,
+    ) -> "TagExport":
+        """Tags of the store's images, as :meth:`tags` gives them, where other tools look for them.
+
+        The rest is that of :func:`taistore.export`; with ``retract`` nothing is scored.
+        """
+        from taistore.jobs.export_job import export_run
+
+        return export_run(self, to=to, out=out, threshold=threshold, top_k=top_k, options=options)
 
     def export_scores(
         self,

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from taistore.contracts import SCORES
+from taistore.contracts import RUN_KEY, SCORES
 from taistore.errors import ScoringError
 from taistore.images.sources.given_paths import GivenPaths
 from taistore.labels import LabelSet
@@ -165,7 +165,7 @@ class TagFile:
         written = without = 0
         merged = self._parts / _MERGED
         with _writing(self.out, merged):
-            schema = SCORES if wide is None else wide_schema(wide)
+            schema = self._named(SCORES if wide is None else wide_schema(wide))
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
                     table = _shown(_read_part(path), shown)
@@ -179,6 +179,11 @@ class TagFile:
             self._drop_parts()
         self.close()
         return written, without
+
+    def _named(self, schema: pa.Schema) -> pa.Schema:
+        """A schema that tells which run gave the tags; only Parquet has a place for that."""
+        run = str(self._job.get("run", ""))
+        return schema.with_metadata({**(schema.metadata or {}), RUN_KEY: run.encode()})
 
     def close(self) -> None:
         """Let other jobs write here; parts stay, a folder without any goes. Writes nothing."""
