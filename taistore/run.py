@@ -14,6 +14,7 @@ from taistore import defaults
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.protocol import EncoderInfo
+from taistore.printable import counted
 from taistore.store.run_rows import RunRow
 
 if TYPE_CHECKING:
@@ -328,7 +329,17 @@ class Run:
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
             about += summary.step + _cut(threshold, summary.without_tags)
             of = (self.run_id, origin) if origin else None
-            project.page(out, html, about=about, page_images=page_images, origin=of)
+            # A wide file has a row of each photo, with tags or without.
+            bare = summary.untagged if layout == "long" else None
+            project.page(
+                out,
+                html,
+                about=about,
+                page_images=page_images,
+                least_score=threshold or 0.0,
+                untagged=bare,
+                origin=of,
+            )
         return summary
 
     def export_scores(
@@ -375,6 +386,6 @@ def _cut(threshold: float | None, without_tags: int) -> str:
         return "."
     text = f", threshold {threshold:g}."
     if without_tags:
-        whose = "1 image has" if without_tags == 1 else f"{without_tags:,} images have"
-        text += f" {whose} no tag above {threshold:g}."
+        has = "has" if without_tags == 1 else "have"
+        text += f" {counted(without_tags, 'image')} {has} no tag above {threshold:g}."
     return text

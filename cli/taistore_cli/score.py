@@ -115,7 +115,7 @@ def command(
     """
     project = open_project(store_uri, out, device=device, precision=precision)
     if html is not None and tags.is_file() and not overwrite:
-        page = project.page(tags, html, page_images=page_images)
+        page = project.page(tags, html, page_images=page_images, least_score=threshold or 0.0)
         shown = page.images + page.left_out
         return out.result(
             {"out": str(tags), "images": shown, "html": str(html), "page_only": True},

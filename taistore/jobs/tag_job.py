@@ -164,7 +164,7 @@ class TagJob:
     def _check(self, labels: LabelSet) -> None:
         """Refuse what can be seen to be wrong before anything heavy is loaded or written."""
         require_own_tags(Path(self.out), labels)
-        require_own_page(self.page, Path(self.out))
+        require_own_page(self.page, Path(self.out), named=self.html is not None)
         if next(iter(open_source(self.photos, labels)), None) is None:
             raise ImageError(
                 f"{self.photos}: no images here: give a folder of .jpg, .png, .webp, … files or a "

@@ -5,7 +5,7 @@ Shapes: D embedding dimension, N labels.
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.untagged import Untagged
 from taistore.scoring.tags.wide import Layout
 from taistore.store.places import local_path
 from taistore.store.store import Store
@@ -38,7 +39,7 @@ class ScoreSummary:
     An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
-    takes none. ``step`` ranked the labels.
+    takes none. ``step`` ranked the labels. ``untagged`` are the first of those without tags.
     """
 
     run_id: str
@@ -54,10 +55,11 @@ class ScoreSummary:
     rejected: int
     seconds: float
     rejects_kept: bool = True
+    untagged: Untagged = field(default_factory=Untagged, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by field name."""
-        return asdict(self)
+        """Plain values by field name, of the photos without tags their number alone."""
+        return {name: value for name, value in asdict(self).items() if name != "untagged"}
 
 
 def score(
@@ -153,7 +155,7 @@ def score(
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
-        tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
+        tags, untagged = file.finish(wide=store.labels if layout == "wide" else None)
     return ScoreSummary(
         run_id=run_id,
         source=images.name,
@@ -164,7 +166,8 @@ def score(
         images=file.resumed + job.scored,
         resumed=file.resumed,
         tags=tags,
-        without_tags=without_tags,
+        without_tags=untagged.count,
+        untagged=untagged,
         rejected=job.rejected,
         rejects_kept=job.rejects_kept,
         seconds=time.monotonic() - started,

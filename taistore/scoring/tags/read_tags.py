@@ -29,13 +29,18 @@ def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[st
     Of a file in the wide layout, ``labels`` say which keys its columns stand for. Raises
     :class:`ScoringError` where the file is missing or is no file of tags.
     """
+    return (row for row in read_images(path, labels=labels) if row["rank"] > 0)
+
+
+def read_images(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[str, Any]]:
+    """As :func:`read_tags`, with a row of rank 0 for each image that a wide file has no tag of."""
     for batch in _batches(path, labels):
-        yield from (row for row in batch.to_pylist() if row["rank"] > 0)
+        yield from batch.to_pylist()
 
 
 def count_images(path: Path) -> int:
-    """How many images have tags in a file."""
-    return sum(int((batch.column("rank").to_numpy() == 1).sum()) for batch in _batches(path))
+    """How many images a file has; a long one has those with tags alone."""
+    return sum(int((batch.column("rank").to_numpy() <= 1).sum()) for batch in _batches(path))
 
 
 def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:

@@ -24,6 +24,7 @@ from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.tag_file import require_suffix, tag_writer
+from taistore.scoring.tags.untagged import Untagged, UntaggedRows
 from taistore.scoring.tags.wide import wide_schema, widen
 
 PART_IMAGES = 4096
@@ -151,14 +152,14 @@ class TagFile:
         self._rows, self._images = [], 0
         self._since = time.monotonic()
 
-    def finish(self, *, wide: LabelSet | None = None) -> tuple[int, int]:
+    def finish(self, *, wide: LabelSet | None = None) -> tuple[int, Untagged]:
         """Merge all parts into ``out``, atomically, and remove them.
 
         One row a tag, or with the labels given as ``wide`` one row an image. Returns how many tags
-        were written and how many images have none.
+        were written and which images have none.
         """
         self.flush()
-        written = without = 0
+        written, without = 0, UntaggedRows()
         merged = self._parts / _MERGED
         with _writing(self.out, merged):
             schema = SCORES if wide is None else wide_schema(wide)
@@ -166,7 +167,7 @@ class TagFile:
                 for path in self._paths():
                     table = _read_part(path)
                     tags = table.filter(pc.field("rank") > 0)
-                    without += table.num_rows - tags.num_rows
+                    without.add(table)
                     written += tags.num_rows
                     for piece in [tags] if wide is None else widen(table, wide):
                         writer.write(piece)
@@ -174,7 +175,7 @@ class TagFile:
         with contextlib.suppress(OSError):  # The file is whole: what stays behind does no harm.
             self._drop_parts()
         self.close()
-        return written, without
+        return written, without.found()
 
     def close(self) -> None:
         """Let other jobs write here; parts stay, a folder without any goes. Writes nothing."""
