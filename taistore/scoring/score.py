@@ -7,7 +7,7 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -26,10 +26,14 @@ from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.tag_stream import TagStream
 from taistore.scoring.tags.untagged import Untagged
 from taistore.scoring.tags.wide import Layout
 from taistore.store.places import local_path
 from taistore.store.store import Store
+
+STREAM = "-"
+"""What a summary calls an output that is a stream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +70,7 @@ def score(
     store: Store,
     run_id: str,
     source: ImageSource | None,
-    out: str | Path,
+    out: str | Path | IO[str],
     *,
     listed: ImageSource | None = None,
     encoder: Encoder | None = None,
@@ -88,7 +92,8 @@ def score(
     """Tag every image of ``source`` (None: every image of the store) into ``out``.
 
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
-    tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
+    tag; with the ``layout`` "wide" a row an image and a column a label. A text stream as ``out``
+    gets JSON lines as they come, and is not resumed. Labels are ranked by the
     scores of ``step`` (None: the top of the ladder); the column ``score`` is their
     :func:`~taistore.scoring.ladders.ladder.confidence`. ``top_k`` and ``threshold`` choose among
     them as in :meth:`~taistore.scoring.selection.Choice.asked`.
@@ -113,7 +118,8 @@ def score(
     ``max_rejects``; and what :func:`~taistore.scoring.loaded_run.open_run` and the source raise.
     """
     started = time.monotonic()
-    require_suffix(local_path(out, option="out"))
+    if isinstance(out, str | Path):
+        require_suffix(local_path(out, option="out"))
     run = open_run(store, run_id, device=device)
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
@@ -121,13 +127,18 @@ def score(
     choice = Choice.asked(
         run.ladder, regions=bool(images.grid), step=step, top_k=top_k, threshold=threshold
     )
-    file = TagFile(
-        Path(out),
-        job=_fingerprint(run, choice, images, known=known),
-        done_by="image_id" if source is None else "uri",
-        overwrite=overwrite,
-        resume=resume,
-    )
+    wide = store.labels if layout == "wide" else None
+    file: TagFile | TagStream
+    if isinstance(out, str | Path):
+        file = TagFile(
+            Path(out),
+            job=_fingerprint(run, choice, images, known=known),
+            done_by="image_id" if source is None else "uri",
+            overwrite=overwrite,
+            resume=resume,
+        )
+    else:
+        file = TagStream(out, wide=wide)
     if source is None or encoder is None:
         batches = from_store(
             store,
@@ -155,11 +166,11 @@ def score(
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
-        tags, untagged = file.finish(wide=store.labels if layout == "wide" else None)
+        tags, untagged = file.finish(wide=wide)
     return ScoreSummary(
         run_id=run_id,
         source=images.name,
-        out=str(out),
+        out=str(out) if isinstance(out, str | Path) else STREAM,
         step=choice.step,
         regions_used=bool(images.grid),
         with_regions=job.with_regions,

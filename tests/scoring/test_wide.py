@@ -151,7 +151,7 @@ def test_score_writes_one_row_an_image(store: Store, tmp_path: Path, suffix: str
     assert count_images(wide) == len(PICTURES) == count_images(long) + first.without_tags
     frame = read_tag_frame(wide, labels=store.labels)
     assert frame.equals(read_tag_frame(long))
-    assert frame.wide().height == count_images(wide)
+    assert frame.wide().height == count_images(long)
     assert [row["label_key"] for row in read_tags(wide)] == [
         row["label_name"] for row in frame.iter_rows(named=True)
     ]
