@@ -106,7 +106,8 @@ def tag(
     """The main job: tags of a folder or manifest of photos into ``out``, and a page to look at.
 
     The store at ``path`` is made where it is not there; run again, only what is new is done, and
-    ``out`` and ``html`` are replaced. A text stream as ``out`` gets JSON lines and no page. See :class:`taistore.jobs.tag_job.TagJob`.
+    ``out`` and ``html`` are replaced; a text stream as ``out`` gets JSON lines, without a page.
+    See :class:`taistore.jobs.tag_job.TagJob`.
     """
     from taistore.jobs.tag_job import TagJob
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     batch_size_option,
@@ -126,7 +127,8 @@ def command(
     grid = f" with {summary.regions} x {summary.regions} regions" if summary.regions else ""
     return out.result(
         asdict(summary),
-        f"{summary.seen:,} images: {summary.added:,} added, {summary.already_there:,} were there, "
+        f"{counted(summary.seen, 'image')}: {summary.added:,} added, {summary.already_there:,} "
+        f"were there, "
         f"{summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
         f"{summary.rejected:,} rejected{rejects}\n"
         f"{summary.encoded:,} encoded{grid} in {summary.seconds:,.1f} s ({rate:.1f}/s){replaced}",

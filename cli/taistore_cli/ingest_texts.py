@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -58,7 +59,8 @@ def command(
     )
     return out.result(
         asdict(summary),
-        f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "
+        f"{counted(summary.read, 'caption')}: {summary.written:,} written, {summary.present:,} "
+        f"were "
         f"there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
         "(taistore show --rejects)",
     )

@@ -43,8 +43,8 @@ STEPS = (
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Tags: .parquet, .jsonl or .csv. -: JSON lines on stdout as they come, nothing else there; "
-    "scored anew when run again.",
+    help="Tags: .parquet, .jsonl or .csv. -: JSON lines on stdout as they come, nothing else "
+    "there; scored anew when run again.",
 )
 @layout_option
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="A page to look at.")

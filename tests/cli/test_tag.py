@@ -157,7 +157,7 @@ def test_again_nothing_is_done_twice(here: Path, colours: Loads) -> None:
     assert rows("tags.jsonl") == tags
     assert written == [Path(name).stat().st_mtime_ns for name in ("tags.jsonl", "tags.html")]
     assert (again["run_id"], again["trained"]) == (first["run_id"], False)
-    assert (again["images"]["encoded"], again["texts_written"], again["tags"]) == (0, 0, None)
+    assert (again["images"]["encoded"], again["texts_written"], again["scored"]) == (0, 0, False)
 
 
 @pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "run gone", "texts"])

@@ -74,10 +74,7 @@ def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
     """Rows of ``contracts.SCORES``, in a wide file also those of rank 0."""
     for table in _tables(path):
         with _readable(path):
-            if is_wide(table.column_names):
-                rows = narrow(table, labels)
-            else:
-                rows = table
+            rows = narrow(table, labels) if is_wide(table.column_names) else table
         yield rows
 
 

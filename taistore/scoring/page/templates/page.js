@@ -35,7 +35,7 @@ function select() {
   });
 }
 
-// Known labels that are no tag above the cut.
+// Known labels whose tag is below the cut, or not there.
 function tellMissed(note, index) {
   const missed = data.images[index].positives.filter((label) => !scores[index].has(label));
   const told = missed.slice(0, MISSED_SHOWN).map((label) => data.labels[label]);
