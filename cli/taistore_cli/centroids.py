@@ -129,9 +129,8 @@ def _table(found: "Survey") -> str:
 def _gap_table(found: "SyntheticSurvey") -> str:
     width = max([5, *(len(line.name) for line in found.labels)])
     lines = [
-        f"{found.images:,} synthetic images, held against {counted(found.photos, 'photo')} of "
-        f"split "
-        f"{found.split!r}",
+        f"{counted(found.images, 'synthetic image')}, held against "
+        f"{counted(found.photos, 'photo')} of split {found.split!r}",
         f"{'':<{width}} {'synthetic':>10} {'':>8} {'photos':>8}   distances between centroids",
         f"{'label':<{width}} {'images':>10} {'spread':>8} {'':>8}   "
         f"{'to photos':>9} {'chance':>8} {'texts to photos':>16} {'to texts':>9}",
@@ -149,8 +148,7 @@ def _gap_table(found: "SyntheticSurvey") -> str:
         return "\n".join(lines)
     lines += [
         f"mean of {counted(mean.labels, 'label')}: synthetic images lie "
-        f"{mean.synthetic_to_photos:.2f} from "
-        f"photos, texts {mean.texts_to_photos:.2f}, synthetic images from texts "
+        f"{mean.synthetic_to_photos:.2f} from photos, texts {mean.texts_to_photos:.2f}, synthetic images from texts "
         f"{mean.synthetic_to_texts:.2f}",
         f"what all labels share of it: {mean.common_synthetic:.2f} of synthetic images, "
         f"{mean.common_texts:.2f} of texts",

@@ -83,7 +83,7 @@ def _told(found: "StoredEncoder") -> str:
         for kind, count in found.rows.items()
         if count or not kind.startswith("synthetic")
     ]
-    told = f"{found.info.dim} dimensions; {', '.join(kinds)}; needed by "
-    f"{counted(len(found.runs), 'run')}"
+    runs = counted(len(found.runs), "run")
+    told = f"{found.info.dim} dimensions; {', '.join(kinds)}; needed by {runs}"
     told += "; the store's default" if found.default else ""
     return told + ("; its removal was stopped: 'encoders rm' ends it" if found.going else "")

@@ -54,8 +54,7 @@ def command(
     found = run.export_scores(file, split=split, step=step, overwrite=overwrite)
     text = (
         f"{file}: scores of {counted(found.images, 'image')} of split {split!r} for "
-        f"{counted(found.labels, 'label')} "
-        f"by {found.step}"
+        f"{counted(found.labels, 'label')} by {found.step}"
     )
     if found.without_vectors:
         text += f"; {counted(found.without_vectors, 'image')} without a vector are left out"

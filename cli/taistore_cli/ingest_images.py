@@ -128,8 +128,7 @@ def command(
     return out.result(
         asdict(summary),
         f"{counted(summary.seen, 'image')}: {summary.added:,} added, {summary.already_there:,} "
-        f"were there, "
-        f"{summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
+        f"were there, {summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
         f"{summary.rejected:,} rejected{rejects}\n"
         f"{summary.encoded:,} encoded{grid} in {summary.seconds:,.1f} s ({rate:.1f}/s){replaced}",
     )

@@ -60,7 +60,6 @@ def command(
     return out.result(
         asdict(summary),
         f"{counted(summary.read, 'caption')}: {summary.written:,} written, {summary.present:,} "
-        f"were "
-        f"there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
+        f"were there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
         "(taistore show --rejects)",
     )

@@ -1,6 +1,7 @@
 """What commands print: one JSON object or lines for people on stdout, progress on stderr."""
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +36,9 @@ class Output:
             raise click.UsageError("--out - puts JSON lines on stdout: leave out --json")
         if html is not None:
             raise click.UsageError("--html is made of a file of tags: give --out a file")
-        return click.get_text_stream("stdout", encoding="utf-8")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        return sys.stdout
 
     def beside_stream(self, value: dict[str, Any], text: str) -> dict[str, Any]:
         """As :meth:`result` where stdout is the tags': what people read goes to stderr."""

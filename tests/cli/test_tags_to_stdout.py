@@ -14,6 +14,7 @@ from tests.killing import ROOT
 
 NAMES = list(COLOURS)[:6]
 SCORE = ("score", "latest", "photos")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])}
 LOADING = "loading encoder packaged:lite0@64\n"
 TAG = ("tag", "photos", "--labels", "labels.txt")
 
@@ -35,16 +36,12 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "taistore_cli", *arguments, "--store", "store"],
-        **_surroundings(here),
+        cwd=here,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def _surroundings(here: Path) -> dict[str, object]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
-    return {"cwd": here, "env": {**os.environ, "PYTHONPATH": path}}
 
 
 @pytest.mark.parametrize("command", [SCORE, TAG], ids=["score", "tag"])
@@ -88,7 +85,8 @@ def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
                 *(sys.executable, "-m", "taistore_cli", *SCORE),
                 *("--out", "-", "--quiet", "--store", "store"),
             ],
-            **_surroundings(here),
+            cwd=here,
+            env=ENVIRONMENT,
             stdout=write,
             stderr=subprocess.PIPE,
             check=False,
