@@ -148,7 +148,8 @@ def _gap_table(found: "SyntheticSurvey") -> str:
         return "\n".join(lines)
     lines += [
         f"mean of {counted(mean.labels, 'label')}: synthetic images lie "
-        f"{mean.synthetic_to_photos:.2f} from photos, texts {mean.texts_to_photos:.2f}, synthetic images from texts "
+        f"{mean.synthetic_to_photos:.2f} from photos, texts {mean.texts_to_photos:.2f}, "
+        "synthetic images from texts "
         f"{mean.synthetic_to_texts:.2f}",
         f"what all labels share of it: {mean.common_synthetic:.2f} of synthetic images, "
         f"{mean.common_texts:.2f} of texts",
