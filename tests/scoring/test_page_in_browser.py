@@ -143,7 +143,10 @@ def test_a_photo_opens_large_by_keyboard(browser: Browser, page: Path) -> None:
 def test_a_path_is_copied(browser: Browser, page: Path, clipboard: bool) -> None:
     browser.open(page, state="q=b+b")
     if clipboard:
-        browser.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite"])
+        browser.cdp(
+            "Browser.grantPermissions",
+            permissions=["clipboardReadWrite", "clipboardSanitizedWrite"],
+        )
     else:
         refuse = "value: {writeText: () => Promise.reject(new Error('no'))}"
         browser.run(f"Object.defineProperty(navigator, 'clipboard', {{{refuse}}})")
@@ -194,6 +197,8 @@ def test_grid_and_labels_are_one_tab_stop_each(browser: Browser, page: Path) -> 
     theme = "Switch between light and dark"
     assert stops[:3] == ["skip", "search", theme]
     assert stops[4:] == ["bare", "save-paths", "save-tags", "least", "Open a.png"]
+    browser.press("Tab")
+    assert not browser.run(FOCUS).startswith("Open")
     browser.click("#bare")
     browser.press("ArrowDown", "ArrowDown", "Enter")
     assert browser.run("return document.activeElement.innerText.split(/\\s+/)[0]") == "sea"
