@@ -58,7 +58,7 @@ top_k_option = click.option(
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).",
+    help="Drop tags with a lower score (0 to 1).  [default: none]",
 )
 
 layout_option = click.option(
@@ -136,7 +136,10 @@ def options_after(context: click.Context) -> bool:
     if context.invoked_subcommand is None:
         return False
     # An option before the command would be lost, and another store be changed.
-    for name in context.params:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"give options after {context.invoked_subcommand!r}")
+    given = sorted(given_options())
+    if given:
+        raise click.UsageError(
+            f"give {given[0]} after the command: {context.command_path} "
+            f"{context.invoked_subcommand} ... {given[0]}"
+        )
     return True

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import taistore
 from taistore_cli.main import main
 from tests.fakes import colour_image
+from tests.faults.small_disk import read_only
 from tests.killing import ROOT
 
 _RUN = """
@@ -64,6 +65,7 @@ def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: 
     [
         (["train", "--task", "zsl"], 1, "holds no texts", []),
         (["train", "--resume", "nobody"], 1, "no run 'nobody'", []),
+        (["centroids"], 1, "has known labels", []),
         (["verify"], 0, "", ["lancedb", "polars"]),
         (["optimize"], 0, "", ["lancedb"]),
     ],
@@ -171,3 +173,13 @@ def test_tags_that_are_up_to_date_need_no_model(
     # polars hashes the photos' ids, by which they are looked up.
     last = _ran(command, 0, "", cwd=photos).splitlines()[-1]
     assert last in ("heavy:", "heavy: polars")
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_disk_that_may_only_be_read_is_refused(photos: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "disk").mkdir()
+    with read_only(tmp_path / "disk", tmp_path / "mounted"):
+        for command in (["score", "latest"], ["tag", "photos", "--labels", "labels.txt"]):
+            out = [] if option == "--out" else ["--out", "new.csv"]
+            place = str(tmp_path / "mounted" / "tags.csv")
+            _quick([*command, *out, option, place], 1, "Read-only file system", cwd=photos)
