@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore.defaults import KEEP_DAYS
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
@@ -46,7 +47,7 @@ def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
 
 def _line(report: "TableReport") -> str:
     line = (
-        f"{report.table}: {report.rows:,} rows, fragments {report.fragments_before} -> "
+        f"{report.table}: {counted(report.rows, 'row')}, fragments {report.fragments_before} -> "
         f"{report.fragments_after}, {report.bytes_removed / 2**20:,.1f} MiB freed"
     )
     if not report.versions_kept:

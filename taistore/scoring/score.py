@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -28,9 +28,14 @@ from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.tag_stream import TagStream
+from taistore.scoring.tags.untagged import Untagged
 from taistore.scoring.tags.wide import Layout
 from taistore.store.places import local_path
 from taistore.store.store import Store
+
+STREAM = "-"
+"""What a summary calls an output that is a stream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +45,8 @@ class ScoreSummary:
     An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
-    takes none. ``step`` ranked the labels. ``skipped`` files of a folder may be photos: RAW and
-    such, by kind.
+    takes none. ``step`` ranked the labels. ``untagged`` are the first of those without tags.
+    ``skipped`` files of a folder may be photos: RAW and such, by kind.
     """
 
     run_id: str
@@ -58,17 +63,18 @@ class ScoreSummary:
     seconds: float
     rejects_kept: bool = True
     skipped: Mapping[str, int] = field(default_factory=dict)
+    untagged: Untagged = field(default_factory=Untagged, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by field name."""
-        return asdict(self)
+        """Plain values by field name, of the photos without tags their number alone."""
+        return {name: value for name, value in asdict(self).items() if name != "untagged"}
 
 
 def score(
     store: Store,
     run: str | ScoringRun,
     source: ImageSource | None,
-    out: str | Path,
+    out: str | Path | IO[str],
     *,
     listed: ImageSource | None = None,
     shown: GivenPaths | None = None,
@@ -93,7 +99,8 @@ def score(
     ``run`` is a run's id, or one that :func:`~taistore.scoring.loaded_run.open_run` has opened.
 
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
-    tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
+    tag; with the ``layout`` "wide" a row an image and a column a label. A text stream as ``out``
+    gets JSON lines as they come, and is not resumed. Labels are ranked by the
     scores of ``step`` (None: the top of the ladder); the column ``score`` is their
     :func:`~taistore.scoring.ladders.ladder.confidence`. ``top_k`` and ``threshold`` choose among
     them as in :meth:`~taistore.scoring.selection.Choice.asked`.
@@ -118,7 +125,8 @@ def score(
     ``max_rejects``; and what :func:`~taistore.scoring.loaded_run.open_run` and the source raise.
     """
     started = time.monotonic()
-    require_suffix(local_path(out, option="out"))
+    if isinstance(out, str | Path):
+        require_suffix(local_path(out, option="out"))
     if isinstance(run, str):
         run = open_run(store, run, device=device)
     store = run.store
@@ -128,13 +136,20 @@ def score(
     choice = Choice.asked(
         run.ladder, regions=bool(images.grid), step=step, top_k=top_k, threshold=threshold
     )
-    file = TagFile(
-        Path(out),
-        job=_fingerprint(run, choice, images, known=known),
-        done_by="image_id" if source is None else "uri",
-        overwrite=overwrite,
-        resume=resume,
-    )
+    wide = store.labels if layout == "wide" else None
+    file: TagFile | TagStream
+    if isinstance(out, str | Path):
+        file = TagFile(
+            Path(out),
+            job=_fingerprint(run, choice, images, known=known),
+            done_by="image_id" if source is None else "uri",
+            wide=wide,
+            shown=shown,
+            overwrite=overwrite,
+            resume=resume,
+        )
+    else:
+        file = TagStream(out, wide=wide, shown=shown)
     if source is None or encoder is None:
         batches = from_store(
             store,
@@ -162,20 +177,19 @@ def score(
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
-        tags, without_tags = file.finish(
-            wide=store.labels if layout == "wide" else None, shown=shown
-        )
+        tags, untagged = file.finish()
     return ScoreSummary(
         run_id=run.run_id,
         source=images.name,
-        out=str(out),
+        out=str(out) if isinstance(out, str | Path) else STREAM,
         step=choice.step,
         regions_used=bool(images.grid),
         with_regions=job.with_regions,
         images=file.resumed + job.scored,
         resumed=file.resumed,
         tags=tags,
-        without_tags=without_tags,
+        without_tags=untagged.count,
+        untagged=untagged,
         rejected=job.rejected,
         rejects_kept=job.rejects_kept,
         skipped={} if source is None else skipped_of(source),
