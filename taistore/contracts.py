@@ -12,11 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
 DEFAULT_ENCODER_KEY = b"taistore:default_encoder"
+RUN_KEY = b"taistore:run"
+"""In a Parquet file of tags: the run that gave them."""
+
 REMOVED = "removed:"
 """Before the spec of an encoder whose removal has begun: its row stays until all else is gone."""
 
@@ -86,6 +89,9 @@ TABLES = {
                 _field("key", pa.string()),
                 _field("name", pa.string()),
                 _field("synonyms", pa.list_(pa.string())),
+                _field("addition", pa.int32()),
+                _field("retired", pa.bool_()),
+                _field("merged_into", pa.int32(), nullable=True),
             ),
         ),
         TableContract(
@@ -129,6 +135,7 @@ TABLES = {
                 _field("combination_id", pa.int64(), nullable=True),
                 _field("split", pa.string()),
                 _field("other_uris", pa.list_(pa.string()), nullable=True),
+                _field("covered", pa.int32(), nullable=True),
             ),
         ),
         TableContract(

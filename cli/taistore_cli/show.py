@@ -7,7 +7,7 @@ import click
 
 from taistore.printable import printable
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, device_option, store_option
+from taistore_cli.options import at_store, common_options, device_option, store_option
 from taistore_cli.output import Output
 from taistore_cli.show_photo import photo_lines
 
@@ -88,7 +88,7 @@ def command(
             for row in rows
         ]
     elif held.tables["rejects"]:
-        lines.append("'taistore show --rejects' lists what was set aside, and why")
+        lines.append(f"'{at_store('show --rejects', store_uri)}' lists what was set aside, and why")
     return out.result(value, "\n".join(lines))
 
 
