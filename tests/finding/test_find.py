@@ -236,6 +236,19 @@ def test_what_cannot_be_found_is_told_before_an_encoder_is_loaded(
     assert loads.count == 0
 
 
+def test_labels_that_came_after_a_run_are_told_and_move_none(project: Project) -> None:
+    before = project.find(labels=["yellow"], split="train", top_k=3)
+    project.add_labels(["purple"])
+    grown = taistore.open(project.uri)
+    with pytest.raises(ScoringError, match="run run-1 scores none of the labels that came after"):
+        grown.find(labels=["purple"])
+    grown.retire_labels(["red"])
+    after = taistore.open(project.uri).find(labels=["yellow"], split="train", top_k=3)
+    assert [(one.image_id, one.score) for one in after] == [
+        (one.image_id, one.score) for one in before
+    ]
+
+
 def test_an_empty_store_names_the_command(tmp_path: Path, loads: Loads) -> None:
     project = taistore.create(tmp_path / "store", labels=["red"], encoder="colours")
     with pytest.raises(StoreError, match=r"holds no photos yet: .*ingest-images photos/'"):
