@@ -49,8 +49,9 @@ class LabelScores:
     regions: bool
 
     @classmethod
-    def of(cls, store: Store, run: ScoringRun) -> "LabelScores":
-        """By the step that ``taistore score`` takes."""
+    def of(cls, run: ScoringRun) -> "LabelScores":
+        """By the step that ``taistore score`` takes; the store is read with the run's labels."""
+        store = run.store
         regions = some_have_regions(store, run.encoder_id)
         return cls(store, run, Choice.asked(run.ladder, regions=regions), regions)
 
