@@ -151,11 +151,18 @@ class Store:
             self.stored_labels, [row.label_id for row in self.stored_labels if not row.retired]
         )
 
-    @cached_property
+    @property
     def stored_labels(self) -> tuple[StoredLabel, ...]:
         """All labels that the store ever had, by id, as they were when first asked for."""
-        rows = [StoredLabel.of(row) for batch in self.scan("labels") for row in batch.to_pylist()]
-        return tuple(sorted(rows, key=lambda row: row.label_id))
+        return self._labels_read[1]
+
+    @cached_property
+    def _labels_read(self) -> tuple[int, tuple[StoredLabel, ...]]:
+        """The same, and the version of their table."""
+        version = int(self.dataset("labels").version)
+        batches = self.scan("labels", version=version)
+        rows = [StoredLabel.of(row) for batch in batches for row in batch.to_pylist()]
+        return version, tuple(sorted(rows, key=lambda row: row.label_id))
 
     def seen_with(self, keys: Iterable[str]) -> "Store":
         """The same store, read with the labels of these keys, which may be retired ones.
@@ -175,17 +182,17 @@ class Store:
         return self._seen(LabelView.of(self.stored_labels, [by_key[key] for key in wanted]))
 
     def by_id(self) -> "Store":
-        """The same store with all labels that it ever had: columns are ids, and nothing is hidden.
+        """The same store with all labels that it ever had, by now: columns are ids.
 
-        For what reads rows to write them again, and would lose what it does not see.
+        Nothing is hidden. For what reads rows to write them again, and would lose what it does not see.
         """
-        if self.view.is_whole:
+        newest = copy.copy(self)
+        if int(self.dataset("labels").version) != self._labels_read[0]:
+            newest.forget_labels()
+        elif self.view.is_whole:
             return self
-        whole = LabelView.of(
-            [replace(row, merged_into=None) for row in self.stored_labels],
-            range(len(self.stored_labels)),
-        )
-        return self._seen(whole)
+        rows = [replace(row, merged_into=None) for row in newest.stored_labels]
+        return newest._seen(LabelView.of(rows, range(len(rows))))
 
     def _seen(self, view: LabelView) -> "Store":
         other = copy.copy(self)
@@ -194,7 +201,7 @@ class Store:
 
     def forget_labels(self) -> None:
         """Read the labels anew when they are next asked for: this process has changed them."""
-        for name in ("view", "stored_labels"):
+        for name in ("view", "_labels_read"):
             self.__dict__.pop(name, None)
 
     @cached_property

@@ -165,6 +165,11 @@ class LabelView:
         """The label ids of columns, in their order."""
         return tuple(int(self.label_ids[column]) for column in columns)
 
+    def ids_of_parts(self, columns: Iterable[int]) -> tuple[int, ...]:
+        """The ids of all labels that show as one of these columns, ascending."""
+        shown = np.isin(self.column_of, np.array([*columns], dtype=np.int32))
+        return tuple(np.flatnonzero(shown).tolist())
+
     def _seen(self, lists: Any, *, merged: bool) -> "pa.Array[Any]":
         counts_B, ids = _ragged(lists)
         if self.is_whole and (not len(ids) or int(ids.max()) < len(self.column_of)):
