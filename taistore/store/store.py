@@ -184,7 +184,8 @@ class Store:
     def by_id(self) -> "Store":
         """The same store with all labels that it ever had, by now: columns are ids.
 
-        Nothing is hidden. For what reads rows to write them again, and would lose what it does not see.
+        Nothing is hidden. For what reads rows to write them again, and would lose what it does not
+        see.
         """
         newest = copy.copy(self)
         if int(self.dataset("labels").version) != self._labels_read[0]:

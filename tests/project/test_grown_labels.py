@@ -1,6 +1,7 @@
 """Labels that grow on a store with photos: what is done again, what stays, what runs still know."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,24 @@ def test_a_training_says_which_labels_no_caption_names(tmp_path: Path, project: 
     project.add_labels(LATER)
     taistore.open(project.uri, note=told.append).train("zsl", epochs=1)
     assert any("no caption names 3 of 10 labels" in line for line in told)
+
+
+def test_a_label_that_came_later_is_marked_neither_right_nor_wrong(
+    project: Project, tmp_path: Path
+) -> None:
+    project.train("zsl", epochs=1)
+    project.add_labels(LATER)
+    project.generate_texts(300)
+    run = project.train("zsl", epochs=1)
+    project.retire_labels([FIRST[0]])
+    run.score(out=tmp_path / "tags.jsonl", html=tmp_path / "tags.html", top_k=3, known="ignore")
+    page = (tmp_path / "tags.html").read_text("utf-8")
+    buttons = re.findall(r'class="tag( right| wrong|)".*?<bdi>(.*?)</bdi>', page, re.S)
+    judged = {(name, right.strip()) for right, name in buttons}
+    assert {right for key, right in judged if key in LATER} == {""}
+    assert {right for key, right in judged if key in FIRST} == {"right", "wrong"}
+    # The run knows a label that is no longer in use.
+    assert {right for key, right in judged if key == FIRST[0]} >= {"right"}
+    photo = project.photo(tmp_path / "0.png", run=run)
+    assert not photo.complete
+    assert set(photo.negatives) == set(FIRST[1:]) - set(photo.positives)
