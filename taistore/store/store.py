@@ -35,7 +35,7 @@ from taistore.store.tables.encoder_table import (
     encoder_named,
     require_room,
 )
-from taistore.store.tables.label_view import LISTS, LabelView, StoredLabel
+from taistore.store.tables.label_view import LISTS, LabelView, Parts, StoredLabel
 from taistore.store.tables.labels_table import (
     has_labels,
     make_labels,
@@ -164,14 +164,15 @@ class Store:
         rows = [StoredLabel.of(row) for batch in batches for row in batch.to_pylist()]
         return version, tuple(sorted(rows, key=lambda row: row.label_id))
 
-    def seen_with(self, keys: Iterable[str]) -> "Store":
+    def seen_with(self, keys: Iterable[str], *, parts: Parts | None = None) -> "Store":
         """The same store, read with the labels of these keys, which may be retired ones.
 
-        Raises :class:`StoreError` for a key that no label ever had.
+        ``parts`` are the labels that show as each (None: what is merged into it by now). Raises
+        :class:`StoreError` for a key that no label ever had.
         """
         by_key = {row.label.key: row.label_id for row in self.stored_labels}
         wanted = list(keys)
-        if wanted == self.labels.keys:
+        if wanted == self.labels.keys and parts in (None, self.view.parts):
             return self
         for key in wanted:
             if key not in by_key:
@@ -179,7 +180,8 @@ class Store:
                     f"{self.uri}: has no label {key!r:.80}: 'taistore labels' lists them, and "
                     "'taistore labels add' adds one"
                 )
-        return self._seen(LabelView.of(self.stored_labels, [by_key[key] for key in wanted]))
+        seen = [by_key[key] for key in wanted]
+        return self._seen(LabelView.of(self.stored_labels, seen, parts=parts))
 
     def by_id(self) -> "Store":
         """The same store with all labels that it ever had, by now: columns are ids.

@@ -276,3 +276,14 @@ def test_a_label_that_came_later_is_marked_neither_right_nor_wrong(
     photo = project.photo(tmp_path / "0.png", run=run)
     assert not photo.complete
     assert set(photo.negatives) == set(FIRST[1:]) - set(photo.positives)
+
+
+def test_a_run_without_a_label_that_is_merged_later_is_as_it_was(project: Project) -> None:
+    run = project.train("pll", labels=FIRST[:3], epochs=3)
+    before = run.evaluate(split="train")
+    project.merge_labels([FIRST[5]], FIRST[0])
+    again = taistore.open(project.uri)
+    after = again.run(run.run_id).evaluate(split="train")
+    assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
+    with_parts = again.train("pll", labels=FIRST[:3], epochs=3).evaluate(split="train")
+    assert with_parts.labels[0].positives > before.labels[0].positives
