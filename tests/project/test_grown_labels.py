@@ -173,7 +173,7 @@ def test_a_run_of_some_labels(project: Project, tmp_path: Path) -> None:
     other = project.train("pll", labels=FIRST[3:6], epochs=3)
     shared = run.compare(other, split="train")
     assert [one.key for one in shared.labels] == [FIRST[4]]
-    with pytest.raises(StoreError, match="has no label 'mauve'"):
+    with pytest.raises(LabelError, match=r"'mauve' is not in the label set: .*labels add mauve"):
         project.train("pll", labels=["mauve"])
 
 
@@ -336,3 +336,13 @@ def test_a_store_that_is_made_by_another_job_meanwhile_gets_the_labels(
     )
     assert made.labels == 2
     assert taistore.open(tmp_path / "store").labels.keys == FIRST[:4]
+
+
+def test_labels_of_a_run_are_some_that_are_in_use_by_any_name(project: Project) -> None:
+    project.rename_label(FIRST[0], "crimson")
+    project.merge_labels([FIRST[1]], FIRST[2])
+    project.retire_labels([FIRST[3]])
+    assert project.seen_with(["crimson", FIRST[4]]).labels.keys == [FIRST[0], FIRST[4]]
+    assert project.seen_with([FIRST[1], FIRST[4]]).labels.keys == [FIRST[2], FIRST[4]]
+    with pytest.raises(LabelError, match=f"'{FIRST[3]}' is not in .*labels add {FIRST[3]}"):
+        project.train("zsl", labels=[FIRST[3]])

@@ -205,3 +205,17 @@ def test_a_reader_from_before_does_not_see_what_came_later(store: Store) -> None
     store.append("images", [image(1, positives=[0, 4], complete=True, covered=5)])
     assert cells(before) == [[1, 0, 0, 0]]
     assert cells(store) == [[1, 0, 0, 0, 1]]
+
+
+def test_a_line_of_text_means_a_label_by_its_key_or_its_name(store: Store) -> None:
+    rename_label(store, "b", "bird")
+    lines = LabelSet(Label(line, line) for line in ("b", "BIRD", "the c", "d", "new"))
+    found = add_labels(store, lines)
+    assert (found.there, found.added) == (("b", "b", "c", "d"), ("new",))
+    assert store.labels.keys == ["a", "b", "c", "d", "new"]
+    assert store.labels[1] == Label("b", "bird", ("the b",))
+    retire_labels(store, ["c"])
+    assert add_labels(store, LabelSet([Label("c", "c")])).restored == ("c",)
+    add_labels(store, LabelSet([Label("d2", "the d")]))
+    with pytest.raises(LabelError, match=r"'the d' is ambiguous: use one of the keys d, d2"):
+        add_labels(store, LabelSet([Label("the d", "the d")]))
