@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import taistore
 from taistore.adapter.run_files.file_names import WEIGHTS
+from taistore.adapter.run_files.kept.run_labels import LABELS
 from taistore.encoders.protocol import Float32
 from taistore.errors import LabelError, StoreError, TrainingError
 from taistore.evaluation.report import Evaluation
@@ -346,3 +347,14 @@ def test_labels_of_a_run_are_some_that_are_in_use_by_any_name(project: Project) 
     assert project.seen_with([FIRST[1], FIRST[4]]).labels.keys == [FIRST[2], FIRST[4]]
     with pytest.raises(LabelError, match=f"'{FIRST[3]}' is not in .*labels add {FIRST[3]}"):
         project.train("zsl", labels=[FIRST[3]])
+
+
+def test_a_run_whose_file_of_labels_is_damaged_goes_by_its_card(project: Project) -> None:
+    run = project.train("zsl", epochs=1)
+    before = run.tags(split="train", top_k=1)
+    project.add_labels(LATER)
+    (run.folder / LABELS).write_bytes(b"PAR1 no table")
+    assert project.run(run.run_id).tags(split="train", top_k=1).equals(before)
+    (found,) = project.verify(project.uri).findings
+    assert (found.code, found.table) == ("damaged-run", run.run_id)
+    assert LABELS in found.what
