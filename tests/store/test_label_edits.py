@@ -219,3 +219,12 @@ def test_a_line_of_text_means_a_label_by_its_key_or_its_name(store: Store) -> No
     add_labels(store, LabelSet([Label("d2", "the d")]))
     with pytest.raises(LabelError, match=r"'the d' is ambiguous: use one of the keys d, d2"):
         add_labels(store, LabelSet([Label("the d", "the d")]))
+
+
+def test_a_retired_label_comes_back_by_its_name_and_goes_by_no_synonym(store: Store) -> None:
+    merge_labels(store, ["b"], "a")
+    with pytest.raises(LabelError, match=r"'the b' is a synonym of 'the a': .* its key, 'a'"):
+        retire_labels(store, ["the b"])
+    assert retire_labels(store, ["the c", "d"]) == [Label("c", "the c"), Label("d", "the d")]
+    found = add_labels(store, LabelSet(Label(name, name) for name in ("The C", "d")))
+    assert (found.restored, found.added) == (("c", "d"), ())

@@ -60,16 +60,19 @@ def add_labels(store: Store, labels: LabelSet) -> AddedLabels:
 
 
 def _by_name(rows: Rows) -> dict[str, list[StoredLabel]]:
-    """Labels in use by their names."""
+    """Labels in use by their names; where none is called so, retired ones."""
     named: dict[str, list[StoredLabel]] = {}
-    for row in rows:
-        if not row.retired:
-            named.setdefault(normalise_name(row.label.name), []).append(row)
+    for row in sorted(rows, key=lambda row: row.retired):
+        if row.merged_into is not None:
+            continue
+        found = named.setdefault(normalise_name(row.label.name), [])
+        if not (row.retired and found and not found[0].retired):
+            found.append(row)
     return named
 
 
 def _called(named: Mapping[str, Sequence[StoredLabel]], label: Label) -> StoredLabel | None:
-    """The label in use that a line of text means by its name; None where it is no such line."""
+    """The label that a line of text means by its name; None where it is no such line."""
     found = named.get(normalise_name(label.name), ()) if label.name == label.key else ()
     if len(found) > 1:
         keys = ", ".join(row.label.key for row in found[:5])
@@ -166,12 +169,13 @@ def merge_labels(store: Store, old: Sequence[str], into: str) -> Label:
 def retire_labels(store: Store, names: Sequence[str]) -> list[Label]:
     """Use labels no longer; what is known of them stays, and :func:`add_labels` brings them back.
 
-    Returns them. Raises :class:`LabelError` for one that is not there, and where none is left.
+    Returns them. Raises :class:`LabelError` for one that is not there by its key or name, and where
+    none is left.
     """
     retired: list[Label] = []
 
     def plan(rows: Rows) -> list[StoredLabel]:
-        going = {row.label_id: row for row in (_found(rows, name) for name in names)}
+        going = {row.label_id: row for row in (_named(rows, name) for name in names)}
         if all(row.retired or row.label_id in going for row in rows):
             raise LabelError("a store needs a label: add another one before the last is retired")
         retired[:] = [row.label for row in going.values()]
@@ -199,6 +203,17 @@ def drop_captions(store: Store, combination_ids: Sequence[int]) -> int:
             if store.has(kind, info.encoder_id):
                 store.remove(kind, where, encoder_id=info.encoder_id)
     return store.remove("texts", where) if store.has("texts") else 0
+
+
+def _named(rows: Rows, name: str) -> StoredLabel:
+    """As :func:`_found`, by a key or a name: a synonym may be of what was merged into a label."""
+    row = _found(rows, name)
+    if name != row.label.key and normalise_name(name) != normalise_name(row.label.name):
+        raise LabelError(
+            f"label {name!r:.80} is a synonym of {row.label.name!r:.80}: to retire that one give "
+            f"its key, {row.label.key!r:.80}"
+        )
+    return row
 
 
 def _found(rows: Rows, name: str) -> StoredLabel:

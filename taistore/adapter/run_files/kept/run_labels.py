@@ -41,7 +41,7 @@ def save_run_labels(folder: Path, store: Store) -> None:
 
 
 def read_run_labels(folder: Path) -> RunLabels | None:
-    """What is kept of them; None in a run from before, :class:`TrainingError` where it is damaged."""
+    """What is kept of them, None in a run from before; :class:`TrainingError` where damaged."""
     if not (folder / LABELS).is_file():
         return None
     try:
