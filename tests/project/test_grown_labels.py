@@ -282,12 +282,14 @@ def test_a_label_that_came_later_is_marked_neither_right_nor_wrong(
 
 
 def test_a_run_without_a_label_that_is_merged_later_is_as_it_was(project: Project) -> None:
-    run = project.train("pll", labels=FIRST[:3], epochs=3)
+    run, other = (project.train("pll", labels=FIRST[:3], epochs=3, seed=n) for n in range(2))
+    both = project.run(project.ensemble([run, other]).run_id)
     before = run.evaluate(split="train")
     project.merge_labels([FIRST[5]], FIRST[0])
     again = taistore.open(project.uri)
-    after = again.run(run.run_id).evaluate(split="train")
-    assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
+    for run_id in (run.run_id, both.run_id):
+        after = again.run(run_id).evaluate(split="train")
+        assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
     with_parts = again.train("pll", labels=FIRST[:3], epochs=3).evaluate(split="train")
     assert with_parts.labels[0].positives > before.labels[0].positives
 
