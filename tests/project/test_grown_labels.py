@@ -247,6 +247,10 @@ def test_the_commands(project: Project, tmp_path: Path) -> None:
     assert [rows[key]["retired"] for key in FIRST[:4]] == [False, True, False, True]
     assert rows[FIRST[1]]["merged_into"] == 2
     call("generate-texts", "--count", "300")
+    two = ["labels", "add", "giraffe", str(tmp_path / "more.txt"), "--store", project.uri]
+    refused = CliRunner().invoke(main, two)
+    assert refused.exit_code == 2
+    assert "more.txt' is a file and stands among other arguments" in refused.stderr
     trained = call("train", "--labels", str(tmp_path / "more.txt"), "--epochs", "1")
     assert taistore.open(project.uri).run(trained["run_id"]).labels.keys == LATER[:2]
     again = call("train", "--from", trained["run_id"], "--epochs", "1")
