@@ -14,6 +14,9 @@ ENCODER: Final = "open_clip:RN50/openai@224"
 SPLIT: Final = "test"
 """The split that is evaluated, and whose images other systems' scores are for."""
 
+VALIDATION: Final = "val"
+"""The split that thresholds, probabilities and the step that ranks are chosen on."""
+
 FEW_IMAGES: Final = 200
 """With fewer images training has nothing but its texts to go by."""
 
@@ -33,7 +36,22 @@ TAGS: Final = "tags.jsonl"
 """The file of tags that the main job writes; the page lies beside it, as .html."""
 
 TOP_K: Final = 5
-"""Tags of an image where neither a number nor a threshold is asked for."""
+"""Tags of an image by scores without a scale, where nothing says which are tags."""
+
+MOST_TAGS: Final = 20
+"""Tags of an image at most where the cut is the one that is best on average."""
+
+CUT_CONFIDENCE: Final = 0.2
+CUT_SHARE: Final = 0.1
+SHARE_SHARPNESS: Final = 0.43
+"""That cut, see ``scoring.cuts.image_share``: the confidence that a tag has at least, its share
+among the image's best labels, and the weight of a logit in shares."""
+
+PRECISION: Final = 0.9
+"""Share of right tags that ``calibrate`` looks for thresholds of."""
+
+CERTAINTY: Final = 0.9
+"""Confidence with which a label keeps that promise."""
 
 PAGE_IMAGES: Final = 500
 """Images on a page of tags."""

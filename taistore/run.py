@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taistore.evaluation.comparison import Comparison
     from taistore.evaluation.report import Evaluation
     from taistore.project import Project
+    from taistore.scoring.cuts.calibration_file import Calibration
     from taistore.scoring.known_cells import Known
     from taistore.scoring.ladders.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
@@ -164,6 +165,32 @@ class Run:
         drawn = draw_evaluation(self.project.store, found, folder=Path(plots))
         return replace(found, pictures=tuple(drawn))
 
+    def calibrate(
+        self,
+        *,
+        precision: float = defaults.PRECISION,
+        split: str = defaults.VALIDATION,
+        confidence: float = defaults.CERTAINTY,
+        step: "Step | None" = None,
+    ) -> "Calibration":
+        """Thresholds with a stated precision, and probabilities, by the labelled images of a split.
+
+        Kept with the run, which tags by them from then on. As
+        :func:`taistore.evaluation.calibration.calibrate.calibrate`.
+        """
+        from taistore.evaluation.calibration.calibrate import calibrate
+
+        return calibrate(
+            self.project.store,
+            self.run_id,
+            precision=precision,
+            split=split,
+            confidence=confidence,
+            step=step,
+            device=self._device,
+            progress=self.project.progress,
+        )
+
     def compare(
         self,
         other: "Run | str",
@@ -204,6 +231,7 @@ class Run:
         *,
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
         batch_size: int = 32,
@@ -223,6 +251,7 @@ class Run:
             labels=self.project.labels,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             regions=regions,
             batch_size=batch_size,
@@ -235,6 +264,7 @@ class Run:
         split: str | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         known: "Known" = "override",
     ) -> "TagFrame":
@@ -250,6 +280,7 @@ class Run:
             split=split,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             known=known,
             progress=self.project.progress,
@@ -265,6 +296,7 @@ class Run:
         layout: Literal["long", "wide"] = "long",
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
         known: "Known" = "override",
@@ -314,6 +346,7 @@ class Run:
             layout=layout,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             regions=regions,
             known=known,
@@ -326,7 +359,7 @@ class Run:
         )
         if html is not None:
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
-            about += summary.step + _cut(threshold, summary.without_tags)
+            about += f"{summary.step}, {summary.cut}.{_bare(summary.without_tags)}"
             of = (self.run_id, origin) if origin else None
             project.page(out, html, about=about, page_images=page_images, origin=of)
         return summary
@@ -369,12 +402,9 @@ class Run:
         return str(resolve_device(self.project.device))
 
 
-def _cut(threshold: float | None, without_tags: int) -> str:
-    """The end of a page's line: from which score on there are tags, and who got none."""
-    if threshold is None:
-        return "."
-    text = f", threshold {threshold:g}."
-    if without_tags:
-        whose = "1 image has" if without_tags == 1 else f"{without_tags:,} images have"
-        text += f" {whose} no tag above {threshold:g}."
-    return text
+def _bare(without_tags: int) -> str:
+    """The end of a page's line: who got no tag."""
+    if not without_tags:
+        return ""
+    whose = "1 image has" if without_tags == 1 else f"{without_tags:,} images have"
+    return f" {whose} no tag."

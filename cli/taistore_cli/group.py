@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
     "ensemble",
     "evaluate",
+    "calibrate",
     "compare",
     "reproduce",
     "score",

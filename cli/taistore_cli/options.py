@@ -52,13 +52,14 @@ workers_option = click.option(
 top_k_option = click.option(
     "--top-k",
     type=click.IntRange(min=1),
-    help=f"Tags per image at most; default: {defaults.TOP_K}, or no bound with --threshold alone.",
+    help="Tags per image at most; default: no bound, but a cut that is best on average where "
+    "--threshold is not given either.",
 )
 
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).",
+    help="Drop tags with a lower score (0 to 1); of a calibrated run: probability.",
 )
 
 known_option = click.option(

@@ -3,8 +3,10 @@
 Shapes: D embedding dimension, N labels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -50,7 +52,8 @@ class ScoringRun:
 
     ``logits`` are those of its adapter; None of an ensemble or a prompt learner. ``split`` names
     the only images that it can score, where imported scores are a part of it. ``plain`` says that
-    it may be a member of an ensemble: it averages nothing but adapters.
+    it may be a member of an ensemble: it averages nothing but adapters. Its ``folder`` may hold a
+    calibration, and its ``metrics`` evaluations.
     """
 
     run_id: str
@@ -60,6 +63,8 @@ class ScoringRun:
     logits: AdapterLogits | None = None
     split: str | None = None
     plain: bool = True
+    folder: Path | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_run(
@@ -127,6 +132,8 @@ class _Opening:
             weights_digest=card.weights_digest,
             ladder=ladder,
             logits=adapter.logits,
+            folder=folder,
+            metrics=row.metrics,
         )
 
     def _learner(self, row: RunRow) -> ScoringRun:
@@ -141,6 +148,8 @@ class _Opening:
             encoder_id=row.encoder_id,
             weights_digest=learner.card.learner_digest,
             ladder=PromptLadder(learner, device=self.device),
+            folder=folder,
+            metrics=row.metrics,
         )
 
     def _prompts(self, adapter: Adapter, encoder: EncoderInfo) -> Float32:
@@ -200,6 +209,8 @@ class _Opening:
             ladder=EnsembleLadder(card, ladders, kept=kept, device=self.device),
             split=card.split if imported is not None else None,
             plain=mixes_runs_alone(card) and all(one.has_own_scale for one in ladders),
+            folder=folder,
+            metrics=row.metrics,
         )
 
 

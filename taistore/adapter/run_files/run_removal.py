@@ -8,6 +8,7 @@ from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.file_names import (
+    CALIBRATION,
     CARD,
     DISCRIMINANT,
     LEARNER,
@@ -27,7 +28,10 @@ from taistore.store.store import Store
 IMPORTED = ("imported-scores.npy", "imported-ids.npy")
 """What an ensemble keeps of another system's scores."""
 
-OWN_FILES = (WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
+OWN_FILES = (
+    *(WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, CALIBRATION, SHIFT, KNOWN, STATE),
+    *IMPORTED,
+)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
 
 _HALF_WRITTEN = re.compile(r"\.tmp\w{6}")
