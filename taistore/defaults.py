@@ -41,7 +41,7 @@ TOP_K: Final = 5
 MOST_TAGS: Final = 20
 """Tags of an image at most where the cut is the one that is best on average."""
 
-CUT_CONFIDENCE: Final = 0.2
+CUT_CONFIDENCE: Final = 0.25
 CUT_SHARE: Final = 0.1
 SHARE_SHARPNESS: Final = 0.43
 """That cut, see ``scoring.cuts.image_share``: the confidence that a tag has at least, its share

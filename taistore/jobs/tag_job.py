@@ -13,7 +13,7 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.errors import ImageError
 from taistore.images.sources.open_source import open_source
-from taistore.jobs.tag_origin import photos_digest, tag_digest
+from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.page_head import origin, require_own_page
@@ -92,7 +92,11 @@ class TagJob:
         photos = self._photos_digest(project)
         digest = self._digest(project, photos)
         before = origin(self.page, Path(self.out))
-        if before is not None and before.digest == digest and _is_finished(project, before.run_id):
+        if (
+            before is not None
+            and _is_finished(project, before.run_id)
+            and before.digest == calibrated_digest(digest, project.run(before.run_id).folder)
+        ):
             return self._summary(project, images, run_id=before.run_id)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
@@ -109,7 +113,7 @@ class TagJob:
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
-            origin=digest,
+            origin=calibrated_digest(digest, run.folder),
             overwrite=True,
         )
         return self._summary(

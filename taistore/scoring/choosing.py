@@ -98,7 +98,8 @@ class Chooser:
     best ones are looked for first, and the same labels come out with scores that are off by
     0.002 at most; all labels are scored where all may be tags, few are there, a calibration ranks,
     the ladder is an ensemble's or a prompt learner's, or regions meet the discriminant, whose
-    deviation over labels rounding moves too far. ``copies`` say how the ladder's device copies (None: as it does).
+    deviation over labels rounding moves too far. ``copies`` say how the ladder's device copies
+    (None: as it does).
     """
 
     def __init__(self, ladder: Ladder, choice: Choice, *, copies: Copies | None = None) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from taistore.labels import PRESENT
 
-SLOPE_DEVIATION = 0.3
+SLOPE_DEVIATION = 0.5
 """Of a around 1 among labels, beforehand."""
 
-OFFSET_DEVIATION = 1.0
+OFFSET_DEVIATION = 1.5
 """Of b around 0."""
 
 _STEPS = 50
