@@ -96,8 +96,8 @@ def main() -> None:
             "(600 photos, 80 labels), packaged encoder, 10,000 template texts, zsl with regions, "
             "and of 1,203 CLIP ViT-B/32 vectors of LVIS classes, one image a label; everything is "
             "fitted on one half, figures are of the other. Of the CLIP vectors probabilities and "
-            "cuts are of 3 halves; a label that has its one image in the half to test on has none in "
-            "the half to fit on, which is the worst that can happen to a calibration."
+            "cuts are of 3 halves; a label that has its one image in the half to test on has none "
+            "in the half to fit on, which is the worst that can happen to a calibration."
         ),
         tables=tables,
     )

@@ -178,6 +178,9 @@ class Run:
         Kept with the run, which tags by them from then on. As
         :func:`taistore.evaluation.calibration.calibrate.calibrate`.
         """
+        from taistore.evaluation.calibration.labelled_split_check import require_labels
+
+        require_labels(self.project.store, split)
         from taistore.evaluation.calibration.calibrate import calibrate
 
         return calibrate(

@@ -1,48 +1,49 @@
 """``--precision`` of ``taistore score``: the precision of tags, or the encoder's number format."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import click
 
 FORMATS = ("auto", "fp32", "bf16", "fp16")
 
 
-class _Precision(click.ParamType):
-    """A share between 0 and 1, or a number format."""
+class Precisions(NamedTuple):
+    """The share of right tags that was asked for, and the number format of the encoder."""
 
-    name = "precision"
+    promised: float | None = None
+    number_format: str = "auto"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
-        """The share as a number, the format as it is."""
-        if value in FORMATS:
-            return str(value)
-        try:
-            share = float(value)
-        except ValueError:
-            share = -1.0
-        if not 0 < share < 1:
-            self.fail(f"{value!r} is neither a share such as 0.9 nor one of {', '.join(FORMATS)}")
-        return share
+
+def _read(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Precisions:
+    """Words name a number format, anything else is a share; each may be there once."""
+    formats = [value for value in values if value in FORMATS]
+    shares = [_share(value) for value in values if value not in FORMATS]
+    if len(shares) > 1 or len(formats) > 1:
+        raise click.BadParameter("give one share and one number format at most")
+    return Precisions(shares[0] if shares else None, formats[0] if formats else "auto")
+
+
+def _share(value: str) -> float:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise click.BadParameter(
+            f"{value!r} is neither a share such as 0.9 nor one of {', '.join(FORMATS)}"
+        )
+    return share
 
 
 precisions_option = click.option(
     "--precision",
-    type=_Precision(),
+    "precisions",
     multiple=True,
+    callback=_read,
     metavar="P",
     help="A share such as 0.9: only tags of which so many are right, by the thresholds that "
     "taistore calibrate found; labels without one give none. A word (auto, fp32, bf16, fp16): the "
-    "number format of the encoder, default: auto. May be given once as either.",
+    "number format of the encoder, default: auto. Both may be given.",
 )
-
-
-def promised_and_format(values: Sequence[float | str]) -> tuple[float | None, str]:
-    """The share and the number format that were given, of each the only one."""
-    shares = [value for value in values if isinstance(value, float)]
-    formats = [value for value in values if isinstance(value, str)]
-    if len(shares) > 1 or len(formats) > 1:
-        raise click.UsageError("--precision takes one share and one number format")
-    return (shares[0] if shares else None), (formats[0] if formats else "auto")

@@ -19,7 +19,7 @@ from taistore_cli.options import (
     workers_option,
 )
 from taistore_cli.output import Output
-from taistore_cli.precisions import precisions_option, promised_and_format
+from taistore_cli.precisions import Precisions, precisions_option
 
 if TYPE_CHECKING:
     from taistore.scoring.score import ScoreSummary
@@ -101,7 +101,7 @@ def command(
     workers: int,
     store_uri: str,
     device: str,
-    precision: tuple[float | str, ...],
+    precisions: Precisions,
     max_rejects: int | None,
     out: Output,
 ) -> dict[str, Any]:
@@ -117,8 +117,7 @@ def command(
       taistore score latest photos/ --out tags.parquet --html tags.html
       taistore score latest photos/ --precision 0.9 --out tags.jsonl
     """
-    promised, number_format = promised_and_format(precision)
-    project = open_project(store_uri, out, device=device, precision=number_format)
+    project = open_project(store_uri, out, device=device, precision=precisions.number_format)
     if html is not None and tags.is_file() and not overwrite:
         page = project.page(tags, html, page_images=page_images)
         shown = page.images + page.left_out
@@ -134,7 +133,7 @@ def command(
         layout=layout,
         top_k=top_k,
         threshold=threshold,
-        precision=promised,
+        precision=precisions.promised,
         step=step,
         regions=regions,
         known=known,

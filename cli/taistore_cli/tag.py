@@ -134,6 +134,7 @@ def _lines(summary: "TagSummary") -> list[str]:
         line = f"{summary.out}: {tags.tags:,} tags for {tags.images:,} images by {tags.step}"
         if tags.without_tags:
             line += f"; {tags.without_tags:,} without tags"
+        line += f"\ncut: {tags.cut}"
     return [
         f"{images.seen:,} photos: {images.encoded:,} encoded, {rejects}",
         f"{summary.texts_written:,} texts written; run {summary.run_id} {learnt}",

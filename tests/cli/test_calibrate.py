@@ -65,7 +65,11 @@ def test_json_has_every_label(store: Path, tmp_path: Path) -> None:
         (["--precision", "0.9", "--precision", "fp32"], 0, "cut: precision 0.9"),
         (["--precision", "fp64"], 2, "neither a share such as 0.9 nor one of auto, fp32"),
         (["--precision", "90"], 2, "neither a share such as 0.9"),
-        (["--precision", "0.9", "--precision", "0.8"], 2, "one share and one number format"),
+        (
+            ["--precision", "0.9", "--precision", "0.8"],
+            2,
+            "one share and one number format at most",
+        ),
         (["--precision", "0.9", "--threshold", "0.5"], 1, "leave out --threshold"),
         (["--precision", "0.85"], 1, "was not calibrated for precision 0.85"),
     ],

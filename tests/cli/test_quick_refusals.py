@@ -46,6 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["score", "latest", "--out", "s3://bucket/tags.csv"], 1, "--out is written to"),
         (["score", "latest", "/nowhere", "--out", "tags.csv"], 1, "no such folder or file"),
         (["score", "nobody", "--out", "tags.csv"], 1, "no run 'nobody'"),
+        (["calibrate", "latest"], 1, "an order and no probability"),
         (["ingest-images", "/nowhere"], 1, "no such folder or file"),
         (["ingest-texts", "/nowhere"], 1, "captions are read from"),
         (["train", "--out", "s3://bucket/run"], 1, "--out is written to"),

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taistore.adapter.run_files.run_folder import folder_of, keep_folder
+from taistore.adapter.run_files.run_folder import folder_of, keep_folder, run_folder
 from taistore.adapter.run_files.run_lock import written_alone
 from taistore.defaults import CERTAINTY, PRECISION, VALIDATION
 from taistore.errors import ScoringError
 from taistore.evaluation.calibration.average_cut import best_average_cut
 from taistore.evaluation.calibration.known_cells_of_split import SplitCells, learnt_images
+from taistore.evaluation.calibration.labelled_split_check import require_labels
 from taistore.evaluation.calibration.precision_cuts import more_images, precision_cut
 from taistore.evaluation.calibration.shrunk_platt import Sigmoid, label_sigmoid, pooled_sigmoid
 from taistore.evaluation.label_columns import LabelCells
@@ -27,10 +28,10 @@ from taistore.progress import Progress, no_progress
 from taistore.scoring.cuts.calibration_file import (
     Calibration,
     LabelCalibration,
+    read_calibration,
     save_calibration,
 )
 from taistore.scoring.cuts.step_choice import ChosenStep, best_step
-from taistore.scoring.labelled_images import splits_with_labels
 from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import open_run
 from taistore.store.store import Store
@@ -74,7 +75,7 @@ def calibrate(
     none shows a label, and what :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
     asked = _Asked(_share("precision", precision), _share("confidence", confidence))
-    _require_labels(store, split)
+    require_labels(store, split)
     row = store.run(run_id)
     run = open_run(store, row.run_id, device=device)
     scored = LabelledSplit(store, run, Scope(split=split))
@@ -93,6 +94,12 @@ def calibrate(
     with written_alone(folder, row.run_id):
         save_calibration(folder, found)
         keep_folder(store, row.checkpoint, folder)
+    # Who fetches a run of an object store meanwhile makes its folder what is kept of it.
+    if read_calibration(run_folder(store, row.run_id)) != found:
+        raise ScoringError(
+            f"run {row.run_id} was calibrated or fetched by another process meanwhile: run this "
+            "again"
+        )
     return found
 
 
@@ -199,17 +206,6 @@ def _share(name: str, value: float) -> float:
     if not 0.01 <= value <= 0.999:
         raise ScoringError(f"{name} is {value}: it must lie between 0.01 and 0.999")
     return float(value)
-
-
-def _require_labels(store: Store, split: str) -> None:
-    """Where no image has known labels at all; which splits have some is said by who reads them."""
-    _, labelled = splits_with_labels(store)
-    if not labelled.total():
-        raise ScoringError(
-            f"{store.uri}: no image has known labels, and without any scores are an order and no "
-            "probability: ingest a manifest that names labels, such as "
-            f'{{"image": "a.jpg", "labels": ["dog"], "split": "{split}"}}'
-        )
 
 
 def _require_evidence(
