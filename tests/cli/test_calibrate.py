@@ -68,7 +68,7 @@ def test_json_has_every_label(store: Path, tmp_path: Path) -> None:
         (
             ["--precision", "0.9", "--precision", "0.8"],
             2,
-            "one share and one number format at most",
+            "one share and one number format",
         ),
         (["--precision", "0.9", "--threshold", "0.5"], 1, "leave out --threshold"),
         (["--precision", "0.85"], 1, "was not calibrated for precision 0.85"),
