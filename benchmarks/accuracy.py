@@ -26,7 +26,7 @@ from taistore.evaluation.evaluate import evaluate
 from taistore.geometry.perturbation import Where
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import open_source
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import prompt_vectors

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taistore.encoders.protocol import Encoder
-from taistore.labels import LabelSet, read_labels
+from taistore.label_files.label_file import read_labels
+from taistore.labels import LabelSet
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.llm.chat import ChatReply, ChatRequest

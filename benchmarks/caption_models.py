@@ -21,7 +21,7 @@ from benchmarks.captions import PAPER, STEPS, Bench, Pool, Trial, results
 from benchmarks.report import Table, spread, write_report
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.llm.engines.llama_server import local_server, small_model

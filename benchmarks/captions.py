@@ -31,7 +31,7 @@ from taistore.adapter.train import train
 from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
 from taistore.evaluation.evaluate import evaluate
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.store.store import Store
 from taistore.texts.audit.audit_captions import audit_store
 from taistore.texts.audit.audit_report import distinct

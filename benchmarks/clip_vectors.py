@@ -17,7 +17,7 @@ from taistore.adapter.config import TrainConfig
 from taistore.adapter.run_files.checkpoint import load_adapter
 from taistore.adapter.train import train
 from taistore.encoders.imported.vector_reader import imported_info
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.scoring.ladders.ladder import Ladder
 from taistore.store.store import Store
 from taistore.texts.ingest.ingest_text_vectors import ingest_text_vectors

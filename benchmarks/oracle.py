@@ -29,7 +29,7 @@ from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import open_source
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.project import Project
 from taistore.store.store import Store
 from taistore.synthetic.image_audit import audit_images

@@ -9,6 +9,10 @@ class LabelError(TaistoreError):
     """A label file or a label name is not usable."""
 
 
+class UnknownLabelError(LabelError):
+    """A name that no label of the set has."""
+
+
 class StoreError(TaistoreError):
     """A store is missing, of another version, or cannot be written."""
 

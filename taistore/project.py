@@ -16,7 +16,8 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.encoders.protocol import EncoderInfo, Float32
 from taistore.errors import EncoderError, ScoringError
-from taistore.labels import Label, LabelSet, read_labels
+from taistore.label_files.label_file import almost_equal, read_labels
+from taistore.labels import Label, LabelSet
 from taistore.progress import Note, Progress, stoppable, terminal_progress
 from taistore.store.store import Store
 from taistore.store.tables.encoder_table import encoder_of_spec, require_same_weights
@@ -121,10 +122,12 @@ class Project:
         :class:`LabelError` on unusable labels, :class:`EncoderError` where the encoder cannot be
         loaded and :class:`StoreError` where another store is in the way.
         """
-        label_set = labels_of(labels)
+        label_set = labels_of(labels, note=note)
         spec = registry.canonical_spec(encoder)
         told = note or _log.info
-        if shared := label_set.shared_names():
+        if alike := almost_equal(label_set):
+            told(alike)
+        elif shared := label_set.shared_names():
             example = next(iter(shared))
             told(
                 f"warning: {len(shared)} names are used by several labels (such as {example!r}: "
@@ -637,6 +640,7 @@ class Project:
         config: "TrainConfig | PromptConfig | str | Path | None" = None,
         encoder: str | None = None,
         out: str | Path | None = None,
+        name: str | None = None,
         on_start: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> "Run":
@@ -646,7 +650,8 @@ class Project:
         ``shift`` or ``seed``; ``paper=True`` takes what was published for all others. With
         ``method`` ``coop``, ``dualcoop``, ``tai-dpt`` or ``t2i-pal`` they are those of
         :class:`taistore.prompting.prompt_config.PromptConfig`. ``config`` is a configuration or a
-        file of one (TOML, or a run's ``card.json``), whose fields task and settings override. The
+        file of one (TOML, or a run's ``card.json``), whose fields task and settings override.
+        ``name`` is what the run is called, in place of an id made of its task and the time. The
         rest is that of :func:`taistore.adapter.train.train` and
         :func:`taistore.prompting.prompt_training.train_prompts`.
         """
@@ -655,6 +660,10 @@ class Project:
         # Refused before torch is loaded.
         if out is not None:
             local_path(out, option="out")
+        if name is not None:
+            from taistore.adapter.run_files.run_names import require_new_name
+
+            require_new_name(self.store, name)
         if method is None and config is None:
             from taistore.adapter.known_labels import require_texts
 
@@ -664,7 +673,7 @@ class Project:
         if task is not None:
             settings["task"] = task
         given = train_config(config, settings, method=method, device=self.device)
-        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start)
+        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start, name=name)
 
     def resume(
         self,
@@ -833,10 +842,10 @@ class Project:
         return optimize_project(self, keep_days=keep_days)
 
 
-def labels_of(labels: Labels) -> LabelSet:
+def labels_of(labels: Labels, *, note: Note | None = None) -> LabelSet:
     """The label set of a file, or of names; raises :class:`LabelError` where it is unusable."""
     if isinstance(labels, LabelSet):
         return labels
     if isinstance(labels, str | Path):
-        return read_labels(labels)
+        return read_labels(labels, note=note)
     return LabelSet(Label(name, name) for name in map(str, labels))

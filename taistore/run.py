@@ -228,6 +228,13 @@ class Run:
 
     # --- tags -----------------------------------------------------------------------------
 
+    def load(self) -> None:
+        """Read its weights now, once for all that follows: otherwise what needs them does.
+
+        Raises what :func:`taistore.scoring.loaded_run.open_run` does where they are damaged.
+        """
+        _ = self._scoring
+
     def tag(
         self,
         photos: "Iterable[P]",
@@ -341,7 +348,7 @@ class Run:
 
         summary = score(
             project.store,
-            self.run_id,
+            self._scoring,
             source,
             out,
             listed=listed,

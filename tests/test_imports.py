@@ -21,7 +21,7 @@ LAYERS = (
     ("taistore.texts", "taistore.images"),
     ("taistore.geometry",),
     ("taistore.store",),
-    ("taistore.encoders",),
+    ("taistore.encoders", "taistore.label_files"),
     ("taistore.contracts", "taistore.labels", "taistore.progress", "taistore.plugins"),
     (
         "taistore.devices",

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taistore.errors import LabelError
-from taistore.labels import Label, LabelSet, combination_id, read_labels
+from taistore.errors import LabelError, UnknownLabelError
+from taistore.label_files.label_file import read_labels
+from taistore.labels import SEARCHES, Label, LabelSet, combination_id
 
 KEYS = st.text(string.ascii_letters + "/_é犬 ", min_size=1).filter(str.strip)
 
@@ -63,7 +64,6 @@ def test_csv_without_keys_takes_the_name(tmp_path: Path) -> None:
         ("l.csv", "key,name\n,cat\n", r"l\.csv: line 2: empty label"),
         ("l.csv", "key,name\na,cat\na,dog\n", r"l\.csv: line 3: label 'a' was already given"),
         ("l.csv", "mid,title\na,cat\n", r"l\.csv: line 1: no 'name' column"),
-        ("l.csv", "key;name\na;cat\n", r"l\.csv: line 1: no 'name' column: .*by a comma"),
         ("l.csv", "key,name\n", r"l\.csv: no labels below the header"),
         ("l.csv", 'key,name\n"a,cat\n', r"l\.csv: line 2: .*mend the CSV row"),
         ("l.txt", "  \n", r"l\.txt: the label file is empty"),
@@ -106,6 +106,35 @@ def test_find_by_key_name_and_synonym() -> None:
         labels.find("organ")
     with pytest.raises(LabelError, match="'dog' is not in the label set"):
         labels.find("dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("giraffe", "did you mean 'giraffes'? Else add it by taistore labels add giraffe"),
+        ("pipe organs", "or 'organ'? Else add it by taistore labels add 'pipe organs'"),
+        ("zebra", "is not in the label set: add it by taistore labels add zebra"),
+        ("x; rm -r /", "is not in the label set: add it by taistore labels add 'x; rm -r /'"),
+        ("y" * 101, "is not in the label set: add it by taistore labels add NAME"),
+    ],
+    ids=["plural", "synonym", "none", "shell", "long"],
+)
+def test_a_name_that_is_missing_says_what_adds_it_and_what_is_near(name: str, said: str) -> None:
+    labels = LabelSet([Label("1", "giraffes"), Label("2", "organ", ("pipe organ",))])
+    with pytest.raises(UnknownLabelError) as caught:
+        labels.find(name)
+    assert said in str(caught.value)
+
+
+def test_near_names_are_looked_for_a_bounded_number_of_times() -> None:
+    labels = LabelSet([Label("1", "giraffes")])
+    said = []
+    for number in range(SEARCHES + 1):
+        with pytest.raises(UnknownLabelError) as caught:
+            labels.find(f"giraffe{number % 10}")
+        said.append(str(caught.value))
+    assert all("did you mean" in line for line in said[:-1])
+    assert "did you mean" not in said[-1]
 
 
 def test_a_name_wins_over_the_synonym_of_another() -> None:

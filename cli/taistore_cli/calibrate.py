@@ -45,8 +45,8 @@ _SHOWN = 30
 @click.option(
     "--step",
     type=click.Choice(STEPS),
-    help="Step of the ladder; default: the one with the best mAP on these images, where one beats "
-    "the top clearly.",
+    help="Step of the ladder.  [default: the one with the best mAP on these images, where one "
+    "beats the top clearly]",
 )
 @store_option
 @device_option

@@ -36,12 +36,13 @@ OF_PHOTOS = ("--pseudo-counts", "--k", "--known", "--mask-seed", "--plots")
     "--k",
     type=click.IntRange(min=0),
     default=0,
+    show_default=False,
     help="Nearest images to estimate from and to check on.  [default: 1 in 25, 20 to 100]",
 )
 @click.option(
     "--known",
     type=click.FloatRange(min=0, max=1),
-    help="Mask labels: go by this share of them, and check against all.",
+    help="Mask labels: go by this share of them, and check against all.  [default: all]",
 )
 @click.option("--mask-seed", type=int, default=0, show_default=True, help="Seed of that mask.")
 @click.option(

@@ -19,7 +19,8 @@ PROTOCOLS = ("voc2007", "coco2014", "nuswide", "openimages")
 protocol_option = click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
-    help="Evaluate as published figures do: fixes split, labels and what counts, and says how.",
+    help="Evaluate as published figures do: fixes split, labels and what counts, and says how.  "
+    "[default: none]",
 )
 
 
@@ -39,7 +40,8 @@ synthetic_option = click.option(
     "--bootstrap",
     type=click.IntRange(min=100),
     metavar="N",
-    help="Also give mAP's 95 % interval over N resamples of the images, such as 1000.",
+    help="Also give mAP's 95 % interval over N resamples of the images, such as 1000.  "
+    "[default: none]",
 )
 @click.option(
     "--seed",

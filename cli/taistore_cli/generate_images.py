@@ -45,9 +45,15 @@ _WRITER_OPTIONS = (
     click.option(
         "--batch", type=click.IntRange(min=1), help="diffusers: images drawn at once; default 4."
     ),
-    click.option("--steps", type=click.IntRange(min=1), help="diffusers: denoising steps."),
     click.option(
-        "--guidance", type=click.FloatRange(min=0), help="diffusers: weight of the caption."
+        "--steps",
+        type=click.IntRange(min=1),
+        help="diffusers: denoising steps.  [default: the model's own]",
+    ),
+    click.option(
+        "--guidance",
+        type=click.FloatRange(min=0),
+        help="diffusers: weight of the caption.  [default: the model's own]",
     ),
     click.option(
         "--size",
@@ -104,7 +110,7 @@ def _writer_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dic
     "--max-texts",
     type=click.IntRange(min=1),
     metavar="N",
-    help="A sample of N texts; raising it keeps the images that are there.",
+    help="A sample of N texts; raising it keeps the images that are there.  [default: all]",
 )
 @click.option(
     "--keep",

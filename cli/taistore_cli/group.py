@@ -3,7 +3,6 @@
 import importlib
 import io
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,45 +13,10 @@ import click
 from taistore.errors import TaistoreError
 from taistore.printable import printable, printable_lines
 from taistore.stopping import StopRequested, stop_on_signals
+from taistore_cli.commands import grouped, module_name, names
 from taistore_cli.flags import in_flags
-
-COMMANDS = (
-    "tag",
-    "init",
-    "generate-texts",
-    "ingest-texts",
-    "texts audit",
-    "generate-images",
-    "synthetic audit",
-    "ingest-images",
-    "ingest-vectors",
-    "centroids",
-    "train",
-    "ensemble",
-    "evaluate",
-    "calibrate",
-    "compare",
-    "reproduce",
-    "score",
-    "export-scores",
-    "show",
-    "prune",
-    "runs",
-    "runs rm",
-    "encoders",
-    "encoders rm",
-    "optimize",
-    "verify",
-    "upgrade",
-    "convert-checkpoint",
-    "doctor",
-    "demo",
-)
-"""Every command, in the order in which a job uses them; ``a-b`` lives in ``a_b.py``, ``a b`` is
-one of the group in ``a.py``."""
-
-NAMES = tuple(dict.fromkeys(name.split()[0] for name in COMMANDS))
-"""Commands and groups of them."""
+from taistore_cli.sections import in_sections
+from taistore_cli.usage import USER, no_such_command, option_before_command, usage_text
 
 
 class TaistoreGroup(click.Group):
@@ -64,15 +28,45 @@ class TaistoreGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a job."""
-        return list(NAMES)
+        return list(names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command object of a module of this package, or None."""
-        if cmd_name not in NAMES:
+        if cmd_name not in names():
             return None
-        module = importlib.import_module(f"taistore_cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
+        command: click.Command = importlib.import_module(module_name(cmd_name)).command
+        return in_sections(command, cmd_name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; options that stand before their command are told where they belong."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            at = next((i for i, word in enumerate(given) if word in names()), None)
+            if at is None:
+                raise
+            command = self.get_command(ctx, given[at])
+            options = [name for p in command.params for name in p.opts] if command else []
+            if error.option_name not in options:
+                raise
+            raise option_before_command(
+                error.option_name, given[:at], given[at], given[at + 1 :], ctx
+            ) from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; a name near to the one given is suggested."""
+        if args[0] not in names():
+            raise no_such_command(args[0], ctx, names())
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list of commands for each group, without loading any of them."""
+        for heading, commands in grouped().items():
+            with formatter.section(heading):
+                formatter.write_dl(list(commands.items()))
 
     def main(
         self,
@@ -101,9 +95,7 @@ class TaistoreGroup(click.Group):
         except StopRequested as stop:
             _fail(stopped(stop, arguments), 128 + stop.number)
         except click.ClickException as error:
-            usage = io.StringIO()
-            error.show(file=usage)
-            click.echo(printable_lines(usage.getvalue()), err=True, nl=False)
+            click.echo(printable_lines(_told(error, arguments)), err=True, nl=False)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             _fail("interrupted: what was done is kept; run it again to go on", 130)
@@ -119,8 +111,18 @@ class TaistoreGroup(click.Group):
 
     def _invoked(self, arguments: Sequence[str]) -> click.Command:
         """The command that the arguments name, else this group."""
-        name = next((argument for argument in arguments if argument in NAMES), "")
+        name = next((argument for argument in arguments if argument in names()), "")
         return self.get_command(click.Context(self), name) or self
+
+
+def _told(error: click.ClickException, arguments: Sequence[str]) -> str:
+    # Where nothing was given the message is the whole help; older clicks have no class for that.
+    if isinstance(error, click.UsageError) and not error.message.startswith("Usage: "):
+        name = next((argument for argument in arguments if argument in names()), "")
+        return usage_text(error, f"taistore {name}".strip())
+    shown = io.StringIO()
+    error.show(file=shown)
+    return shown.getvalue()
 
 
 def _describe(error: Exception) -> str:
@@ -141,18 +143,16 @@ KEEPING = frozenset(
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 
-_USER = re.compile(r"(?<=://)[^/@\s]*@")
-
 
 def stopped(stop: StopRequested, arguments: Sequence[str]) -> str:
     """What a signal left, and the command that goes on; user names in URLs are left out."""
-    name = next((argument for argument in arguments if argument in NAMES), "")
+    name = next((argument for argument in arguments if argument in names()), "")
     kept = stop.kept or ("what is done is kept" if name in KEEPING else "")
     command = shlex.join(["taistore", *(stop.go_on or arguments)])
     after = f" after {stop.done}" if stop.done else ""
     if not kept:
-        return f"{stop}{after}: nothing was kept; to run it again: {_USER.sub('', command)}"
-    return f"{stop}{after}: {kept}; to go on: {_USER.sub('', command)}"
+        return f"{stop}{after}: nothing was kept; to run it again: {USER.sub('', command)}"
+    return f"{stop}{after}: {kept}; to go on: {USER.sub('', command)}"
 
 
 def _one_line(message: str) -> str:

@@ -42,7 +42,9 @@ def command(
     """Make a store for the labels in LABELS.
 
     LABELS is a .txt file with one label a line, or a .csv file with the columns key,name and
-    optionally synonyms (separated by |). The encoder is loaded once, to see that it works here.
+    optionally synonyms (separated by |). In a .txt file a line that begins with "# " is a comment,
+    "#x" is a label, and a line that holds commas is refused unless it stands in double quotes. The
+    encoder is loaded once, to see that it works here.
 
     \b
     Example:

@@ -8,7 +8,11 @@ from taistore_cli.group import TaistoreGroup
 
 @click.group(
     cls=TaistoreGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
 )
 @click.version_option(__version__, prog_name="taistore")
 def main() -> None:

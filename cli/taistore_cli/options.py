@@ -52,14 +52,15 @@ workers_option = click.option(
 top_k_option = click.option(
     "--top-k",
     type=click.IntRange(min=1),
-    help="Tags per image at most; default: no bound, but a cut that is best on average where "
-    "--threshold is not given either.",
+    help="Tags per image at most.  [default: no bound with --threshold or --precision, else those "
+    "of a cut that is best on average]",
 )
 
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1); of a calibrated run: probability.",
+    help="Drop tags with a lower score (0 to 1), in a calibrated run a probability.  "
+    "[default: none]",
 )
 
 known_option = click.option(
@@ -129,7 +130,10 @@ def options_after(context: click.Context) -> bool:
     if context.invoked_subcommand is None:
         return False
     # An option before the command would be lost, and another store be changed.
-    for name in context.params:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"give options after {context.invoked_subcommand!r}")
+    given = sorted(given_options())
+    if given:
+        raise click.UsageError(
+            f"give {given[0]} after the command: {context.command_path} "
+            f"{context.invoked_subcommand} ... {given[0]}"
+        )
     return True

@@ -45,5 +45,5 @@ precisions_option = click.option(
     metavar="P",
     help="A share such as 0.9: only tags of which so many are right, by the thresholds that "
     "taistore calibrate found; labels without one give none. A word (auto, fp32, bf16, fp16): the "
-    "number format of the encoder, default: auto. Both may be given.",
+    "number format of the encoder. Both may be given.  [default: auto]",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from taistore_cli.group import COMMANDS
+from taistore_cli.commands import names
 from taistore_cli.main import main
 
 WIDTH = 100
@@ -23,9 +23,24 @@ def reference() -> str:
     """The help of ``taistore`` and of every command, as Markdown."""
     sections = [HEADING, _section(main, "taistore", None)]
     with click.Context(main, info_name="taistore", **main.context_settings) as parent:
-        for name in COMMANDS:
-            sections.append(_section(*_found(main, name.split(), parent), title=name))
+        for words in every_command():
+            sections.append(_section(*_found(main, list(words), parent), title=" ".join(words)))
     return "\n".join(sections)
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """The words of every command and of each group's commands, as ``taistore --help`` has them."""
+    context = click.Context(main)
+    found: list[tuple[str, ...]] = []
+    for name in names():
+        command = main.get_command(context, name)
+        if not isinstance(command, click.Group):
+            found.append((name,))
+            continue
+        # A group that does nothing by itself is told by its commands.
+        found += [(name,)] if command.invoke_without_command else []
+        found += [(name, inner) for inner in command.commands]
+    return found
 
 
 def _found(

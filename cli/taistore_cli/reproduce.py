@@ -1,6 +1,5 @@
 """``taistore reproduce``: the paper's tables on the data and weights that are there."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,6 @@ import click
 from taistore_cli.model_options import ModelOptions, model_options
 from taistore_cli.options import common_options, device_option, given_options, precision_option
 from taistore_cli.output import Output
-from taistore_cli.sections import SectionCommand, SectionOption
 
 if TYPE_CHECKING:
     from taistore.reproduction.synthetic_tables.table_images import TableImages
@@ -37,13 +35,8 @@ _ALWAYS = {"--json", "--quiet", "--debug"}
 WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--device"}}
 """The options that each of these has."""
 
-_PAPER = "For the method paper"
 
-_paper_option = functools.partial(click.option, cls=SectionOption, section=_PAPER)
-_t2i_option = functools.partial(click.option, cls=SectionOption, section="For t2i-pal")
-
-
-@click.command(cls=SectionCommand)
+@click.command()
 @click.argument("name", metavar="TABLE", type=click.Choice((*TABLES, T2I_PAL, *WITHOUT_DATA)))
 @click.option(
     "--data",
@@ -111,38 +104,52 @@ _t2i_option = functools.partial(click.option, cls=SectionOption, section="For t2
     metavar="G",
     help="Also use a G x G grid of regions, which the paper does not.",
 )
-@_paper_option("--radius", metavar="R", help="Noise on texts: a multiple (2.5x) or absolute.")
-@_paper_option("--image-radius", metavar="R", help="Noise on images: a multiple or absolute.")
-@_paper_option("--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.")
-@_paper_option("--dropout", type=click.FloatRange(min=0, max=1, max_open=True))
-@_paper_option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.")
-@_paper_option(
+@click.option(
+    "--radius",
+    metavar="R",
+    help="Noise on texts: a multiple (2.5x) or absolute.  [default: the paper's]",
+)
+@click.option(
+    "--image-radius",
+    metavar="R",
+    help="Noise on images: a multiple or absolute.  [default: the paper's]",
+)
+@click.option(
+    "--hidden", type=click.IntRange(min=1), help="Width of the hidden layers.  [default: 2048]"
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    help="Share of a hidden layer's values that is dropped.  [default: 0.5]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 60]")
+@click.option(
     "--scores",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Scores of DualCoOp (table1) or CoOp (table3) to average with, as the paper does: "
     "SET-COLUMN.parquet or .npy, such as voc2007-10%.parquet, or SET.parquet for all columns.",
 )
-@_t2i_option(
+@click.option(
     "--part",
     "parts",
     type=click.Choice(PARTS),
     multiple=True,
     help="Only this table of the paper; may be given several times.  [default: all three]",
 )
-@_t2i_option(
+@click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Synthetic images made elsewhere, as generate-images --writer folder reads them.",
 )
-@_t2i_option(
+@click.option(
     "--image-model",
     metavar="NAME",
     help="What makes the images instead: a model of diffusers, or of the server at --image-url.",
 )
-@_t2i_option("--image-url", metavar="URL", help="Where the API of a server of images begins.")
-@_t2i_option("--per-text", type=click.IntRange(min=1), help="Images of each text; default 6.")
+@click.option("--image-url", metavar="URL", help="Where the API of a server of images begins.")
+@click.option("--per-text", type=click.IntRange(min=1), help="Images of each text; default 6.")
 @click.option(
     "--label-counts", metavar="N,N,...", help="fig1: numbers of labels.  [default: 20,80,400,1000]"
 )

@@ -63,8 +63,8 @@ STEPS = (
 @click.option(
     "--step",
     type=click.Choice(STEPS),
-    help="Step of the ladder that ranks; default: the calibrated one, else the one that evaluate "
-    "found best on split val, else the top.",
+    help="Step of the ladder that ranks.  [default: the calibrated one, else the one that evaluate "
+    "found best on split val, else the top]",
 )
 @click.option(
     "--regions",

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="A .txt file with one label a line, or a .csv file with the columns key,name and "
-    "optionally synonyms (separated by |).",
+    help="A .txt file with one label a line ('# x' is a comment, '#x' a label), or a "
+    ".csv file with the columns key,name and optionally synonyms (separated by |).",
 )
 @click.option(
     "--out",

@@ -1,6 +1,5 @@
 """``taistore train``: an adapter, or prompts, from the texts and labelled images of a store."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,12 @@ from taistore_cli.options import (
     store_option,
 )
 from taistore_cli.output import Output
-from taistore_cli.sections import FOR_EXPERIMENTS, FOR_PROMPTS, SectionCommand, SectionOption
 
 WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"}
 """Options that do not change what a run computes."""
 
 
-experiment_option = functools.partial(click.option, cls=SectionOption, section=FOR_EXPERIMENTS)
-
-
-prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_PROMPTS)
-
-
-@click.command(cls=SectionCommand)
+@click.command()
 @click.option(
     "--method",
     type=click.Choice(["adapter", "coop", "dualcoop", "tai-dpt", "t2i-pal"]),
@@ -45,7 +37,9 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "  [default: zsl, coop fsl, dualcoop pll]",
 )
 @click.option(
-    "--shots", type=click.IntRange(min=1), help="fsl: labelled images per label, such as 1 to 16."
+    "--shots",
+    type=click.IntRange(min=1),
+    help="fsl: labelled images per label, such as 1 to 16; it has no default.",
 )
 @click.option(
     "--known",
@@ -83,7 +77,8 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
 @click.option(
     "--radius",
     metavar="R",
-    help="Noise: auto, a multiple of the mean text norm (2.5x), or absolute units.",
+    help="Noise: auto, a multiple of the mean text norm (2.5x), or absolute units.  "
+    "[default: auto: 2.5x, after a shift 1x, zsl 1.25x]",
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 20, paper 60]"
@@ -100,68 +95,72 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     "--resume", "resume_run", metavar="RUN", help="Continue a stopped run (an id, or latest)."
 )
 @click.option(
+    "--name",
+    metavar="NAME",
+    help="What the run is called, such as garden-1, by which every command takes it.  [default: "
+    "its task and the time]",
+)
+@click.option(
     "--out",
     "folder",
     type=click.Path(path_type=Path),
     help="Folder for the checkpoint; default: inside the store.",
 )
-@prompt_option(
+@click.option(
     "--context", type=click.IntRange(min=1), metavar="M", help="Learnt tokens.  [default: 16]"
 )
-@prompt_option(
+@click.option(
     "--context-init", metavar="TEXT", help="Words that they begin as.  [default: drawn at random]"
 )
-@prompt_option(
+@click.option(
     "--class-specific/--class-shared",
     default=None,
     help="A context for each label, or one for all.  [default: shared, dualcoop and t2i-pal "
     "specific]",
 )
-@prompt_option(
+@click.option(
     "--variant",
     type=click.Choice(["official", "in-tai-dpt", "plus"]),
     help="dualcoop: its authors' form, the one in TaI-DPT's tables, or DualCoOp++.  [default: "
     "in-tai-dpt]",
 )
-@prompt_option(
+@click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
     help="What cosines are multiplied by.  [default: coop 100, dualcoop 50, tai-dpt 4, t2i-pal 1]",
 )
-@prompt_option(
+@click.option(
     "--spatial",
     type=click.FloatRange(min=0, min_open=True),
     help="Sharpness of the softmax over regions or tokens.  [default: coop 50, dualcoop 20, "
     "tai-dpt 50 and 40 on images, t2i-pal 50]",
 )
-@prompt_option(
+@click.option(
     "--prototypes",
     type=click.Choice(["local", "none", "global"]),
     help="t2i-pal: learnt prototypes of the labels for regions, none, or for whole images too.  "
     "[default: local]",
 )
-@prompt_option(
+@click.option(
     "--alpha",
     type=click.FloatRange(min=0),
     help="t2i-pal: what nearness to a prototype counts beside a cosine.  [default: 1]",
 )
-@prompt_option(
+@click.option(
     "--beta",
     type=click.FloatRange(min=0, min_open=True),
     help="t2i-pal: sharpness of that nearness.  [default: 3.5]",
 )
-@prompt_option(
+@click.option(
     "--gamma",
     type=click.FloatRange(min=0, max=1),
     help="t2i-pal: share of images in the loss, texts have the rest.  [default: 0.2]",
 )
-@experiment_option(
-    "--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]"
-)
-@experiment_option(
+@click.option("--shot-seed", type=click.IntRange(min=0), help="fsl: which images.  [default: 0]")
+@click.option(
     "--mask-seed", type=click.IntRange(min=0), help="pll: which labels to hide.  [default: 0]"
 )
-@experiment_option(
+@click.option(
     "--learn-from",
     type=click.Choice(
         ["texts", "images", "both", "synthetic", "texts+synthetic", "texts+synthetic+images"]
@@ -169,74 +168,73 @@ prompt_option = functools.partial(click.option, cls=SectionOption, section=FOR_P
     help="What enters the loss; synthetic are images made from the texts, see generate-images.  "
     "[default: both, zsl texts; t2i-pal texts+synthetic, fsl and pll texts+synthetic+images]",
 )
-@experiment_option(
+@click.option(
     "--text-weights",
     metavar="W",
     help="What a text counts by its writer, such as openai=3,template=0.5; others count 1.",
 )
-@experiment_option(
+@click.option(
     "--pseudo-counts",
     type=click.FloatRange(min=0),
     metavar="K",
     help="Images that a label's expected place is worth beside its known ones.  [default: 4]",
 )
-@experiment_option(
+@click.option(
     "--neighbours",
     type=click.IntRange(min=1),
     metavar="K",
     help="Nearest images that give a label's expected place.  [default: 1 in 25, 20 to 100]",
 )
-@experiment_option(
+@click.option(
     "--neighbour-index",
     type=click.Choice(["auto", "torch", "faiss", "ivf"]),
     help="What looks them up: torch and faiss exactly, ivf nearly.  [default: auto, by size]",
 )
-@experiment_option(
-    "--image-radius", metavar="R", help="Noise on images: a multiple (0.1x) or absolute."
+@click.option(
+    "--image-radius",
+    metavar="R",
+    help="Noise on images: a multiple (0.1x) or absolute.  "
+    "[default: 1x, paper 0.1x; synthetic 2.5x]",
 )
-@experiment_option(
+@click.option(
     "--image-where",
     type=click.Choice(["surface", "interior"]),
     help="Noise on images likewise.  [default: surface, paper interior]",
 )
-@experiment_option(
-    "--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]"
-)
-@experiment_option(
+@click.option("--image-batch", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
+@click.option(
     "--where",
     type=click.Choice(["surface", "interior"]),
     help="Noise on texts: on the sphere of that radius, or inside it.  [default: surface]",
 )
-@experiment_option(
+@click.option(
     "--batch",
     type=click.IntRange(min=1),
     help="Texts per step.  [default: 128, with a sample of the labels and texts alone 1024, "
     "paper 64]",
 )
-@experiment_option(
+@click.option(
     "--sampled-labels",
     type=click.IntRange(min=0),
     metavar="S",
     help="Labels a step takes as negatives; 0 takes all.  [default: all up to 1,000, 80 of more]",
 )
-@experiment_option(
+@click.option(
     "--lr",
     type=click.FloatRange(min=0, min_open=True),
     help="Top of the 1-cycle.  [default: 1e-3; 2e-3 with 1,024 texts a step; paper 1e-4]",
 )
-@experiment_option(
+@click.option(
     "--hidden",
     type=click.IntRange(min=0),
     help="Width of the hidden layers; 0 leaves them out.  [default: 0, paper 2048, small 512]",
 )
-@experiment_option(
+@click.option(
     "--dropout",
     type=click.FloatRange(min=0, max=1, max_open=True),
     help="Share of a hidden layer's values that is dropped.  [default: 0.5]",
 )
-@experiment_option(
-    "--weight-decay", type=click.FloatRange(min=0), help="Of AdamW.  [default: 0.01]"
-)
+@click.option("--weight-decay", type=click.FloatRange(min=0), help="Of AdamW.  [default: 0.01]")
 @encoder_option
 @store_option
 @device_option
@@ -247,6 +245,7 @@ def command(
     config_file: Path | None,
     resume_run: str | None,
     folder: Path | None,
+    name: str | None,
     encoder_spec: str | None,
     store_uri: str,
     device: str,
@@ -267,7 +266,7 @@ def command(
       taistore train --task zsl
       taistore train --task zsl --shift none
       taistore train --task zsl --learn-from texts+synthetic
-      taistore train --task fsl --shots 4
+      taistore train --task fsl --shots 4 --name garden-4
       taistore train --task pll
       taistore train --method dualcoop --task pll
       taistore train --method t2i-pal
@@ -295,7 +294,12 @@ def command(
             if "--device" in given:
                 chosen["device"] = device
             run = project.train(
-                config=config_file, encoder=encoder_spec, out=folder, on_start=on_start, **chosen
+                config=config_file,
+                encoder=encoder_spec,
+                out=folder,
+                name=name,
+                on_start=on_start,
+                **chosen,
             )
     except StopRequested as stop:
         for run_id in started:

@@ -32,7 +32,7 @@ from taistore.devices.copies import copies_to
 from taistore.errors import StoreError, TrainingError
 from taistore.progress import Progress
 from taistore.stopping import StopRequested, check, held, stop_requested
-from taistore.store.run_rows import RunStatus
+from taistore.store.run_rows import RunRow, RunStatus
 from taistore.store.store import Store
 
 LOSS_EVERY = 20
@@ -199,10 +199,13 @@ class TrainingLoop(ABC, Generic[StartT, NetworkT, BatchT]):
 
     def record(self, status: RunStatus, metrics: Mapping[str, float]) -> None:
         """Write the run's row."""
-        row = run_row(
+        self.store.record_run(self.row(status, metrics))
+
+    def row(self, status: RunStatus, metrics: Mapping[str, float]) -> RunRow:
+        """The run's row."""
+        return run_row(
             self.run_id, self.start, checkpoint=self.checkpoint, status=status, metrics=metrics
         )
-        self.store.record_run(row)
 
 
 def library_versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """From a new folder to a finished run, and on from where one was stopped, whatever is trained."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from taistore.adapter.run_files.run_folder import (
     run_folder,
 )
 from taistore.adapter.run_files.run_lock import written_alone
+from taistore.adapter.run_files.run_names import claimed, require_new_name
 from taistore.adapter.run_files.run_start import Settings
 from taistore.errors import TrainingError
 from taistore.progress import Progress
@@ -58,20 +60,29 @@ def begin(
     out: Path | None,
     progress: Progress,
     on_start: OnStart | None,
+    name: str | None = None,
 ) -> RunResult[ConfigT]:
     """Train what ``make`` makes in a new folder, in which it puts what the run will need.
 
-    A signal leaves a run that can be resumed, or none. ``on_start`` is called with its id before
-    the first step.
+    ``name`` is the id of the run; None: made of its task and the time. A signal leaves a run that
+    can be resumed, or none. ``on_start`` is called with its id before the first step.
     """
     with held():
-        new = new_folder(store, config.task, out)
+        if name is not None:
+            require_new_name(store, name)
+        new = new_folder(store, config.task, out, name=name)
         with written_alone(new.locked, new.run_id):
             require_free(new.folder)
             with beginning(new):
                 job = make(new)
-                job.save()
-                job.record("running", {})
+                mine = (
+                    contextlib.nullcontext()
+                    if name is None
+                    else claimed(store, job.row("running", {}))
+                )
+                with mine:
+                    job.save()
+                    job.record("running", {})
             if on_start is not None:
                 on_start(new.run_id)
             return _result(job, config, job.run(0, progress))

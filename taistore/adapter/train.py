@@ -42,14 +42,15 @@ def train(
     out: Path | None = None,
     progress: Progress = no_progress,
     on_start: OnStart | None = None,
+    name: str | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult[TrainConfig]:
     """Train on the texts of ``store``, and on its labelled images where the task uses them.
 
     ``prompts_ND`` are the labels' unit prompt vectors, which the residual network starts from and
     which are kept with the run for its zero-shot scores. What ``config`` leaves ``auto`` is settled
-    by what the store holds, and recorded. The run goes to ``out``, else into the
-    store. ``on_start`` is called with its id before the first step: from then on :func:`resume`
+    by what the store holds, and recorded. The run goes to ``out``, else into the store; ``name`` is
+    its id. ``on_start`` is called with that id before the first step: from then on :func:`resume`
     continues the run, however it was stopped, to the same weights that it would have reached
     undisturbed. Raises :class:`TrainingError` without texts, on vectors or a loss that are not
     finite, and where nothing can be written.
@@ -92,7 +93,7 @@ def train(
             job.start_residual(network, prompts_ND, mean_unit_D)
         return job
 
-    return begin(store, config, made, out=out, progress=progress, on_start=on_start)
+    return begin(store, config, made, out=out, progress=progress, on_start=on_start, name=name)
 
 
 def resume(

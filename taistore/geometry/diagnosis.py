@@ -21,7 +21,7 @@ from taistore.geometry.expected_places import (
 from taistore.geometry.image_neighbours import ImageNeighbours
 from taistore.geometry.offsets import Float32, Shift, TextSide
 from taistore.progress import Progress, no_progress
-from taistore.store.partial_labels import PartialLabels, split_counts
+from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
 
 
@@ -78,8 +78,9 @@ class Survey:
 def survey(
     store: Store,
     encoder_id: str,
+    every: PartialLabels,
     *,
-    split: str = "train",
+    split: str,
     pseudo_counts: float = PSEUDO_COUNTS,
     k: int = 0,
     known: float | None = None,
@@ -88,14 +89,11 @@ def survey(
 ) -> Survey:
     """Estimate every label's place as ``pll`` does, and check the offsets that lead there.
 
-    ``k`` images are searched for, 0: as many as :func:`auto_neighbours` says.
-    ``known`` masks the labels of the split for an experiment (see ``PartialLabels.masked``): the
-    estimates then come from what is left, and all is used to check them. Raises
-    :class:`StoreError` where the split has no labelled images or the encoder no texts.
+    ``every`` is what is known of the images of ``split``. ``k`` images are searched for, 0: as
+    many as :func:`auto_neighbours` says. ``known`` masks the labels of the split for an experiment
+    (see ``PartialLabels.masked``): the estimates then come from what is left, and all is used to
+    check them. Raises :class:`StoreError` where no image of the split, or no text, has a vector.
     """
-    every = PartialLabels.read(store, split=split)
-    if not every.known.any():
-        raise StoreError(_nothing_known(store, split))
     index = store.combination_index()
     everything = label_centroids(store, encoder_id, every, dispersions=True, progress=progress)
     texts = combination_centroids(store, encoder_id, index=index, progress=progress)
@@ -173,15 +171,6 @@ def _source(count: int, shift: Shift, label_id: int) -> str:
     if not count:
         return "neighbours"
     return "shrunk" if shift.images.pseudo_counts > 0 else "images"
-
-
-def _nothing_known(store: Store, split: str) -> str:
-    counts = split_counts(store)
-    there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(counts.items()))
-    return (
-        f"{store.uri}: no image of split {split!r} has known labels (images by split: "
-        f"{there or 'none yet'}): name another split=, or ingest a manifest with labels"
-    )
 
 
 def _value(number: float) -> float | None:

@@ -8,7 +8,6 @@ from taistore.adapter.inputs.read_tables import read_versions
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.errors import ScoringError, TrainingError
 from taistore.run import Run
-from taistore.scoring.loaded_run import open_run
 from taistore.store.reads.same_rows import same_rows_since
 from taistore.store.run_rows import RunRow
 
@@ -32,8 +31,8 @@ def fitting_run(project: "Project") -> FittingRun:
     """
     fitting = _fitting(project)
     for row in fitting:
-        if row.status == "finished" and _opens(project, row):
-            return FittingRun(Run(project, row), trained=False)
+        if row.status == "finished" and (run := _opened(project, row)):
+            return FittingRun(run, trained=False)
     for row in fitting:
         now = liveness(project.store, row)
         if now.status in ("running", "unknown"):
@@ -50,14 +49,15 @@ def fitting_run(project: "Project") -> FittingRun:
     return FittingRun(project.train("zsl"), trained=True)
 
 
-def _opens(project: "Project", row: RunRow) -> bool:
-    """Whether the weights of a finished run are there and whole; a note says where not."""
+def _opened(project: "Project", row: RunRow) -> Run | None:
+    """A finished run with its weights; None, and a note, where they are gone or damaged."""
+    run = Run(project, row)
     try:
-        open_run(project.store, row.run_id, device=project.device)
+        run.load()
     except (ScoringError, TrainingError) as error:
         _leave(project, row, error)
-        return False
-    return True
+        return None
+    return run
 
 
 def _leave(project: "Project", row: RunRow, error: Exception) -> None:

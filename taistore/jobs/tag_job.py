@@ -83,7 +83,7 @@ class TagJob:
         Raises, before an encoder is loaded, where labels, photos, outputs or the store that is
         there do not fit, and what the steps raise.
         """
-        labels = labels_of(self.labels)
+        labels = labels_of(self.labels, note=opening.get("note"))
         self._check(labels)
         project = self._project(labels, opening)
         images = project.ingest_images(

@@ -89,6 +89,7 @@ def trained_run(
     encoder: str | None,
     out: str | Path | None,
     on_start: OnStart | None,
+    name: str | None = None,
 ) -> Run:
     """Train an adapter or prompts; ``out`` must be on this machine's disk."""
     folder = None if out is None else local_path(out, option="out")
@@ -103,6 +104,7 @@ def trained_run(
             out=folder,
             progress=project.progress,
             on_start=started,
+            name=name,
         )
     else:
         result = train(
@@ -113,6 +115,7 @@ def trained_run(
             out=folder,
             progress=project.progress,
             on_start=started,
+            name=name,
         )
     return _run_of(project, result)
 

@@ -45,6 +45,7 @@ def train_prompts(
     out: Path | None = None,
     progress: Progress = no_progress,
     on_start: OnStart | None = None,
+    name: str | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult[PromptConfig]:
     """Learn prompts from labelled images, or from texts, through the encoder's text tower.
@@ -94,7 +95,7 @@ def train_prompts(
             checkpoint_seconds=checkpoint_seconds,
         )
 
-    return begin(store, config, made, out=out, progress=progress, on_start=on_start)
+    return begin(store, config, made, out=out, progress=progress, on_start=on_start, name=name)
 
 
 def resume_prompts(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from taistore.evaluation.protocols import PROTOCOLS, Protocol
-from taistore.labels import Label, LabelSet, read_labels
+from taistore.label_files.label_file import read_labels
+from taistore.labels import Label, LabelSet
 
 MANIFEST = "labels.jsonl"
 CLASSES = "classes.csv"

@@ -69,7 +69,7 @@ class ScoreSummary:
 
 def score(
     store: Store,
-    run_id: str,
+    run: str | ScoringRun,
     source: ImageSource | None,
     out: str | Path,
     *,
@@ -92,6 +92,8 @@ def score(
     progress: Progress = no_progress,
 ) -> ScoreSummary:
     """Tag every image of ``source`` (None: every image of the store) into ``out``.
+
+    ``run`` is a run's id, or one that :func:`~taistore.scoring.loaded_run.open_run` has opened.
 
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
     tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
@@ -121,7 +123,8 @@ def score(
     """
     started = time.monotonic()
     require_suffix(local_path(out, option="out"))
-    run = open_run(store, run_id, device=device)
+    if isinstance(run, str):
+        run = open_run(store, run, device=device)
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
     images = _images_of(store, run, source, listed, regions=regions)
@@ -170,7 +173,7 @@ def score(
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
         tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
     return ScoreSummary(
-        run_id=run_id,
+        run_id=run.run_id,
         source=images.name,
         out=str(out),
         regions_used=bool(images.grid),

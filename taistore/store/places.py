@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from taistore._extras import require
 from taistore.errors import StoreError
 from taistore.store.lance_errors import reaching
 
@@ -49,7 +50,8 @@ def is_remote(uri: str) -> bool:
 def checked_uri(place: str | Path) -> str:
     """A store's URI, which must hold no secret and be of a known kind; ``~`` is the user's home.
 
-    Raises :class:`StoreError`, which never shows what the URI holds.
+    Raises :class:`StoreError`, which never shows what the URI holds, and
+    :class:`MissingExtraError` for an object store without obstore.
     """
     uri = str(place)
     if not is_remote(uri):
@@ -72,6 +74,8 @@ def checked_uri(place: str | Path) -> str:
             f"{parts.scheme}://{parts.netloc}: no place for a store: give a directory, or "
             "s3://bucket/folder (or gs://, az://)"
         )
+    # Here, not at the first file of a run: that comes after an hour of training.
+    require("obstore", extra="object-stores", purpose="a store in an object store")
     return uri.rstrip("/")
 
 

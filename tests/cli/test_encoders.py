@@ -94,5 +94,5 @@ def test_another_dimension_names_the_command_that_mends_it(
 def test_options_belong_after_rm(project: Project) -> None:
     refused = CliRunner().invoke(main, ["encoders", "--store", project.uri, "rm", "clip"])
     assert refused.exit_code == 2
-    assert "give options after 'rm'" in refused.stderr
+    assert "give --store after the command" in refused.stderr
     assert len(project.encoders()) == 1

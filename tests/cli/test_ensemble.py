@@ -90,7 +90,7 @@ def test_refusals_are_one_line(store: Path) -> None:
         (("one", "one"), 1, "given twice"),
         (("one", "nobody"), 1, "no run 'nobody'"),
         (("one", "two", "--weights", "1,x"), 2, "numbers separated by commas"),
-        ((), 2, "Missing argument"),
+        ((), 2, "missing argument"),
     ):
         result = run(store, "ensemble", *arguments)
         assert result.exit_code == code

@@ -63,6 +63,7 @@ def test_no_model_is_loaded(trained: Path, command: list[str], code: int, said: 
     [
         (["train", "--task", "zsl"], 1, "holds no texts", []),
         (["train", "--resume", "nobody"], 1, "no run 'nobody'", []),
+        (["centroids"], 1, "has known labels", []),
         (["verify"], 0, "", ["lancedb", "polars"]),
         (["optimize"], 0, "", ["lancedb"]),
     ],

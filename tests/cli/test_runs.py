@@ -152,5 +152,5 @@ def test_killed_in_between_it_goes_on(
 def test_options_belong_after_rm(store: Store) -> None:
     refused = CliRunner().invoke(main, ["runs", "--store", store.uri, "rm", "three"])
     assert refused.exit_code == 2
-    assert "give options after 'rm'" in refused.stderr
+    assert "give --store after the command" in refused.stderr
     assert store.run("three")

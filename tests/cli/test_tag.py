@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 import taistore
 from taistore.adapter.run_files.file_names import CARD, STATE, WEIGHTS
 from taistore.encoders.protocol import Float32
+from taistore.jobs.fitting_run import fitting_run
 from taistore.project import Project
 from taistore.run import Run
 from taistore_cli.demo_photos import demo_labels, write_demo_photos
@@ -384,6 +385,15 @@ def test_a_finished_run_that_is_damaged_is_left(here: Path, colours: Loads, what
     assert counts()["runs"] == 2
     Path("tags.html").unlink()
     assert not tagged()["trained"]
+
+
+def test_a_finished_run_that_is_taken_is_read_once(here: Path, colours: Loads) -> None:
+    tagged("--encoder", "colours")
+    run, trained = fitting_run(taistore.open())
+    assert not trained
+    shutil.rmtree(run.folder)
+    run.score("photos", stored=True, out="again.jsonl")
+    assert rows("again.jsonl") == rows("tags.jsonl")
 
 
 @pytest.mark.parametrize(("steps", "ahead"), [(2, 2), (4, 1), (8, 1), (10, 1), (12, 9)])

@@ -32,7 +32,7 @@ _PAUSE = 0.01
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of a moto server with one empty bucket."""
-    pytest.importorskip("obstore", reason="needs obstore, which taistore depends on")
+    pytest.importorskip("obstore", reason="needs taistore[object-stores]")
     moto = pytest.importorskip(
         "moto.server", reason="needs moto[s3], flask and flask-cors (the S3 server of the tests)"
     )

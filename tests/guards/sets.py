@@ -12,7 +12,7 @@ from taistore.encoders.protocol import Encoder
 from taistore.encoders.registry import load_encoder
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import open_source
-from taistore.labels import read_labels
+from taistore.label_files.label_file import read_labels
 from taistore.store.store import Store
 from taistore.texts.generate import GenerateConfig, generate_texts
 from taistore.texts.label_prompts import prompt_vectors

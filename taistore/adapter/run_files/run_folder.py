@@ -114,21 +114,21 @@ def _is_kept_away(store: Store, checkpoint: str) -> bool:
     return is_remote(store.uri) and not Path(checkpoint).is_absolute()
 
 
-def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
-    """Make the folder of a new run.
+def new_folder(store: Store, task: str, out: Path | None, *, name: str | None = None) -> NewRun:
+    """Make the folder of a new run, which is called ``name``, or by its task and the time.
 
     Without ``out`` it lies in the store, named relative to it, so that the store can be moved.
     With a store in an object store it is where the run works on this machine, and
     :func:`keep_folder` brings its files into the store.
     """
-    run_id = f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    name = f"{RUNS}/{run_id}"
+    run_id = name or f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    checkpoint = f"{RUNS}/{run_id}"
     if out is None:
         remote = is_remote(store.uri)
-        folder = cache_folder(store.uri, run_id) if remote else Path(store.uri) / name
+        folder = cache_folder(store.uri, run_id) if remote else Path(store.uri) / checkpoint
     else:
         folder = local_path(out, option="out").absolute()
-        name = name if is_remote(store.uri) else str(folder)
+        checkpoint = checkpoint if is_remote(store.uri) else str(folder)
         require_free(folder)
     # With a folder of its own a run of an object store is still looked for where others would work.
     locked = cache_folder(store.uri, run_id) if is_remote(store.uri) else folder
@@ -139,7 +139,7 @@ def new_folder(store: Store, task: str, out: Path | None) -> NewRun:
         raise TrainingError(
             f"{folder}: cannot be made ({error.strerror}): choose another folder"
         ) from error
-    return NewRun(run_id, folder, name, locked)
+    return NewRun(run_id, folder, checkpoint, locked)
 
 
 def require_free(folder: Path) -> None:

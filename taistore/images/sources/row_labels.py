@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from taistore.errors import LabelError, ManifestError
+from taistore.errors import LabelError, ManifestError, UnknownLabelError
 from taistore.images.sources.source import Annotation
-from taistore.labels import ABSENT, PRESENT, UNKNOWN, LabelSet, normalise_name
+from taistore.labels import ABSENT, PRESENT, UNKNOWN, LabelSet
 
 SEPARATOR = "|"
 """Separates labels where a row holds them as one text, as CSV must."""
@@ -36,7 +36,6 @@ class LabelFinder:
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
         self._found: dict[str, int | RowError] = {}
-        self._spellings: dict[str, str] = {}
 
     def find(self, name: str) -> int:
         """The label's id; raises RowError with reason unknown_label or ambiguous_label."""
@@ -45,8 +44,10 @@ class LabelFinder:
                 self._found.clear()
             try:
                 self._found[name] = self._labels.find(name)
+            except UnknownLabelError as error:
+                self._found[name] = RowError(str(error), reason="unknown_label")
             except LabelError as error:
-                self._found[name] = self._unknown(name, error)
+                self._found[name] = RowError(str(error), reason="ambiguous_label")
         found = self._found[name]
         if isinstance(found, RowError):
             raise found
@@ -60,22 +61,6 @@ class LabelFinder:
             if error.reason == "unknown_label":
                 return None
             raise
-
-    def _unknown(self, name: str, error: LabelError) -> RowError:
-        if not self._spellings:
-            for label in reversed(self._labels):
-                for text in (label.key, *label.synonyms, label.name):
-                    self._spellings[normalise_name(text)] = text
-        folded = normalise_name(name)
-        if folded in self._spellings:
-            return RowError(str(error), reason="ambiguous_label")
-        close = difflib.get_close_matches(folded, self._spellings, n=3)
-        hint = " or ".join(repr(self._spellings[text]) for text in close)
-        return RowError(
-            f"label {name!r:.100} is not in the label set"
-            + (f": did you mean {hint}?" if hint else ": add it to the labels or remove it"),
-            reason="unknown_label",
-        )
 
 
 class AnnotationReader:

@@ -14,7 +14,7 @@ from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
 from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
-from taistore.store.writes.commits import Addresses, fragments_of
+from taistore.store.writes.commits import Addresses, addresses_in, fragments_of
 from taistore.store.writes.known_keys import column_hashes, is_among, key_hashes
 from taistore.store.writes.removal import owner_hashes, remove_orphans
 
@@ -146,7 +146,7 @@ def _dangling(link: _Link, dataset: Any, target: Any) -> tuple[Addresses, str]:
         absent &= ids.is_valid().to_numpy(zero_copy_only=False)
         if absent.any():
             example = example or str(ids[int(np.argmax(absent))].as_py())
-            places.append(rows.column("_rowaddr").to_numpy()[absent].astype(np.int64))
+            places.append(addresses_in(rows)[absent])
     return np.concatenate(places), example
 
 

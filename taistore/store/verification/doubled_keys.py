@@ -8,11 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.store.arrow import READ_AHEAD_BYTES
-from taistore.store.writes.commits import NOWHERE, Addresses
+from taistore.store.writes.commits import ADDRESS, NOWHERE, Addresses
 from taistore.store.writes.known_keys import column_hashes, is_among, key_hashes
 from taistore.store.writes.removal import ROWS_AT_ONCE
-
-_ADDRESS = "_rowaddr"
 
 
 def doubled_rows(dataset: Any, key: tuple[str, ...]) -> tuple[int, Addresses, str]:
@@ -26,11 +24,11 @@ def doubled_rows(dataset: Any, key: tuple[str, ...]) -> tuple[int, Addresses, st
         return 0, NOWHERE, ""
     rows = _rows_with_hashes(dataset, key, np.unique(repeats)[:ROWS_AT_ONCE])
     # Equal hashes are not yet equal keys.
-    again = rows.filter(pl.col(_ADDRESS) != pl.col(_ADDRESS).max().over(key))
+    again = rows.filter(pl.col(ADDRESS) != pl.col(ADDRESS).max().over(key))
     if not len(again):
         return 0, NOWHERE, ""
     example = ", ".join(str(again[name][0]) for name in key)
-    return len(repeats), again[_ADDRESS].to_numpy().astype(np.int64), example
+    return len(repeats), again[ADDRESS].to_numpy().astype(np.int64), example
 
 
 def _rows_with_hashes(

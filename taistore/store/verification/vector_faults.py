@@ -11,7 +11,7 @@ from taistore.contracts import TABLES
 from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
 from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
-from taistore.store.writes.commits import Addresses, fragments_of
+from taistore.store.writes.commits import Addresses, address_filter, addresses_in, fragments_of
 from taistore.store.writes.removal import remove_rows
 
 _FAR = 4.0
@@ -84,11 +84,11 @@ def _norms(dataset: Any, kind: str, dim: int) -> tuple[Any, NDArray[np.float32],
             norms.append(_norms_of(vector_array(batch.column(column))))
         else:
             norms.append(_ragged_norms(batch, dim))
-        places.append(batch.column("_rowaddr").to_numpy().astype(np.int64))
+        places.append(addresses_in(batch))
 
     def name(place: int) -> str:
         key = list(TABLES[kind].key)
-        scanner = dataset.scanner(columns=key, filter=f"_rowaddr = {place}")
+        scanner = dataset.scanner(columns=key, filter=address_filter(np.array([place])))
         return " ".join(map(str, scanner.to_table().to_pylist()[0].values()))
 
     return name, np.concatenate(norms), np.concatenate(places)

@@ -44,7 +44,7 @@ ADDRESS = "_rowaddr"
 """The column in which Lance gives the addresses of rows."""
 
 
-def addresses_in(rows: pa.Table) -> Addresses:
+def addresses_in(rows: pa.Table | pa.RecordBatch) -> Addresses:
     """The addresses that rows were read with."""
     return rows.column(ADDRESS).to_numpy().astype(np.int64)
 

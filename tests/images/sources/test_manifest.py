@@ -124,7 +124,11 @@ def test_parquet(tmp_path: Path) -> None:
         ('{"image": "\\ud800.jpg"}', "bad_name", "is not UTF-8 text"),
         ('{"image": "a", "labels": ["catt"]}', "unknown_label", "label 'catt'.*mean 'cat'?"),
         ('{"image": "a", "labels": ["Kity"]}', "unknown_label", "did you mean 'kitty'?"),
-        ('{"image": "a", "labels": ["xyzzy"]}', "unknown_label", "add it to the labels"),
+        (
+            '{"image": "a", "labels": ["xyzzy"]}',
+            "unknown_label",
+            "taistore labels add xyzzy",
+        ),
         (
             '{"image": "a", "labels": ["organ"]}',
             "ambiguous_label",

@@ -150,7 +150,7 @@ def test_mended_lines_are_rejects_no_longer(store: Store, tmp_path: Path) -> Non
 
 
 def test_human_captions_find_most_coco_objects(shared_data: Path, tmp_path: Path) -> None:
-    from taistore.labels import read_labels
+    from taistore.label_files.label_file import read_labels
 
     labels = read_labels(shared_data / "coco" / "classes.csv")
     store = Store.create(tmp_path / "coco", labels, default_encoder="colour@32")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taistore.labels import Label, LabelSet, read_labels
+from taistore.label_files.label_file import read_labels
+from taistore.labels import Label, LabelSet
 from taistore.texts.language.noun_filter import NounFilter, tokens
 
 

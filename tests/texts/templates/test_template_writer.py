@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taistore.labels import Label, LabelSet, read_labels
+from taistore.label_files.label_file import read_labels
+from taistore.labels import Label, LabelSet
 from taistore.texts.combinations.sampling import sample_combinations
 from taistore.texts.language.grammar import noun
 from taistore.texts.language.noun_filter import NounFilter
