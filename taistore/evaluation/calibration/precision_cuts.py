@@ -46,7 +46,9 @@ def cut_sizes(
     >>> sizes.tolist(), wrong.tolist()
     ([22, 38, 52, 65, 78], [0, 1, 2, 3, 4])
     """
-    sizes, allowed, wrong = [], [], 0
+    sizes: list[int] = []
+    allowed: list[int] = []
+    wrong = 0
     while True:
         size = _smallest(wrong, precision, confidence)
         if size > most:
@@ -82,7 +84,9 @@ def precision_cut(
     sorted_K = scores_K[order]
     right_K = np.cumsum(truth_K[order] == PRESENT)
     found = None
-    for size in cut_sizes(precision, confidence, most=len(scores_K))[0].tolist():
+    # Up to a power of two, so that labels of about as many cells share them.
+    sizes, _ = cut_sizes(precision, confidence, most=1 << len(scores_K).bit_length())
+    for size in sizes[sizes <= len(scores_K)].tolist():
         threshold = sorted_K[size - 1]
         # Whoever scores the same is tagged as well.
         tagged = int(np.searchsorted(-sorted_K, -threshold, side="right"))
