@@ -13,6 +13,7 @@ from taistore.errors import ScoringError
 from taistore.evaluation import label_columns
 from taistore.evaluation.calibration.calibrate import calibrate
 from taistore.evaluation.evaluate import evaluate
+from taistore.evaluation.labelled_scores import LabelledSplit, Scope
 from taistore.scoring.cuts.calibration_file import Calibration, read_calibration, save_calibration
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.score import score
@@ -65,10 +66,21 @@ def test_tags_follow_the_thresholds(store: Store, tmp_path: Path) -> None:
     found = calibrate(store, "run-1", precision=0.9)
     run = open_run(store, "run-1")
     frame = tag_store(store, run, split="test", precision=0.9, known="ignore").to_arrow()
-    keys = set(frame.column("label_key").to_pylist()) - {""}
-    having = {one.key for one in found.labels if any(cut.precision == 0.9 for cut in one.cuts)}
-    assert keys
-    assert keys <= having
+    tags = list(zip(*(frame.column(c).to_pylist() for c in ("image_id", "label_key")), strict=True))
+    cuts = {
+        one.key: cut.threshold for one in found.labels for cut in one.cuts if cut.precision == 0.9
+    }
+    having = set(cuts)
+    split = LabelledSplit(store, run, Scope(split="test"))
+    expected = [
+        (image_id.decode(), key)
+        for batch in split.batches()
+        for image_id, scores_N in zip(batch.image_ids, batch.scores[found.step], strict=True)
+        for key, score_ in zip(store.labels.keys, scores_N.tolist(), strict=True)
+        if score_ >= cuts.get(key, np.inf)
+    ]
+    assert set(tags) - {(i, "") for i, _ in tags} == set(expected)
+    assert 0 < len(expected) < len(PICTURES) * len(store.labels)
     summary = score(store, "run-1", None, tmp_path / "tags.jsonl", precision=0.9, known="ignore")
     assert summary.labels_without_cut == len(store.labels) - len(having)
     assert summary.scores == "probability"
@@ -170,7 +182,9 @@ def test_images_that_were_learnt_from_are_no_evidence(store: Store) -> None:
     save_known(run_path(store), half)
     try:
         found = calibrate(store, "run-1")
-        assert (found.learnt, found.images) == (len(half), len(images) - len(half))
+        left = len(images) - len(half)
+        assert (found.learnt, found.images) == (len(half), left)
+        assert {label.known for label in found.labels} == {left}
         save_known(run_path(store), images)
         with pytest.raises(ScoringError, match="has read the labels of all 144"):
             calibrate(store, "run-1")
