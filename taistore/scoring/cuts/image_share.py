@@ -19,5 +19,5 @@ def stands_out(confidence_BK: Tensor, there_BK: Tensor) -> Tensor:
     """Which of the best labels are tags: bool [B, K]; only those that are ``there`` count."""
     logits_BK = torch.logit(confidence_BK, eps=_EDGE) * SHARE_SHARPNESS
     share_BK = logits_BK.masked_fill(~there_BK, -torch.inf).softmax(dim=1)
-    # Where nothing is there, shares are no numbers, which no comparison lets through.
-    return there_BK & (confidence_BK >= CUT_CONFIDENCE) & (share_BK >= CUT_SHARE)
+    # What is not there has no share; where nothing is, shares are no numbers, which fail as well.
+    return (confidence_BK >= CUT_CONFIDENCE) & (share_BK >= CUT_SHARE)
