@@ -44,6 +44,17 @@ def test_a_threshold_is_promised_used_and_looked_at(store: Path, tmp_path: Path)
     assert "precision promised 0.9 by split 'val'" in result.stdout
 
 
+def test_what_a_label_lacks_is_said(store: Path) -> None:
+    result = run("calibrate", "--precision", "0.99", store=store)
+    assert "0 of 6 labels have a threshold for precision 0.99" in result.stdout
+    # The bound takes 230 right ones; above the best cut of a label two dozens or more are right.
+    lacking = [
+        line for line in result.stdout.splitlines() if "not enough labelled images: " in line
+    ]
+    assert lacking
+    assert all(line.endswith(" more") for line in lacking)
+
+
 def test_json_has_every_label(store: Path, tmp_path: Path) -> None:
     found = json.loads(run("calibrate", "--precision", "0.99", "--json", store=store).stdout)
     assert len(found["labels"]) == 6
