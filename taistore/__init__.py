@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from taistore.encoders.protocol import Encoder
+    from taistore.exporting.differences.tag_differences import TagDifferences
+    from taistore.exporting.export_options import Format, TagExport
+    from taistore.exporting.sidecars.sidecar_places import Naming
     from taistore.images.sources.source import ImageSource
     from taistore.jobs.tag_job import TagSummary
     from taistore.project import Labels, Project
@@ -34,6 +37,8 @@ __all__ = [
     "TaistoreError",
     "__version__",
     "create",
+    "diff",
+    "export",
     "open",
     "register_encoder",
     "register_source",
@@ -122,6 +127,82 @@ def tag(
         max_rejects=max_rejects,
     )
     return job.run(device=device, precision=precision, progress=progress, note=note)
+
+
+def export(
+    tags: str | Path,
+    *,
+    to: "Format",
+    out: str | Path | None = None,
+    run: str | None = None,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    retract: str | None = None,
+    naming: "Naming" = "auto",
+    under: str = "",
+    root: str | Path | None = None,
+    copy: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> "TagExport":
+    """Tags of a file into sidecars beside the photos, or into the files of another tool.
+
+    ``to`` is ``xmp`` or ``sidecar-json`` (beside each photo, or under the folder ``out`` as below
+    ``root``), ``coco``, ``csv-wide`` or ``label-studio`` (a file ``out``), ``fiftyone`` or
+    ``imagefolder`` (a folder ``out``). Photos are never written to.
+
+    Tags are marked with ``run``: None is the run that a Parquet file names, else the file's name.
+    An export of the same run again changes what is to change; keywords that were there before stay
+    their owner's. ``retract`` names a run whose tags are taken back, and nothing else; ``tags`` may
+    be a folder of sidecars then. XMP: ``naming`` is that of a new sidecar, ``under`` a keyword that
+    ours are put below. ``overwrite`` replaces an earlier export's file or folder. With ``dry_run``
+    nothing is written. Raises :class:`taistore.errors.ExportError`.
+    """
+    from taistore.exporting.export_tags import export_source
+    from taistore.progress import stoppable, terminal_progress
+
+    return export_source(
+        tags,
+        run=run,
+        threshold=threshold,
+        top_k=top_k,
+        to=to,
+        out=None if out is None else Path(out),
+        retract=retract,
+        naming=naming,
+        under=under,
+        root=None if root is None else Path(root),
+        copy=copy,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=stoppable(progress or terminal_progress),
+    )
+
+
+def diff(
+    before: str | Path,
+    after: str | Path,
+    *,
+    path: str | Path = defaults.STORE,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    min_change: float = 0.05,
+    device: str = "auto",
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> "TagDifferences":
+    """Which tags appear, go and move from one run to another; each may be a file of tags.
+
+    The store at ``path`` is opened where one is a run. See
+    :func:`taistore.exporting.differences.tag_differences.tag_differences`.
+    """
+    from taistore.jobs.difference_job import DifferenceJob
+
+    job = DifferenceJob(
+        path, top_k=top_k, threshold=threshold, device=device, progress=progress, note=note
+    )
+    return job.run(before, after, min_change=min_change)
 
 
 def register_encoder(name: str, factory: "Callable[..., Encoder]") -> None:

@@ -45,6 +45,10 @@ class ScoringError(TaistoreError):
     """Scores cannot be computed or written."""
 
 
+class ExportError(TaistoreError):
+    """Tags cannot be written where another tool looks for them, or be taken back."""
+
+
 class SyntheticError(TaistoreError):
     """Images of texts cannot be made, read or told apart."""
 

@@ -97,7 +97,9 @@ def _lines(found: "Calibration", labels: "LabelSet") -> list[str]:
         f"{found.precision:g}, each with {found.confidence:.0%} confidence",
     ]
     order = sorted(found.labels, key=lambda label: (label.more is None, label.more or 0))
-    lines += [f"  {names[one.key]:30.30} {_said(found, one)}" for one in order[:_SHOWN]]
+    lines += [
+        f"  {names.get(one.key, one.key):30.30} {_said(found, one)}" for one in order[:_SHOWN]
+    ]
     if len(order) > _SHOWN:
         lines.append(f"  ... {len(order) - _SHOWN:,} more labels: see --json")
     return [*lines, f"on average tags are best from probability {found.threshold:.2f} on"]

@@ -43,7 +43,7 @@ def command(
 
     Columns are label keys, rows are named by image_id. taistore ensemble --with takes such files of
     other systems. Scores are as a step ranks by them: neither scaled nor overridden by what is
-    known of an image.
+    known of an image. Tags, for photo programs and labelling tools, are written by taistore export.
 
     \b
     Example:

@@ -78,7 +78,7 @@ def calibrate(
     require_labels(store, split)
     row = store.run(run_id)
     run = open_run(store, row.run_id, device=device)
-    scored = LabelledSplit(store, run, Scope(split=split))
+    scored = LabelledSplit(run.store, run, Scope(split=split))
     if step is not None and step not in scored.steps:
         raise ScoringError(f"step {step!r} cannot be scored here: use {', '.join(scored.steps)}")
     cells = SplitCells(scored, learnt_images(store, row.run_id), progress)
@@ -88,7 +88,7 @@ def calibrate(
     if step is not None:
         chosen = ChosenStep(step, "asked for")
     found = _calibration(
-        store.labels.keys, scored, cells, chosen=chosen, asked=asked, ladder=ladder
+        run.store.labels.keys, scored, cells, chosen=chosen, asked=asked, ladder=ladder
     )
     folder = folder_of(store, row)
     with written_alone(folder, row.run_id):

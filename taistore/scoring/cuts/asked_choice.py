@@ -5,7 +5,6 @@ from typing import Any
 
 from taistore import defaults
 from taistore.errors import ScoringError
-from taistore.labels import LabelSet
 from taistore.scoring.cuts.calibration_file import Calibration, read_calibration
 from taistore.scoring.cuts.label_scale import LabelScale
 from taistore.scoring.cuts.step_choice import ChosenStep, evaluated_step
@@ -44,7 +43,6 @@ class AskedChoice:
 
 def asked_choice(
     run: ScoringRun,
-    labels: LabelSet,
     *,
     regions: bool,
     step: Step | None = None,
@@ -52,7 +50,7 @@ def asked_choice(
     threshold: float | None = None,
     precision: float | None = None,
 ) -> AskedChoice:
-    """The choice that these options stand for; ``labels`` are those that the run scores.
+    """The choice that these options stand for, by the calibration that is kept with the run.
 
     ``step`` None is that of the run's calibration, else the one that was best on the validation
     split, else the top of the ladder. ``precision`` tags by the cuts of a calibration, at most
@@ -80,7 +78,7 @@ def asked_choice(
             f"{_command(run, precision, found)}"
         )
     device = run.ladder.prompts_ND.device
-    scale = LabelScale.of(found, labels, precision=precision, device=device)
+    scale = LabelScale.of(found, run.store.labels, precision=precision, device=device)
     cut = _words(top_k, threshold)
     if precision is not None:
         cut = f"precision {precision:g} with {found.confidence:.0%} confidence a label" + (

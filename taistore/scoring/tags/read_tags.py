@@ -29,17 +29,20 @@ def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[st
     Of a file in the wide layout, ``labels`` say which keys its columns stand for. Raises
     :class:`ScoringError` where the file is missing or is no file of tags.
     """
-    for batch in _batches(path, labels):
+    for batch in tag_tables(path, labels):
         yield from (row for row in batch.to_pylist() if row["rank"] > 0)
 
 
 def count_images(path: Path) -> int:
     """How many images have tags in a file."""
-    return sum(int((batch.column("rank").to_numpy() == 1).sum()) for batch in _batches(path))
+    return sum(int((batch.column("rank").to_numpy() == 1).sum()) for batch in tag_tables(path))
 
 
-def _batches(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
-    """Rows of ``contracts.SCORES``, in a wide file also those of rank 0."""
+def tag_tables(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
+    """Rows of ``contracts.SCORES``, in a wide file also those of rank 0: images without tags.
+
+    As :func:`read_tags`.
+    """
     suffix = require_suffix(path)
     try:
         for table in _parquet(path) if suffix == ".parquet" else _text(path, suffix):

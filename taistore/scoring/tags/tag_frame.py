@@ -33,6 +33,14 @@ class TagFrame(pl.DataFrame):
             frame._images = rows.filter(pl.col("rank") <= 1).select(IMAGE_COLUMNS)
         return frame
 
+    def with_untagged(self) -> pa.Table:
+        """Rows of ``contracts.SCORES``, with one of rank 0 for each image without tags."""
+        rows = self.to_arrow().select(SCORES.names).cast(SCORES)
+        if self._images is None:
+            return rows
+        images = self._images.join(self, on=IMAGE_COLUMNS, how="anti").to_arrow()
+        return pa.concat_tables([rows, untagged(images)])
+
     def wide(self) -> pl.DataFrame:
         """One row an image, also of one without tags, and a column a label with its scores.
 
@@ -49,6 +57,19 @@ class TagFrame(pl.DataFrame):
         if self._images is None:
             return wide
         return self._images.join(wide, on=IMAGE_COLUMNS, how="left", maintain_order="left")
+
+
+def untagged(images: pa.Table) -> pa.Table:
+    """Rows of rank 0 for images, a table with ``image_id`` and ``uri``."""
+    count = images.num_rows
+    columns = {
+        **{name: images.column(name) for name in IMAGE_COLUMNS},
+        "rank": pa.array([0] * count, pa.int32()),
+        "label_key": [""] * count,
+        "label_name": [""] * count,
+        "score": pa.array([0.0] * count, pa.float32()),
+    }
+    return pa.table(columns).select(SCORES.names).cast(SCORES)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from taistore.contracts import SCORES
+from taistore.contracts import RUN_KEY, SCORES
 from taistore.errors import ScoringError
+from taistore.images.sources.given_paths import GivenPaths
 from taistore.labels import LabelSet
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.tag_file import require_suffix, tag_writer
@@ -151,20 +152,23 @@ class TagFile:
         self._rows, self._images = [], 0
         self._since = time.monotonic()
 
-    def finish(self, *, wide: LabelSet | None = None) -> tuple[int, int]:
+    def finish(
+        self, *, wide: LabelSet | None = None, shown: GivenPaths | None = None
+    ) -> tuple[int, int]:
         """Merge all parts into ``out``, atomically, and remove them.
 
-        One row a tag, or with the labels given as ``wide`` one row an image. Returns how many tags
-        were written and how many images have none.
+        One row a tag, or with the labels given as ``wide`` one row an image. Parts hold absolute
+        paths, so that a job may go on from another folder; ``out`` has them as ``shown``. Returns
+        how many tags were written and how many images have none.
         """
         self.flush()
         written = without = 0
         merged = self._parts / _MERGED
         with _writing(self.out, merged):
-            schema = SCORES if wide is None else wide_schema(wide)
+            schema = self._named(SCORES if wide is None else wide_schema(wide))
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
-                    table = _read_part(path)
+                    table = _shown(_read_part(path), shown)
                     tags = table.filter(pc.field("rank") > 0)
                     without += table.num_rows - tags.num_rows
                     written += tags.num_rows
@@ -175,6 +179,11 @@ class TagFile:
             self._drop_parts()
         self.close()
         return written, without
+
+    def _named(self, schema: pa.Schema) -> pa.Schema:
+        """A schema that tells which run gave the tags; only Parquet has a place for that."""
+        run = str(self._job.get("run", ""))
+        return schema.with_metadata({**(schema.metadata or {}), RUN_KEY: run.encode()})
 
     def close(self) -> None:
         """Let other jobs write here; parts stay, a folder without any goes. Writes nothing."""
@@ -206,6 +215,14 @@ def _locked(path: Path, out: Path) -> FileLock:
 
 def _read_part(path: Path) -> pa.Table:
     return _reading(path, functools.partial(pq.read_table, schema=SCORES))
+
+
+def _shown(table: pa.Table, shown: GivenPaths | None) -> pa.Table:
+    if shown is None:
+        return table
+    place = table.schema.get_field_index("uri")
+    uris = pa.array([shown.of(str(uri)) for uri in table.column(place).to_pylist()], pa.string())
+    return table.set_column(place, table.schema.field(place), uris)
 
 
 def _reading(path: Path, read: Callable[[Path], T]) -> T:

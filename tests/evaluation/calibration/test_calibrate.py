@@ -65,7 +65,7 @@ def test_labels_get_a_threshold_or_hear_what_they_lack(store: Store) -> None:
 def test_tags_follow_the_thresholds(store: Store, tmp_path: Path) -> None:
     found = calibrate(store, "run-1", precision=0.9)
     run = open_run(store, "run-1")
-    frame = tag_store(store, run, split="test", precision=0.9, known="ignore").to_arrow()
+    frame = tag_store(run, split="test", precision=0.9, known="ignore").to_arrow()
     tags = list(zip(*(frame.column(c).to_pylist() for c in ("image_id", "label_key")), strict=True))
     cuts = {
         one.key: cut.threshold for one in found.labels for cut in one.cuts if cut.precision == 0.9
@@ -94,7 +94,7 @@ def test_tags_follow_the_thresholds(store: Store, tmp_path: Path) -> None:
 
 def test_what_is_known_overrides_a_threshold(store: Store, tmp_path: Path) -> None:
     calibrate(store, "run-1", precision=0.99)
-    tags = tag_store(store, open_run(store, "run-1"), split="test", precision=0.99).to_arrow()
+    tags = tag_store(open_run(store, "run-1"), split="test", precision=0.99).to_arrow()
     assert tags.num_rows >= sum(len(row) for row in PICTURES) - 2
     assert set(tags.column("score").to_pylist()) == {1.0}
 

@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_the_best_on_average_is_the_default(store: Store) -> None:
-    asked = asked_choice(open_run(store, "run-1"), store.labels, regions=False)
+    asked = asked_choice(open_run(store, "run-1"), regions=False)
     assert asked.choice.share
     assert asked.choice.top_k == defaults.MOST_TAGS
     assert asked.told()["scores"] == "order"
@@ -52,7 +52,7 @@ def test_what_is_said_is_done(
     store: Store, options: dict[str, object], top_k: int | None, cut: str
 ) -> None:
     run = open_run(store, "run-1")
-    asked = asked_choice(run, store.labels, regions=False, **options)  # type: ignore[arg-type]
+    asked = asked_choice(run, regions=False, **options)  # type: ignore[arg-type]
     assert not asked.choice.share
     assert (asked.choice.top_k, asked.cut) == (top_k, cut)
 
@@ -60,7 +60,7 @@ def test_what_is_said_is_done(
 def test_precision_and_a_threshold_are_one_too_many(store: Store) -> None:
     run = open_run(store, "run-1")
     with pytest.raises(ScoringError, match="leave out threshold="):
-        asked_choice(run, store.labels, regions=False, precision=0.9, threshold=0.1)
+        asked_choice(run, regions=False, precision=0.9, threshold=0.1)
 
 
 def test_a_tag_is_sure_enough_and_stands_out() -> None:

@@ -1,0 +1,1 @@
+"""Tags where photos live: sidecars, files of other tools, and what differs between two runs."""

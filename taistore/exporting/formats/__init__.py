@@ -1,0 +1,1 @@
+"""Files and folders that other tools import, a module each."""

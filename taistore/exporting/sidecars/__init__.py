@@ -1,0 +1,1 @@
+"""Files beside photos: what is written into them, merged and taken back."""
