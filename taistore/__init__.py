@@ -12,7 +12,7 @@ Importing the package loads nothing heavy.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from taistore import defaults, plugins
 from taistore.errors import TaistoreError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from taistore.jobs.tag_job import TagSummary
     from taistore.project import Labels, Project
     from taistore.scoring.known_cells import Known
+    from taistore.scoring.tags.wide import Layout
     from taistore.texts.writer import TextWriter
 
 __version__ = "0.1.0"
@@ -94,8 +95,9 @@ def tag(
     labels: "Labels",
     path: str | Path = defaults.STORE,
     encoder: str | None = None,
-    out: str | Path = defaults.TAGS,
+    out: "str | Path | IO[str]" = defaults.TAGS,
     html: str | Path | None = None,
+    layout: "Layout" = "long",
     regions: int = defaults.REGIONS,
     top_k: int | None = None,
     threshold: float | None = None,
@@ -109,7 +111,8 @@ def tag(
     """The main job: tags of a folder or manifest of photos into ``out``, and a page to look at.
 
     The store at ``path`` is made where it is not there; run again, only what is new is done, and
-    ``out`` and ``html`` are replaced. See :class:`taistore.jobs.tag_job.TagJob`.
+    ``out`` and ``html`` are replaced; a text stream as ``out`` gets JSON lines, without a page.
+    See :class:`taistore.jobs.tag_job.TagJob`.
     """
     from taistore.jobs.tag_job import TagJob
 
@@ -120,6 +123,7 @@ def tag(
         encoder=encoder,
         out=out,
         html=html,
+        layout=layout,
         regions=regions,
         top_k=top_k,
         threshold=threshold,

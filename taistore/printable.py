@@ -18,6 +18,15 @@ and lone surrogates. A joiner (U+200D) stays: families of emoji are made with it
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun in the form that it asks for; ``plural`` is with an s if not given.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(0, "copy", "copies")
+    ('1 image', '1,200 images', '0 copies')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def printable(text: str) -> str:
     """One line of plain text: line ends are spaces, other controls are escapes.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from taistore.printable import counted
 from taistore.stopping import StopRequested, check, held
 
 PLAIN_INTERVAL_S = 10.0
@@ -132,8 +133,17 @@ class _StoppableBar:
         check()
 
     def _said(self) -> str:
-        unit = self._unit if self._unit.endswith("s") else self._unit + "s"
-        return f"{self._done:,} {f'of {self._total:,} ' if self._total else ''}{unit}"
+        return _so_far(self._done, self._total, self._unit)
+
+
+def _so_far(done: int, total: int | None, unit: str) -> str:
+    """How much of it is done.
+
+    >>> _so_far(1, None, "rows"), _so_far(1, 6, "image")
+    ('1 row', '1 of 6 images')
+    """
+    noun = unit.removesuffix("s")
+    return f"{done:,} of {counted(total, noun)}" if total else counted(done, noun)
 
 
 class _TerminalBar:
@@ -195,11 +205,8 @@ class _PlainBar:
     def _print(self, now: float) -> None:
         seconds = max(now - self._start, 1e-9)
         rate = self._done / seconds
-        parts = [f"{self._description}: {self._done:,}"]
-        if self._total:
-            parts[0] += f" of {self._total:,}"
-        parts[0] += f" {self._unit}"
-        parts.append(f"{rate:,.1f}/s")
+        done = _so_far(self._done, self._total, self._unit)
+        parts = [f"{self._description}: {done}", f"{rate:,.1f}/s"]
         if self._total and self._done < self._total and rate > 0:
             parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
         else:

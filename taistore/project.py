@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from taistore.scoring.ensembles.ensemble import Rule
     from taistore.scoring.ensembles.make_ensemble import EnsembleSummary
     from taistore.scoring.page.write_page import PageSummary
+    from taistore.scoring.tags.untagged import Untagged
     from taistore.store.maintenance import TableReport
     from taistore.store.migrations import Upgrade
     from taistore.store.tables.label_view import StoredLabel
@@ -921,6 +922,8 @@ class Project:
         *,
         about: str | None = None,
         page_images: int = defaults.PAGE_IMAGES,
+        least_score: float = 0.0,
+        untagged: "Untagged | None" = None,
         origin: tuple[str, str] | None = None,
     ) -> "PageSummary":
         """A page to look at, of a file of tags, as
@@ -938,6 +941,8 @@ class Project:
             about=about or f"Tagged by taistore, from {Path(tags).name}.",
             origin=None if origin is None else Origin(*origin),
             max_images=page_images,
+            least_score=least_score,
+            untagged=untagged,
             progress=self.progress,
         )
 

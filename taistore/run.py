@@ -8,14 +8,16 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
 from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.protocol import EncoderInfo
+from taistore.errors import ScoringError
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
@@ -313,7 +315,7 @@ class Run:
         photos: str | Path | None = None,
         *,
         stored: bool = False,
-        out: str | Path,
+        out: "str | Path | IO[str]",
         html: str | Path | None = None,
         layout: Literal["long", "wide"] = "long",
         top_k: int | None = None,
@@ -337,13 +339,18 @@ class Run:
         of :func:`taistore.scoring.score.score`.
         """
         from taistore.images.sources.open_source import open_source
+        from taistore.scoring.tags.output_place import require_writable
         from taistore.scoring.tags.tag_file import require_suffix
         from taistore.store.places import local_path
 
         # What needs no model is refused before torch and the encoder are loaded, which takes
         # seconds.
-        require_suffix(local_path(out, option="out"))
-        if html is not None:
+        if isinstance(out, str | Path):
+            require_suffix(local_path(out, option="out"))
+            require_writable(Path(out), option="out")
+        elif html is not None:
+            raise ScoringError("a page is made of a file of tags: give out= a file for html=")
+        if html is not None and isinstance(out, str | Path):
             from taistore.scoring.page.page_head import require_page
 
             require_page(Path(html), Path(out))
@@ -385,11 +392,21 @@ class Run:
         )
         for line in () if source is None else source.notes:
             project.note(line)
-        if html is not None:
+        if html is not None and isinstance(out, str | Path):
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
             about += f"{summary.step}, {summary.cut}.{_bare(summary.without_tags)}"
             of = (self.run_id, origin) if origin else None
-            project.page(out, html, about=about, page_images=page_images, origin=of)
+            # A wide file has a row of each photo, with tags or without.
+            bare = summary.untagged if layout == "long" else None
+            project.page(
+                out,
+                html,
+                about=about,
+                page_images=page_images,
+                least_score=threshold or 0.0,
+                untagged=bare,
+                origin=of,
+            )
         return summary
 
     def export(
@@ -451,5 +468,5 @@ def _bare(without_tags: int) -> str:
     """The end of a page's line: who got no tag."""
     if not without_tags:
         return ""
-    whose = "1 image has" if without_tags == 1 else f"{without_tags:,} images have"
-    return f" {whose} no tag."
+    has = "has" if without_tags == 1 else "have"
+    return f" {counted(without_tags, 'image')} {has} no tag."

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, encoder_option, given_options, store_option
 from taistore_cli.output import Output
@@ -109,7 +110,7 @@ def _table(found: "Survey") -> str:
     width = max([5, *(len(line.name) for line in found.labels)])
     masked = any(line.error is not None for line in found.labels)
     lines = [
-        f"{found.images:,} images of split {found.split!r}"
+        f"{counted(found.images, 'image')} of split {found.split!r}"
         + (f" ({found.without_vector:,} more have no vector)" if found.without_vector else ""),
         f"{'label':<{width}} {'images':>8} {'spread':>8} {'distance':>8}  {'source':<10} "
         f"{'before':>6} {'after':>6}" + ("    error" if masked else ""),
@@ -129,8 +130,8 @@ def _table(found: "Survey") -> str:
 def _gap_table(found: "SyntheticSurvey") -> str:
     width = max([5, *(len(line.name) for line in found.labels)])
     lines = [
-        f"{found.images:,} synthetic images, held against {found.photos:,} photos of split "
-        f"{found.split!r}",
+        f"{counted(found.images, 'synthetic image')}, held against "
+        f"{counted(found.photos, 'photo')} of split {found.split!r}",
         f"{'':<{width}} {'synthetic':>10} {'':>8} {'photos':>8}   distances between centroids",
         f"{'label':<{width}} {'images':>10} {'spread':>8} {'':>8}   "
         f"{'to photos':>9} {'chance':>8} {'texts to photos':>16} {'to texts':>9}",
@@ -147,8 +148,9 @@ def _gap_table(found: "SyntheticSurvey") -> str:
         lines.append("no label has synthetic images, texts and photos known to show it")
         return "\n".join(lines)
     lines += [
-        f"mean of {mean.labels:,} labels: synthetic images lie {mean.synthetic_to_photos:.2f} from "
-        f"photos, texts {mean.texts_to_photos:.2f}, synthetic images from texts "
+        f"mean of {counted(mean.labels, 'label')}: synthetic images lie "
+        f"{mean.synthetic_to_photos:.2f} from photos, texts {mean.texts_to_photos:.2f}, "
+        "synthetic images from texts "
         f"{mean.synthetic_to_texts:.2f}",
         f"what all labels share of it: {mean.common_synthetic:.2f} of synthetic images, "
         f"{mean.common_texts:.2f} of texts",

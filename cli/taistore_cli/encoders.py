@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, options_after, store_option
 from taistore_cli.output import Output
@@ -82,6 +83,7 @@ def _told(found: "StoredEncoder") -> str:
         for kind, count in found.rows.items()
         if count or not kind.startswith("synthetic")
     ]
-    told = f"{found.info.dim} dimensions; {', '.join(kinds)}; needed by {len(found.runs):,} runs"
+    runs = counted(len(found.runs), "run")
+    told = f"{found.info.dim} dimensions; {', '.join(kinds)}; needed by {runs}"
     told += "; the store's default" if found.default else ""
     return told + ("; its removal was stopped: 'encoders rm' ends it" if found.going else "")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -103,7 +104,9 @@ def command(
         out=folder,
     )
     over = "the store" if made.split is None else f"split {made.split!r}"
-    lines = [f"run {made.run_id}: scores scaled by their ranges over {made.images:,} images of"]
+    lines = [
+        f"run {made.run_id}: scores scaled by their ranges over {counted(made.images, 'image')} of"
+    ]
     lines[0] += f" {over}, {'with' if made.regions_used else 'without'} regions; not clipped"
     for number, member in enumerate(made.members):
         how = "  probabilities, not scaled" if made.rule == "paper" and not number else ""

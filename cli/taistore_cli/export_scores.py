@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from taistore import defaults
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, device_option, store_option
 from taistore_cli.output import Output
@@ -52,10 +53,10 @@ def command(
     run = open_project(store_uri, out, device=device).run(run_id)
     found = run.export_scores(file, split=split, step=step, overwrite=overwrite)
     text = (
-        f"{file}: scores of {found.images:,} images of split {split!r} for {found.labels:,} labels "
-        f"by {found.step}"
+        f"{file}: scores of {counted(found.images, 'image')} of split {split!r} for "
+        f"{counted(found.labels, 'label')} by {found.step}"
     )
     if found.without_vectors:
-        text += f"; {found.without_vectors:,} images without a vector are left out"
+        text += f"; {counted(found.without_vectors, 'image')} without a vector are left out"
     text += "".join(f"\nbeside it: {path}" for path in found.files[1:])
     return out.result(found.to_json(), text)

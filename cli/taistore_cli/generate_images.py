@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore.errors import SyntheticError
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     batch_size_option,
@@ -196,7 +197,8 @@ def _given(writer: str, options: dict[str, Any]) -> dict[str, Any]:
 def _told(summary: "GenerateImagesSummary") -> str:
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in summary.rejects.items())
     lines = [
-        f"{summary.requested:,} images of {summary.texts:,} texts: {summary.written:,} written, "
+        f"{counted(summary.requested, 'image')} of {counted(summary.texts, 'text')}: "
+        f"{summary.written:,} written, "
         f"{summary.present:,} were there, {summary.rejected:,} rejected"
         + (f" ({reasons})" if reasons else "")
     ]

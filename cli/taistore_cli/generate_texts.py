@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.model_options import ModelOptions, model_options
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
@@ -143,7 +144,7 @@ def command(
     balance = summary.balance
     return out.result(
         asdict(summary),
-        f"{summary.requested:,} texts for {summary.combinations:,} combinations: "
+        f"{counted(summary.requested, 'text')} for {counted(summary.combinations, 'combination')}: "
         f"{summary.written:,} written, {summary.present:,} were there, "
         f"{summary.repeated:,} repeated, {summary.rejected:,} rejected"
         f"{_rejects(summary)}\n"
@@ -157,7 +158,7 @@ def command(
 def _tokens(summary: "GenerateSummary") -> str:
     if not summary.token_vectors:
         return ""
-    return f"token vectors of {summary.token_vectors:,} texts written\n"
+    return f"token vectors of {counted(summary.token_vectors, 'text')} written\n"
 
 
 def _short(summary: "GenerateSummary", min_per_label: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from taistore import defaults
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     at_store,
@@ -144,8 +145,8 @@ def _lines(summary: "IngestImagesSummary", store_uri: str) -> list[str]:
     rate = summary.encoded / summary.seconds if summary.seconds else 0.0
     grid = f" with {summary.regions} x {summary.regions} regions" if summary.regions else ""
     return [
-        f"{summary.seen:,} images: {summary.added:,} added, {summary.already_there:,} were there, "
-        f"{summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
+        f"{counted(summary.seen, 'image')}: {summary.added:,} added, {summary.already_there:,} "
+        f"were there, {summary.relabelled:,} relabelled, {summary.duplicates:,} duplicates, "
         f"{summary.rejected:,} rejected{rejects}",
         f"{summary.encoded:,} encoded{grid} in {summary.seconds:,.1f} s ({rate:.1f}/s)",
         *set_aside(summary, store_uri),

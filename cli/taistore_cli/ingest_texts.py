@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     at_store,
@@ -59,7 +60,7 @@ def command(
     )
     return out.result(
         asdict(summary),
-        f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "
-        f"there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
+        f"{counted(summary.read, 'caption')}: {summary.written:,} written, {summary.present:,} "
+        f"were there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
         f"({at_store('show --rejects', store_uri)})",
     )

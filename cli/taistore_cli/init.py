@@ -7,6 +7,7 @@ import click
 
 import taistore
 from taistore import defaults
+from taistore.printable import counted
 from taistore_cli.options import (
     common_options,
     device_option,
@@ -70,5 +71,6 @@ def command(
             "encoder": spec,
             "encoder_id": info.encoder_id if info else None,
         },
-        f"{project.uri}: {len(labels):,} labels, encoder {spec}\nnext: taistore {following}",
+        f"{project.uri}: {counted(len(labels), 'label')}, encoder {spec}\nnext: taistore "
+        f"{following}",
     )

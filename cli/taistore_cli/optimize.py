@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore.defaults import KEEP_DAYS
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
     """Merge small fragments, refresh indexes, drop old versions of tables.
 
+    From 200,000 photos on it makes the index that find asks, which takes minutes once.
+
     Worth running after large jobs; safe beside running ones, but with --keep-days 0 no job may be
     reading the store. Where versions since the last training are gone, the next 'taistore tag' may
     train again.
@@ -46,7 +49,7 @@ def command(*, keep_days: float, store_uri: str, out: Output) -> dict[str, Any]:
 
 def _line(report: "TableReport") -> str:
     line = (
-        f"{report.table}: {report.rows:,} rows, fragments {report.fragments_before} -> "
+        f"{report.table}: {counted(report.rows, 'row')}, fragments {report.fragments_before} -> "
         f"{report.fragments_after}, {report.bytes_removed / 2**20:,.1f} MiB freed"
     )
     if not report.versions_kept:

@@ -65,6 +65,14 @@ threshold_option = click.option(
     "[default: none]",
 )
 
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(["long", "wide"]),
+    default="long",
+    show_default=True,
+    help="long: one row a tag; wide: one row an image, a column a label.",
+)
+
 known_option = click.option(
     "--known",
     type=click.Choice(["override", "ignore"]),

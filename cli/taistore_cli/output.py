@@ -1,8 +1,10 @@
 """What commands print: one JSON object or lines for people on stdout, progress on stderr."""
 
 import contextlib
+import io
 import sys
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -24,6 +26,24 @@ class Output:
         Returns ``value``, so that a command which runs commands can use their results.
         """
         click.echo(printable_json(value) if self.as_json else printable_lines(text))
+        return value
+
+    def stream_or(self, tags: Path, html: Path | None) -> Path | IO[str]:
+        """Where tags go: stdout for ``-``, which must then be alone there, else the file."""
+        if str(tags) != "-":
+            return tags
+        if self.as_json:
+            raise click.UsageError("--out - puts JSON lines on stdout: leave out --json")
+        if html is not None:
+            raise click.UsageError("--html is made of a file of tags: give --out a file")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        return sys.stdout
+
+    def beside_stream(self, value: dict[str, Any], text: str) -> dict[str, Any]:
+        """As :meth:`result` where stdout is the tags': what people read goes to stderr."""
+        if not self._quiet:
+            self.note(text)
         return value
 
     def note(self, message: str) -> None:

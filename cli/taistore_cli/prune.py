@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
@@ -69,9 +70,9 @@ def command(
 
 def _text(summary: "PruneSummary") -> str:
     lines = [
-        f"{summary.source}: {summary.gone:,} of {summary.images:,} images "
+        f"{summary.source}: {summary.gone:,} of {counted(summary.images, 'image')} "
         f"{'removed' if summary.applied else 'are gone'} ({summary.paths:,} paths), "
-        f"{summary.vectors:,} rows of vectors, {summary.rejects:,} rejects"
+        f"{counted(summary.vectors, 'row')} of vectors, {counted(summary.rejects, 'reject')}"
     ]
     lines += [f"  {path}" for path in summary.examples]
     left = summary.paths - len(summary.examples)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from taistore import defaults
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     batch_size_option,
     common_options,
     device_option,
     known_option,
+    layout_option,
     max_rejects_option,
     store_option,
     threshold_option,
@@ -41,15 +43,10 @@ STEPS = (
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Tags: .parquet, .jsonl or .csv.",
+    help="Tags: .parquet, .jsonl or .csv. -: JSON lines on stdout as they come, nothing else "
+    "there; scored anew when run again.",
 )
-@click.option(
-    "--layout",
-    type=click.Choice(["long", "wide"]),
-    default="long",
-    show_default=True,
-    help="long: one row a tag; wide: one row an image, a column a label.",
-)
+@layout_option
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="A page to look at.")
 @click.option(
     "--page-images",
@@ -116,10 +113,12 @@ def command(
     Example:
       taistore score latest photos/ --out tags.parquet --html tags.html
       taistore score latest photos/ --precision 0.9 --out tags.jsonl
+      taistore score latest photos/ --out - --threshold 0.3 | jq -r .uri
     """
+    file = out.stream_or(tags, html)
     project = open_project(store_uri, out, device=device, precision=precisions.number_format)
-    if html is not None and tags.is_file() and not overwrite:
-        page = project.page(tags, html, page_images=page_images)
+    if html is not None and file is tags and tags.is_file() and not overwrite:
+        page = project.page(tags, html, page_images=page_images, least_score=threshold or 0.0)
         shown = page.images + page.left_out
         return out.result(
             {"out": str(tags), "images": shown, "html": str(html), "page_only": True},
@@ -128,7 +127,7 @@ def command(
         )
     summary = project.run(run_id).score(
         photos,
-        out=tags,
+        out=file,
         html=html,
         layout=layout,
         top_k=top_k,
@@ -144,12 +143,11 @@ def command(
         overwrite=overwrite,
     )
     text = (
-        f"{tags}: {summary.tags:,} tags for {summary.images:,} images by {summary.step}"
-        f"{_with_regions(summary)}; {summary.rejected:,} rejected"
+        f"{summary.out}: {counted(summary.tags, 'tag')} for {counted(summary.images, 'image')} by "
+        f"{summary.step}{_with_regions(summary)}; {summary.rejected:,} rejected"
     )
     if summary.without_tags:
-        whose = "1 image" if summary.without_tags == 1 else f"{summary.without_tags:,} images"
-        text += f"; {whose} without tags"
+        text += f"; {counted(summary.without_tags, 'image')} without tags"
     text += f"\ncut: {summary.cut}{_without_cut(summary)}"
     text += f"\nranked by {summary.step}: {summary.step_why}"
     if not summary.rejects_kept:
@@ -157,7 +155,7 @@ def command(
     if html is not None:
         text += f"\npage: {html}"
     found = {**summary.to_json(), "html": str(html) if html else None, "page_only": False}
-    return out.result(found, text)
+    return out.result(found, text) if file is tags else out.beside_stream(found, text)
 
 
 def _without_cut(summary: "ScoreSummary") -> str:

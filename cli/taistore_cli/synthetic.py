@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, encoder_option, store_option
 from taistore_cli.output import Output
@@ -63,7 +64,7 @@ def audit(
 
 def _lines(found: "ImageAudit") -> list[str]:
     writers = ", ".join(f"{name} {count:,}" for name, count in found.writers.items())
-    lines = [f"{found.images:,} images of {found.texts:,} texts ({writers})"]
+    lines = [f"{counted(found.images, 'image')} of {counted(found.texts, 'text')} ({writers})"]
     if found.scores:
         quantiles = ", ".join(f"{value:.2f} at {q} %" for q, value in found.scores.items())
         lines.append(f"score: {quantiles}")

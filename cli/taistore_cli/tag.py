@@ -7,12 +7,14 @@ import click
 
 import taistore
 from taistore import defaults
+from taistore.printable import counted
 from taistore_cli.ingest_images import set_aside
 from taistore_cli.options import (
     at_store,
     common_options,
     device_option,
     known_option,
+    layout_option,
     max_rejects_option,
     precision_option,
     store_option,
@@ -43,14 +45,17 @@ if TYPE_CHECKING:
     default=defaults.TAGS,
     show_default=True,
     metavar="FILE",
-    help="Tags: .jsonl, .parquet or .csv; a file of tags that is there is replaced.",
+    help="Tags: .jsonl, .parquet or .csv; a file of tags that is there is replaced. -: JSON lines "
+    "on stdout as they come, nothing else there, and no page; tagged anew when run again.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The page to look at; default: beside the tags, as .html.",
+    help="The page to look at; default: beside the tags, as .html, unless a page of another file "
+    "of tags is there.",
 )
+@layout_option
 @click.option(
     "--encoder",
     metavar="SPEC",
@@ -79,6 +84,7 @@ def command(
     labels_file: Path,
     tags: Path,
     html: Path | None,
+    layout: Literal["long", "wide"],
     encoder: str | None,
     regions: int,
     top_k: int | None,
@@ -104,13 +110,15 @@ def command(
       taistore tag photos/ --labels labels.txt --encoder packaged
       taistore tag photos/ --labels labels.txt --out tags.csv --threshold 0.3
     """
+    file = out.stream_or(tags, html)
     summary = taistore.tag(
         photos,
         labels=labels_file,
         path=store_uri,
         encoder=encoder,
-        out=tags,
+        out=file,
         html=html,
+        layout=layout,
         regions=regions,
         top_k=top_k,
         threshold=threshold,
@@ -121,26 +129,31 @@ def command(
         progress=out.progress,
         note=out.note,
     )
-    return out.result(summary.to_json(), "\n".join(_lines(summary, store_uri)))
+    text = "\n".join(_lines(summary, store_uri))
+    value = summary.to_json()
+    return out.result(value, text) if file is tags else out.beside_stream(value, text)
 
 
 def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
+    from taistore.scoring.tags.read_tags import TagCounts
+
     images, tags = summary.images, summary.tags
     rejects = f"{images.rejected:,} rejected"
     if images.rejected:
         rejects += f" ({at_store('show --rejects', store_uri)})"
     learnt = "trained" if summary.trained else "as before"
-    if tags is None:
-        line = f"{summary.out}: as before"
+    line = f"{summary.out}: {counted(tags.tags, 'tag')} for {counted(tags.images, 'image')}"
+    if isinstance(tags, TagCounts):
+        line += ", as before"
     else:
-        line = f"{summary.out}: {tags.tags:,} tags for {tags.images:,} images by {tags.step}"
+        line += f" by {tags.step}"
         if tags.without_tags:
-            line += f"; {tags.without_tags:,} without tags"
+            line += f"; {counted(tags.without_tags, 'image')} without tags"
         line += f"\ncut: {tags.cut}"
-    return [
-        f"{images.seen:,} photos: {images.encoded:,} encoded, {rejects}",
+    lines = [
+        f"{counted(images.seen, 'photo')}: {images.encoded:,} encoded, {rejects}",
         *set_aside(images, store_uri),
-        f"{summary.texts_written:,} texts written; run {summary.run_id} {learnt}",
+        f"{counted(summary.texts_written, 'text')} written; run {summary.run_id} {learnt}",
         line,
-        summary.html,
     ]
+    return [*lines, summary.html] if summary.html else lines

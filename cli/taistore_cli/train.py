@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import counted
 from taistore.stopping import StopRequested
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
@@ -361,16 +362,17 @@ def _seen(known: Mapping[str, int]) -> Iterator[str]:
         without = known["labels_without_synthetic_image"]
         yield (
             f"went by {known['synthetic_images']:,} synthetic images"
-            + (f"; of {without:,} labels there is none" if without else "")
+            + (f"; of {counted(without, 'label')} there is none" if without else "")
         )
     if "images" not in known:
         return
     if not known["known_cells"]:
-        yield f"went by {known['images']:,} images, none of whose labels were read"
+        yield f"went by {counted(known['images'], 'image')}, none of whose labels were read"
         return
     yield (
-        f"learnt from {known['images_with_known_labels']:,} of {known['images']:,} images: "
-        f"{known['known_positives']:,} labels known to be there, "
+        f"learnt from {known['images_with_known_labels']:,} of "
+        f"{counted(known['images'], 'image')}: "
+        f"{counted(known['known_positives'], 'label')} known to be there, "
         f"{known['known_cells'] - known['known_positives']:,} known not to be"
     )
     if known["labels_without_known_positive"]:

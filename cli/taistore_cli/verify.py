@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.flags import in_flags
 from taistore_cli.options import common_options, store_option
 from taistore_cli.output import Output
@@ -47,8 +48,9 @@ def command(
         lines.append(f"{state} [{one.code}] {one.table}: {one.what}: {remedy}")
     errors = sum(not one.repaired and one.severity == "error" for one in found.findings)
     lines.append(
-        f"{found.store}: {len(found.tables)} tables, {sum(found.tables.values()):,} rows read, "
-        + (f"{errors} errors" if errors else "sound")
+        f"{found.store}: {counted(len(found.tables), 'table')}, "
+        f"{counted(sum(found.tables.values()), 'row')} read, "
+        + (counted(errors, "error") if errors else "sound")
     )
     value = out.result({**asdict(found), "sound": found.sound}, "\n".join(lines))
     if not found.sound:

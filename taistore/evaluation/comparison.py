@@ -23,6 +23,7 @@ from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import NO_PHOTOS, SHOWN_LABELS, kind_of_images
 from taistore.evaluation.split_figures import filled_block
 from taistore.labels import Label
+from taistore.printable import counted
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 
@@ -113,7 +114,8 @@ class Comparison:
             "first",
         ]
         if self.left_out:
-            lines.append(f"{self.left_out:,} images left out: no vector of one of the encoders")
+            left = counted(self.left_out, "image")
+            lines.append(f"{left} left out: no vector of one of the encoders")
         lines.append(
             f"\n{'step':16}{'first':>7}{'second':>8}{'difference':>12}"
             f"{f'{100 * LEVEL:.0f} % interval':>20}{'p':>9}"
@@ -136,7 +138,7 @@ class Comparison:
             lines += [
                 f"  {shown(label.name, 30):30} {100 * label.precision.value:+6.1f}   "
                 f"{100 * label.precision.low:+.1f} to {100 * label.precision.high:+.1f}   "
-                f"({label.positives:,} {'image' if label.positives == 1 else 'images'})"
+                f"({counted(label.positives, 'image')})"
                 for label in labels
             ]
         return lines

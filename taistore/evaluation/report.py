@@ -14,6 +14,7 @@ from taistore.evaluation.drawing import shown
 from taistore.evaluation.labelled_scores import images_of
 from taistore.evaluation.metrics import Metrics
 from taistore.evaluation.protocols import Protocol
+from taistore.printable import counted
 
 SHOWN_LABELS = 5
 
@@ -180,7 +181,7 @@ class Evaluation:
         lines = [self.protocol.text(), ""] if self.protocol else []
         lines += [
             f"{self.images:,} {images_of(self.split)}{NO_PHOTOS if self.synthetic else ''}, "
-            f"{len(known):,} of {len(self.labels):,} labels with positives, "
+            f"{len(known):,} of {counted(len(self.labels), 'label')} with positives, "
             f"{'with' if self.regions_used else 'without'} regions; percent",
             "",
             *self._ladder_lines(),
@@ -219,7 +220,7 @@ class Evaluation:
     def _label_lines(self, labels: Sequence[LabelResult]) -> list[str]:
         return [
             f"  {shown(label.name, 30):30} {100 * label.average_precision[self.top]:5.1f}"
-            f"   ({label.positives:,} {'image' if label.positives == 1 else 'images'})"
+            f"   ({counted(label.positives, 'image')})"
             for label in labels
         ]
 

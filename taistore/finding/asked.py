@@ -1,20 +1,18 @@
 """What is looked for: a text, a photo, labels, which people may call by several names."""
 
-import difflib
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from taistore.errors import LabelError, ScoringError
-from taistore.labels import LabelSet, normalise_name
+from taistore.labels import LabelSet
 
 CUT = 0.5
 """The score from which on a photo counts as showing a label, where nobody says."""
 
 TOP_K = 20
 """Photos that are found where nobody says how many."""
-
-_SUGGESTED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,37 +82,15 @@ class Asked:
 def label_ids(labels: LabelSet, names: Iterable[str]) -> list[int]:
     """The labels of these keys, names or synonyms, each once.
 
-    Raises :class:`LabelError` naming those that are written nearly like one that is not there.
+    Raises :class:`LabelError` for one that is not there, or that several labels are called.
     """
     found = []
     for name in names:
         try:
             found.append(labels.find(name))
         except LabelError as error:
-            raise _unknown(labels, name, error) from error
+            if "ambiguous" in str(error):
+                raise
+            text = shlex.quote(f"{name:.100}")
+            raise LabelError(f"{error}; or look for it as a text: taistore find {text}") from error
     return list(dict.fromkeys(found))
-
-
-def nearly(name: str, labels: LabelSet) -> list[str]:
-    """Names of labels that are written nearly like this one, the nearest first."""
-    names: dict[str, str] = {}
-    for label in labels:
-        for one in (label.name, *label.synonyms, label.key):
-            names.setdefault(normalise_name(one), one)
-    near: Sequence[str] = difflib.get_close_matches(
-        normalise_name(name), names, n=_SUGGESTED, cutoff=0.6
-    )
-    return [names[one] for one in near]
-
-
-def _unknown(labels: LabelSet, name: str, error: LabelError) -> LabelError:
-    """The error, with what may have been meant; of several labels with one name as it is."""
-    if "ambiguous" in str(error):
-        return error
-    near = nearly(name, labels)
-    hint = (
-        f"did you mean {', '.join(map(repr, near))}?"
-        if near
-        else f"search for it as a text: taistore find {name!r}"
-    )
-    return LabelError(f"{error}: {hint}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from taistore.encoders.protocol import Encoder, EncoderInfo
+from taistore.errors import LabelError, ScoringError
 from taistore.finding.asked import Asked, label_ids
 from taistore.finding.find_photos import Labels, Ranked, by_cosine, by_labels
 from taistore.finding.findable import require_findable
@@ -43,9 +44,9 @@ def find(
         from taistore.finding.label_scores import LabelScores
         from taistore.scoring.loaded_run import open_run
 
-        scores = LabelScores.of(store, open_run(store, run_id, device=device))
+        scores = LabelScores.of(open_run(store, run_id, device=device))
     if scores is not None and asked.by_label:
-        labels = _labels(store, scores, asked)
+        labels = _labels(scores, asked)
     leave_out = photo.image_id if photo is not None else ""
     if asked.by_vector:
         query_D = query_vector(store, info, asked, photo, encoder)
@@ -73,8 +74,17 @@ def find(
     )
 
 
-def _labels(store: Store, scores: "LabelScores", asked: Asked) -> Labels:
-    wanted, unwanted = label_ids(store.labels, asked.labels), label_ids(store.labels, asked.without)
+def _labels(scores: "LabelScores", asked: Asked) -> Labels:
+    known = scores.store.labels
+    try:
+        wanted, unwanted = label_ids(known, asked.labels), label_ids(known, asked.without)
+    except LabelError as error:
+        # The store knows it: it came after the run.
+        raise ScoringError(
+            f"run {scores.run.run_id} scores none of the labels that came after it "
+            f"({str(error).split(':')[0]}): 'taistore train' makes one that does, or name another "
+            "run="
+        ) from error
     return Labels(scores, wanted, unwanted, asked.label_cut, asked.without_cut)
 
 

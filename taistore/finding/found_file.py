@@ -36,7 +36,7 @@ def require_new_file(out: Path, *, overwrite: bool) -> None:
 
 def require_new_page(page: Path) -> None:
     """As :func:`require_new_file`; a page that taistore made is replaced."""
-    require_own_page(page, Path(os.devnull))
+    require_own_page(page, Path(os.devnull), named=True)
 
 
 def write_found(found: Found, out: Path) -> None:

@@ -50,8 +50,12 @@ class LabelScores:
     regions: bool
 
     @classmethod
-    def of(cls, store: Store, run: ScoringRun) -> "LabelScores":
-        """By the step, and in a calibrated run the probabilities, that ``taistore score`` takes."""
+    def of(cls, run: ScoringRun) -> "LabelScores":
+        """By the step, and in a calibrated run the probabilities, that ``taistore score`` takes.
+
+        The store is read with the run's labels.
+        """
+        store = run.store
         regions = some_have_regions(store, run.encoder_id)
         return cls(store, run, asked_choice(run, regions=regions).choice, regions)
 

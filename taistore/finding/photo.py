@@ -102,7 +102,7 @@ class _Looking:
         from taistore.finding.photo_reasons import explained_tags
         from taistore.scoring.loaded_run import open_run
 
-        scores = LabelScores.of(store, open_run(store, self.run_id, device=self.device))
+        scores = LabelScores.of(open_run(store, self.run_id, device=self.device))
         if vectors.regions_RD is None:
             notes.append(
                 "no regions: 'taistore ingest-images --regions 7' adds them, and tags get better"

@@ -7,22 +7,25 @@ lacks, so that the job goes on where it was killed, and does little where nothin
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
+from taistore.errors import ScoringError
 from taistore.images.sources.open_source import no_images, open_source
 from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.page_head import origin, require_own_page
 from taistore.scoring.tags.output_place import require_own_tags
+from taistore.scoring.tags.read_tags import TagCounts, count_tags
 from taistore.store.store import Store
 
 if TYPE_CHECKING:
     from taistore.images.ingest import IngestImagesSummary
     from taistore.scoring.known_cells import Known
     from taistore.scoring.score import ScoreSummary
+    from taistore.scoring.tags.wide import Layout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +33,8 @@ class TagSummary:
     """What one job did, step by step.
 
     ``texts_written`` captions are new, and ``trained`` says that an adapter had to be: the run
-    ``run_id`` is that of the store as it is. ``tags`` is about the file ``out``, ``html`` the page;
-    None where both were there, made of the same.
+    ``run_id`` is that of the store as it is. ``tags`` is about the file ``out``, and counts what is
+    in it where it was there already, made of the same; so was ``html``, the page ("": none).
     """
 
     store: str
@@ -41,13 +44,18 @@ class TagSummary:
     texts_written: int
     run_id: str
     trained: bool
-    tags: "ScoreSummary | None"
+    tags: "ScoreSummary | TagCounts"
     out: str
     html: str
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
-        return asdict(self)
+        return {**asdict(self), "scored": self.scored, "tags": self.tags.to_json()}
+
+    @property
+    def scored(self) -> bool:
+        """Whether tags were written: they are not where they would be the same."""
+        return not isinstance(self.tags, TagCounts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +63,8 @@ class TagJob:
     """What is tagged, with which labels, and where the tags go; :meth:`run` does it.
 
     The store is at ``path``. ``encoder`` None is that of the store, of a new one
-    :data:`taistore.defaults.ENCODER`; ``html`` None lies beside ``out``. The rest is that of
+    :data:`taistore.defaults.ENCODER`; ``html`` None lies beside ``out``, and where that is a
+    stream there is none. The rest is that of
     :meth:`taistore.project.Project.ingest_images` and :meth:`taistore.run.Run.score`.
     """
 
@@ -63,8 +72,9 @@ class TagJob:
     labels: Labels
     path: str | Path
     encoder: str | None
-    out: str | Path
+    out: str | Path | IO[str]
     html: str | Path | None
+    layout: "Layout"
     regions: int
     top_k: int | None
     threshold: float | None
@@ -72,9 +82,16 @@ class TagJob:
     max_rejects: int | None
 
     @property
-    def page(self) -> Path:
+    def file(self) -> Path | None:
+        """The file of tags, None where they go to a stream."""
+        return Path(self.out) if isinstance(self.out, str | Path) else None
+
+    @property
+    def page(self) -> Path | None:
         """The file of the page."""
-        return Path(self.out).with_suffix(".html") if self.html is None else Path(self.html)
+        if self.html is not None:
+            return Path(self.html)
+        return None if self.file is None else self.file.with_suffix(".html")
 
     def run(self, **opening: Any) -> TagSummary:
         """All steps; ``opening`` is how :class:`Project` is opened.
@@ -90,13 +107,10 @@ class TagJob:
         )
         photos = self._photos_digest(project)
         digest = self._digest(project, photos)
-        before = origin(self.page, Path(self.out))
-        if (
-            before is not None
-            and _is_finished(project, before.run_id)
-            and before.digest == calibrated_digest(digest, project.run(before.run_id).folder)
-        ):
-            return self._summary(project, images, run_id=before.run_id)
+        before = self._before(project, digest)
+        if before is not None:
+            run_id, there = before
+            return self._summary(project, images, run_id=run_id, tags=there)
         # Photos first: how many texts are worth their time depends on how many photos there are.
         texts = project.generate_texts()
         # Before what is made of it is read: what another job adds from now on is seen next time.
@@ -109,6 +123,7 @@ class TagJob:
             stored=True,
             out=self.out,
             html=self.page,
+            layout=self.layout,
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
@@ -124,6 +139,17 @@ class TagJob:
             tags=tags,
         )
 
+    def _before(self, project: Project, digest: str) -> tuple[str, TagCounts] | None:
+        """The run of the tags that are there and how many they are, if these would be the same."""
+        if self.file is None or self.page is None:
+            return None
+        before = origin(self.page, self.file)
+        if before is None or not _is_finished(project, before.run_id):
+            return None
+        if before.digest != calibrated_digest(digest, project.run(before.run_id).folder):
+            return None
+        return before.run_id, count_tags(self.file)
+
     def _photos_digest(self, project: Project) -> str:
         """Of the photos that this job's ingest could use."""
         from taistore.images.sources.usable_photos import UsablePhotos
@@ -136,6 +162,7 @@ class TagJob:
             "photos": photos,
             "labels": labels_of(self.labels).keys,
             "given": str(self.photos),
+            "layout": self.layout,
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,
@@ -151,7 +178,7 @@ class TagJob:
         run_id: str,
         texts_written: int = 0,
         trained: bool = False,
-        tags: "ScoreSummary | None" = None,
+        tags: "ScoreSummary | TagCounts",
     ) -> TagSummary:
         return TagSummary(
             store=project.uri,
@@ -162,14 +189,17 @@ class TagJob:
             run_id=run_id,
             trained=trained,
             tags=tags,
-            out=str(self.out),
-            html=str(self.page),
+            out="-" if self.file is None else str(self.out),
+            html="" if self.page is None else str(self.page),
         )
 
     def _check(self, labels: LabelSet) -> None:
         """Refuse what can be seen to be wrong before anything heavy is loaded or written."""
-        require_own_tags(Path(self.out), labels)
-        require_own_page(self.page, Path(self.out))
+        if self.file is not None and self.page is not None:
+            require_own_tags(self.file, labels)
+            require_own_page(self.page, self.file, named=self.html is not None)
+        elif self.html is not None:
+            raise ScoringError("a page is made of a file of tags: give out= a file for html=")
         source = open_source(self.photos, labels)
         if next(iter(source), None) is None:
             raise no_images(source)

@@ -16,6 +16,7 @@ from taistore.images.image_rows import JOB as IMAGE_JOB
 from taistore.images.ingest import ingest_images
 from taistore.images.sources.open_source import ImageSource, open_source
 from taistore.images.sources.source import SourceImage
+from taistore.printable import counted
 from taistore.progress import Note, Progress, no_progress
 from taistore.reproduction.data_sets import FoundSet, Part
 from taistore.reproduction.shared_images import share_images
@@ -58,7 +59,7 @@ class SetCounts:
 
     def __str__(self) -> str:
         return (
-            f"{self.texts:,} texts, {self.rejected_texts:,} rejected; images: "
+            f"{counted(self.texts, 'text')}, {self.rejected_texts:,} rejected; images: "
             f"{self.rejected_images:,} rejected, {self.repeated_images:,} that the set has twice"
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from taistore.printable import counted
 from taistore.reproduction.set_stores import SetCounts
 from taistore.reproduction.synthetic_tables.table_images import TableImages
 from taistore.reproduction.table_texts import TableTexts
@@ -203,8 +204,8 @@ class Reproduction:
         width = max(len(heading) for heading in headings) + 2
         width = max(width, 12 if several else 7)
         lines = [
-            f"{result.name}: {result.images:,} images of split {result.split!r}, "
-            f"{result.labels:,} labels",
+            f"{result.name}: {counted(result.images, 'image')} of split {result.split!r}, "
+            f"{counted(result.labels, 'label')}",
             f"  {result.counts}",
             _line("", headings, width),
         ]
@@ -221,7 +222,11 @@ class Reproduction:
             lines.append(_line(f"here:  {NAMES[row.method]}", cells, width))
         used = len(result.runs) - result.trained
         lines += [f"  {line}" for line in result.deviations]
-        return [*lines, f"  {result.trained:,} runs trained, {used:,} used again: {result.store}"]
+        runs = counted(result.trained, "run")
+        return [
+            *lines,
+            f"  {runs} trained, {used:,} used again: {result.store}",
+        ]
 
     def _published(self, result: SetResult) -> dict[str, Mapping[str, tuple[float, ...]]]:
         """What stands beside our figures of a set, by where it is published."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -28,9 +28,14 @@ from taistore.scoring.scoring_job import ScoringJob
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.tag_stream import TagStream
+from taistore.scoring.tags.untagged import Untagged
 from taistore.scoring.tags.wide import Layout
 from taistore.store.places import local_path
 from taistore.store.store import Store
+
+STREAM = "-"
+"""What a summary calls an output that is a stream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +47,8 @@ class ScoreSummary:
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
     takes none. ``step`` ranked the labels, ``step_why`` says why that one, and ``cut`` which labels
     became tags. ``labels_without_cut`` could not: no threshold of theirs promises the
-    ``precision``. ``scores`` are a mere order, or probabilities. ``skipped`` files of a
-    folder may be photos: RAW and such, by kind.
+    ``precision``. ``scores`` are a mere order, or probabilities. ``untagged`` are the first of
+    those without tags. ``skipped`` files of a folder may be photos: RAW and such, by kind.
     """
 
     run_id: str
@@ -65,17 +70,18 @@ class ScoreSummary:
     labels_without_cut: int | None = None
     scores: str = "order"
     skipped: Mapping[str, int] = field(default_factory=dict)
+    untagged: Untagged = field(default_factory=Untagged, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by field name."""
-        return asdict(self)
+        """Plain values by field name, of the photos without tags their number alone."""
+        return {name: value for name, value in asdict(self).items() if name != "untagged"}
 
 
 def score(
     store: Store,
     run: str | ScoringRun,
     source: ImageSource | None,
-    out: str | Path,
+    out: str | Path | IO[str],
     *,
     listed: ImageSource | None = None,
     shown: GivenPaths | None = None,
@@ -101,10 +107,10 @@ def score(
     ``run`` is a run's id, or one that :func:`~taistore.scoring.loaded_run.open_run` has opened.
 
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
-    tag; with the ``layout`` "wide" a row an image and a column a label. Labels are ranked by the
-    scores of ``step``; the column ``score`` is their
-    :func:`~taistore.scoring.ladders.ladder.confidence`, of a calibrated run their probability.
-    ``step``, ``top_k``, ``threshold`` and ``precision`` are as in
+    tag; with the ``layout`` "wide" a row an image and a column a label. A text stream as ``out``
+    gets JSON lines as they come, and is not resumed. Labels are ranked by the scores of ``step``;
+    the column ``score`` is their :func:`~taistore.scoring.ladders.ladder.confidence`, of a
+    calibrated run their probability. ``step``, ``top_k``, ``threshold`` and ``precision`` are as in
     :func:`~taistore.scoring.cuts.asked_choice.asked_choice`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
@@ -127,7 +133,8 @@ def score(
     ``max_rejects``; and what :func:`~taistore.scoring.loaded_run.open_run` and the source raise.
     """
     started = time.monotonic()
-    require_suffix(local_path(out, option="out"))
+    if isinstance(out, str | Path):
+        require_suffix(local_path(out, option="out"))
     if isinstance(run, str):
         run = open_run(store, run, device=device)
     store = run.store
@@ -142,13 +149,20 @@ def score(
         threshold=threshold,
         precision=precision,
     )
-    file = TagFile(
-        Path(out),
-        job=_fingerprint(run, asked, images, known=known),
-        done_by="image_id" if source is None else "uri",
-        overwrite=overwrite,
-        resume=resume,
-    )
+    wide = store.labels if layout == "wide" else None
+    file: TagFile | TagStream
+    if isinstance(out, str | Path):
+        file = TagFile(
+            Path(out),
+            job=_fingerprint(run, asked, images, known=known),
+            done_by="image_id" if source is None else "uri",
+            wide=wide,
+            shown=shown,
+            overwrite=overwrite,
+            resume=resume,
+        )
+    else:
+        file = TagStream(out, wide=wide, shown=shown)
     if source is None or encoder is None:
         batches = from_store(
             store,
@@ -176,19 +190,18 @@ def score(
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
-        tags, without_tags = file.finish(
-            wide=store.labels if layout == "wide" else None, shown=shown
-        )
+        tags, untagged = file.finish()
     return ScoreSummary(
         run_id=run.run_id,
         source=images.name,
-        out=str(out),
+        out=str(out) if isinstance(out, str | Path) else STREAM,
         regions_used=bool(images.grid),
         with_regions=job.with_regions,
         images=file.resumed + job.scored,
         resumed=file.resumed,
         tags=tags,
-        without_tags=without_tags,
+        without_tags=untagged.count,
+        untagged=untagged,
         rejected=job.rejected,
         rejects_kept=job.rejects_kept,
         skipped={} if source is None else skipped_of(source),

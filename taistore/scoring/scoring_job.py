@@ -10,6 +10,7 @@ from taistore.scoring.choosing import Chooser, Tagged
 from taistore.scoring.image_batches import ScorableBatch
 from taistore.scoring.selection import LabelColumns
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.tag_stream import TagStream
 from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 
@@ -24,7 +25,7 @@ class ScoringJob:
         self,
         store: Store,
         chooser: Chooser,
-        file: TagFile,
+        file: TagFile | TagStream,
         *,
         source: str,
         max_rejects: int | None,

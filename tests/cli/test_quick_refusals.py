@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import taistore
 from taistore_cli.main import main
 from tests.fakes import colour_image
+from tests.faults.small_disk import read_only
 from tests.killing import ROOT
 
 _RUN = """
@@ -51,6 +52,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["export", "latest", "--to", "coco"], 1, "needs --out"),
         (["export", "gone.csv", "--to", "xmp"], 1, "not a readable file of tags"),
         (["diff", "gone.csv", "latest"], 1, "not a readable file of tags"),
+        (["score", "latest", "--out", "/proc/tags.csv"], 1, "/proc/tags.csv: cannot be written"),
+        (["score", "latest", "--out", "tags.csv", "--html", "/dev/full"], 1, "is a device"),
         (["ingest-images", "/nowhere"], 1, "no such folder or file"),
         (["ingest-texts", "/nowhere"], 1, "captions are read from"),
         (["train", "--out", "s3://bucket/run"], 1, "--out is written to"),
@@ -142,6 +145,9 @@ def photos(trained: Path) -> Path:
         (["photos", "--out", "header.csv"], "no file of tags, so that it is not replaced"),
         (["photos", "--out", "none.parquet"], "no file of tags, so that it is not replaced"),
         (["photos", "--out", "report.csv"], "report.html is there already and is no page of tags"),
+        (["photos", "--out", "/proc/tags.csv"], "/proc/tags.csv: cannot be written"),
+        (["photos", "--html", "/proc/page.html"], "/proc/page.html: cannot be written"),
+        (["photos", "--html", "/dev/full"], "/dev/full is a device, no file"),
         (["photos", "--html", "labels.txt"], "labels.txt is there already and is no page of tags"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -177,3 +183,13 @@ def test_tags_that_are_up_to_date_need_no_model(
     # polars hashes the photos' ids, by which they are looked up.
     last = _ran(command, 0, "", cwd=photos).splitlines()[-1]
     assert last in ("heavy:", "heavy: polars")
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_disk_that_may_only_be_read_is_refused(photos: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "disk").mkdir()
+    with read_only(tmp_path / "disk", tmp_path / "mounted"):
+        for command in (["score", "latest"], ["tag", "photos", "--labels", "labels.txt"]):
+            out = [] if option == "--out" else ["--out", "new.csv"]
+            place = str(tmp_path / "mounted" / "tags.csv")
+            _quick([*command, *out, option, place], 1, "Read-only file system", cwd=photos)

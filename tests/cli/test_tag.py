@@ -160,7 +160,7 @@ def test_again_nothing_is_done_twice(here: Path, colours: Loads) -> None:
     assert rows("tags.jsonl") == tags
     assert written == [Path(name).stat().st_mtime_ns for name in ("tags.jsonl", "tags.html")]
     assert (again["run_id"], again["trained"]) == (first["run_id"], False)
-    assert (again["images"]["encoded"], again["texts_written"], again["tags"]) == (0, 0, None)
+    assert (again["images"]["encoded"], again["texts_written"], again["scored"]) == (0, 0, False)
 
 
 @pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "run gone", "texts"])
@@ -189,7 +189,7 @@ def test_tags_that_are_not_those_any_more_are_written_again(
         assert rows("tags.jsonl") == before
         assert again["trained"] == (what == "run gone")
     assert colours.since(2)[1] == 0
-    assert tagged()["tags"] is None
+    assert not tagged()["scored"]
 
 
 def test_optimize_gives_nothing_to_learn(here: Path, colours: Loads) -> None:
@@ -216,7 +216,7 @@ def test_an_evaluation_leaves_tags_as_they_are(here: Path, colours: Loads) -> No
     given = ("tag", manifest, "--labels", "labels.txt", "--encoder", "colours", "--json")
     invoked(*given)
     invoked("evaluate", "latest")
-    assert json.loads(invoked(*given).stdout)["tags"] is None
+    assert not json.loads(invoked(*given).stdout)["scored"]
 
 
 def test_a_photo_that_is_gone_has_no_tags(here: Path, colours: Loads) -> None:
@@ -233,7 +233,8 @@ def test_other_settings_are_other_tags(here: Path, colours: Loads) -> None:
     one = tagged("--top-k", "1")
     assert (one["run_id"], one["trained"]) == (first["run_id"], False)
     assert one["tags"]["tags"] == 24
-    assert tagged("--top-k", "1")["tags"] is None
+    again = tagged("--top-k", "1")
+    assert (again["scored"], again["tags"]) == (False, {"tags": 24, "images": 24})
     assert tagged()["tags"]["tags"] == first["tags"]["tags"]
 
 
@@ -265,6 +266,37 @@ def test_where_photos_count_a_new_one_is_learnt_from(here: Path, colours: Loads)
     assert colours.since(1) == (1, 1, 0)
 
 
+def test_the_wide_layout_has_a_row_of_each_photo(here: Path, colours: Loads) -> None:
+    first = tagged("--encoder", "colours", "--threshold", "0.5", "--out", "tags.csv")["tags"]
+    given = ("--threshold", "0.5", "--layout", "wide", "--out", "tags.csv")
+    wide = tagged(*given)["tags"]
+    assert (wide["tags"], wide["images"]) == (first["tags"], 24)
+    with Path("tags.csv").open(newline="", encoding="utf-8") as lines:
+        table = list(csv.DictReader(lines))
+    assert [*table[0]] == ["image_id", "uri", *NAMES]
+    cells = [cell for row in table for name, cell in row.items() if name in NAMES and cell]
+    assert (len(table), len(cells)) == (24, first["tags"])
+    again = tagged(*given)
+    assert (again["scored"], again["tags"]) == (False, {"tags": first["tags"], "images": 24})
+
+
+def test_the_page_of_another_file_of_tags_is_kept(here: Path, colours: Loads) -> None:
+    tagged("--encoder", "colours")
+    page = Path("tags.html").read_bytes()
+    done = invoked("tag", "photos", "--labels", "labels.txt", "--out", "tags.csv", code=1)
+    assert done.stderr == (
+        "taistore: tags.html is the page of tags.jsonl, so that it is not replaced: name another "
+        "file for --html, or this one to replace it\n"
+    )
+    assert Path("tags.html").read_bytes() == page
+    assert not Path("tags.csv").exists()
+    tagged("--out", "tags.csv", "--html", "other.html")
+    tagged("--out", "tags.csv", "--html", "tags.html")
+    # Of a file that is gone nobody needs the page.
+    Path("tags.csv").unlink()
+    assert tagged()["scored"]
+
+
 def test_only_the_photos_that_are_named_are_tagged(here: Path, colours: Loads) -> None:
     tagged("--encoder", "colours")
     (here / "few").mkdir()
@@ -292,7 +324,7 @@ def test_a_photo_that_can_no_longer_be_read_has_no_tags(here: Path, colours: Loa
     again = tagged()
     assert (again["images"]["rejected"], again["tags"]["images"]) == (1, 23)
     assert f"photos/{bad.name}" not in {row["uri"] for row in rows("tags.jsonl")}
-    assert tagged()["tags"] is None
+    assert not tagged()["scored"]
     bad.write_bytes(whole)
     assert tagged()["tags"]["images"] == 24
 
@@ -356,7 +388,7 @@ def test_what_comes_during_the_training_is_learnt_from_next_time(
     again = tagged()
     assert again["trained"]
     assert again["run_id"] != first.run_id
-    assert tagged()["tags"] is None
+    assert not tagged()["scored"]
 
 
 def test_a_training_of_another_job_is_noted(here: Path, colours: Loads) -> None:

@@ -136,7 +136,7 @@ def test_the_command_exits_with_1_until_it_is_mended(path: Path) -> None:
     assert result.exit_code == 1
     assert "error [doubled-key] texts: 100 rows repeat" in result.stdout
     assert "--repair keeps the one of each key" in result.stdout
-    assert "1 errors" in result.stdout
+    assert "1 error" in result.stdout
     as_json = _verify(path, "--json")
     assert as_json.exit_code == 1
     assert json.loads(as_json.stdout)["findings"][0]["code"] == "doubled-key"

@@ -57,7 +57,7 @@ def test_images_without_tags_are_counted(store: Path, tmp_path: Path) -> None:
     every, out, page = tmp_path / "every.csv", tmp_path / "tags.csv", tmp_path / "page.html"
     result = run(store, every, "--top-k", "1", "--html", page)
     assert "without tags" not in result.stdout
-    assert "no tag" not in page.read_text()
+    assert "no tag above" not in page.read_text()
     assert "threshold" not in page.read_text()
     scores = sorted(row["score"] for row in read_tags(every))
     threshold = f"{(scores[-1] + scores[-2]) / 2:.6f}" if scores[-1] > scores[-2] else "1"

@@ -17,6 +17,7 @@ from taistore.errors import ScoringError
 from taistore.scoring.tags import tag_parts as module
 from taistore.scoring.tags.read_tags import read_tags
 from taistore.scoring.tags.tag_parts import TagFile
+from taistore.scoring.tags.untagged import Untagged
 
 JOB = {"run": "r", "top-k": 2}
 
@@ -26,6 +27,12 @@ def rows(*ids: str, rank: int = 1) -> pa.Table:
     columns: dict[str, Any] = {name: list(ids) for name in SCORES.names}
     columns |= {"rank": [rank] * len(ids), "score": [0.5] * len(ids)}
     return pa.Table.from_pydict(columns, schema=SCORES)
+
+
+def counts(finished: tuple[int, Untagged]) -> tuple[int, int]:
+    """How many tags were written, and how many images have none."""
+    tags, untagged = finished
+    return tags, untagged.count
 
 
 def new(out: Path, **options: Any) -> TagFile:
@@ -51,7 +58,7 @@ def test_parts_are_resumed_and_merged(tmp_path: Path, monkeypatch: pytest.Monkey
     assert again.resumed == 3
     assert again.done.new(["a", "b", "c", "lost"]) == [False, False, False, True]
     again.add(rows("d", rank=0), images=1)
-    assert again.finish() == (3, 1)
+    assert counts(again.finish()) == (3, 1)
     assert [row["image_id"] for row in read_tags(out)] == ["a", "b", "c"]
     assert list(out.parent.iterdir()) == [out]
 
@@ -209,7 +216,7 @@ def test_a_second_job_at_the_same_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ScoringError, match=r"tags.csv: another job is writing it: wait"):
             new(out, **options)
     file.add(rows("b"), images=1)
-    assert file.finish() == (2, 0)
+    assert counts(file.finish()) == (2, 0)
     assert list(tmp_path.iterdir()) == [out]
     new(out, overwrite=True).close()
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from taistore.errors import ScoringError
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.record_files import BadRecord, read_lines
 from taistore.scoring.matrices.npy_rows import read_npy
 from taistore.store.object_folder import file_digest
@@ -213,5 +214,4 @@ def some_of(names: Sequence[str], what: str, *, count: int | None = None) -> str
     """``3 labels ('a', 'b', …)``, for messages; ``count`` where there are more than ``names``."""
     total = len(names) if count is None else count
     shown = ", ".join(repr(name[:80]) for name in names[:SHOWN])
-    plural = "" if total == 1 else "s"
-    return f"{total:,} {what}{plural} ({shown}{', …' if total > SHOWN else ''})"
+    return f"{counted(total, what)} ({shown}{', …' if total > SHOWN else ''})"

@@ -7,6 +7,7 @@ else, so that no label or file name could run even if it were not escaped.
 import base64
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
@@ -26,9 +27,13 @@ def render(
     footer: str,
     left_out: str,
     least_score: float = 0.0,
+    made_of: str = "",
     origin: str = "",
 ) -> str:
-    """The HTML of a page from its cards (see the template); escapes every string."""
+    """The HTML of a page from its cards (see the template); escapes every string.
+
+    ``made_of`` is the name of the file of tags.
+    """
     folder = resources.files("taistore.scoring.page") / "templates"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = (folder / "page.js").read_text(encoding="utf-8")
@@ -41,13 +46,17 @@ def render(
     for image in images:
         for tag in image["tags"]:
             tag["label"] = place[tag["key"]]
+    least = _hundredths(least_score)
     data = {
         "labels": [label["name"] for label in labels],
         "keys": [label["key"] for label in labels],
         "images": [
             {
                 "name": image["name"],
+                "link": image["link"],
+                "path": image["path"],
                 "tags": [[tag["label"], float(tag["score"])] for tag in image["tags"]],
+                "positives": [place[label["key"]] for label in image["positives"]],
             }
             for image in images
         ],
@@ -58,9 +67,12 @@ def render(
         about=about,
         footer=footer,
         left_out=left_out,
-        least=f"{least_score:.2f}",
+        made_of=made_of,
+        least=f"{least:.2f}",
+        lowest=f"{_lowest(images, least):.2f}",
         images=images,
-        labels=labels,
+        panel=[label for label in labels if label["count"]],
+        bare=sum(not image["tags"] for image in images),
         data=inline_json(data),
         style=Markup(style),
         script=Markup(script),
@@ -85,13 +97,29 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def _hundredths(score: float) -> float:
+    """The step of the slider at or below a score: no tag from there on is hidden by rounding."""
+    return math.floor(100 * score + 1e-6) / 100
+
+
+def _lowest(images: Sequence[dict[str, Any]], least: float) -> float:
+    """Where the slider begins: with a cut at the lowest score, as there is nothing below."""
+    scores = [float(tag["score"]) for image in images for tag in image["tags"]]
+    return min([least, *scores])
+
+
 def _label_list(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The labels of all tags with the number of images that have them, most frequent first."""
+    """All labels with the number of images that are tagged with them, most frequent first.
+
+    Labels that are only known of images come last, with the number 0.
+    """
     labels: dict[str, dict[str, Any]] = {}
     for image in images:
         for tag in image["tags"]:
             entry = {"key": tag["key"], "name": tag["name"], "count": 0}
             labels.setdefault(tag["key"], entry)["count"] += 1
+        for label in image["positives"]:
+            labels.setdefault(label["key"], {**label, "count": 0})
     names = Counter(label["name"] for label in labels.values())
     for label in labels.values():
         if names[label["name"]] > 1:

@@ -16,6 +16,7 @@ _OURS = (b'<meta name="generator" content="taistore">', b"<title>Tagged photos</
 """What is in the head of a page; the second in those that older versions wrote."""
 
 _ORIGIN = re.compile(rb'<meta name="taistore-origin" content="([^"]*)">')
+_MADE_OF = re.compile(rb'<meta name="taistore-tags" content="([^"]*)">')
 _HEAD_BYTES = 4096
 
 
@@ -41,6 +42,11 @@ def origin(page: Path, tags: Path) -> Origin | None:
         return None
 
 
+def made_of(tags: Path) -> str:
+    """What a page says that it was made of: the name of the file of tags."""
+    return "".join(c if c.isprintable() else " " for c in tags.name)
+
+
 def require_page(page: Path, tags: Path) -> None:
     """Find out before a long job whether a page can be written; writes nothing.
 
@@ -55,8 +61,12 @@ def require_page(page: Path, tags: Path) -> None:
         raise unwritable(page, error, option="html") from error
 
 
-def require_own_page(page: Path, tags: Path) -> None:
-    """As :func:`require_page`; also where another page than taistore's is there."""
+def require_own_page(page: Path, tags: Path, *, named: bool) -> None:
+    """As :func:`require_page`; also where another page than taistore's is there.
+
+    Nor is a page that nobody ``named`` replaced where it is of another file of tags that is still
+    there: ``tags.csv`` and ``tags.jsonl`` have one page beside them.
+    """
     require_page(page, tags)
     if not page.exists():
         return
@@ -70,6 +80,20 @@ def require_own_page(page: Path, tags: Path) -> None:
             f"{page} is there already and is no page of tags, so that it is not replaced: name "
             "another file for html="
         )
+    found = _MADE_OF.search(head)
+    before = html.unescape(found[1].decode(errors="replace")) if found else ""
+    if not named and before not in ("", made_of(tags)) and _is_there(page.parent / before):
+        raise ScoringError(
+            f"{page} is the page of {before}, so that it is not replaced: name another file for "
+            "html=, or this one to replace it"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 from taistore.errors import ScoringError
@@ -12,7 +13,7 @@ from taistore.store.places import local_path
 
 
 def require_writable(path: Path, *, option: str) -> None:
-    """Raise :class:`ScoringError` where ``path`` is a directory or in a place without write access.
+    """Raise :class:`ScoringError` where ``path`` is no file, or in a place without write access.
 
     ``option`` is what names it. A URI raises :class:`StoreError`.
     """
@@ -20,13 +21,16 @@ def require_writable(path: Path, *, option: str) -> None:
     try:
         if path.is_dir():
             raise ScoringError(f"{path} is a directory: name a file for {option}=")
+        if path.exists() and not path.is_file():
+            raise ScoringError(f"{path} is a device, no file: name a file for {option}=")
         folder = path.parent
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        # To ask for rights is not enough: whoever may do anything has them in /proc too.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except (OSError, RuntimeError, ValueError) as error:
         raise unwritable(path, error, option=option) from error
 

@@ -1,9 +1,11 @@
 """Files of tags read back, whichever format and layout they have."""
 
+import contextlib
 import csv
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from taistore.contracts import SCORES
 from taistore.errors import ScoringError
 from taistore.labels import LabelSet
 from taistore.scoring.tags.tag_file import TEXT_COLUMNS, require_suffix
-from taistore.scoring.tags.wide import BLOCK_CELLS, is_wide, narrow
+from taistore.scoring.tags.wide import BLOCK_CELLS, IMAGE_COLUMNS, is_wide, narrow
 
 _READ_ROWS = 8192
 _UNREADABLE = (
@@ -29,13 +31,43 @@ def read_tags(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[st
     Of a file in the wide layout, ``labels`` say which keys its columns stand for. Raises
     :class:`ScoringError` where the file is missing or is no file of tags.
     """
+    return (row for row in read_images(path, labels=labels) if row["rank"] > 0)
+
+
+def read_images(path: Path, *, labels: LabelSet | None = None) -> Iterator[dict[str, Any]]:
+    """As :func:`read_tags`, with a row of rank 0 for each image that a wide file has no tag of."""
     for batch in tag_tables(path, labels):
-        yield from (row for row in batch.to_pylist() if row["rank"] > 0)
+        yield from batch.to_pylist()
+
+
+@dataclass(frozen=True, slots=True)
+class TagCounts:
+    """How many tags a file has, and of how many images; a long one has those with tags alone."""
+
+    tags: int
+    images: int
+
+    def to_json(self) -> dict[str, int]:
+        """Plain values by field name."""
+        return asdict(self)
+
+
+def count_tags(path: Path) -> TagCounts:
+    """What is in a file of tags; loads nothing heavy."""
+    tags = images = 0
+    for table in _tables(path):
+        if is_wide(table.column_names):
+            images += table.num_rows
+            tags += sum(len(c) - c.null_count for c in table.columns[len(IMAGE_COLUMNS) :])
+        else:
+            images += int((table.column("rank").to_numpy() <= 1).sum())
+            tags += table.num_rows
+    return TagCounts(tags, images)
 
 
 def count_images(path: Path) -> int:
-    """How many images have tags in a file."""
-    return sum(int((batch.column("rank").to_numpy() == 1).sum()) for batch in tag_tables(path))
+    """How many images a file has; a long one has those with tags alone."""
+    return count_tags(path).images
 
 
 def tag_tables(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]:
@@ -43,13 +75,25 @@ def tag_tables(path: Path, labels: LabelSet | None = None) -> Iterator[pa.Table]
 
     As :func:`read_tags`.
     """
+    for table in _tables(path):
+        with _readable(path):
+            rows = narrow(table, labels) if is_wide(table.column_names) else table
+        yield rows
+
+
+def _tables(path: Path) -> Iterator[pa.Table]:
+    """What is in a file, in pieces, with the columns of its layout."""
     suffix = require_suffix(path)
-    try:
+    with _readable(path):
         for table in _parquet(path) if suffix == ".parquet" else _text(path, suffix):
-            if table.num_rows and is_wide(table.column_names):
-                yield narrow(table, labels)
-            else:
-                yield table.select(SCORES.names).cast(SCORES)
+            wide = table.num_rows and is_wide(table.column_names)
+            yield table if wide else table.select(SCORES.names).cast(SCORES)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _UNREADABLE as error:
         raise ScoringError(
             f"{path}: not a readable file of tags ({error}): score again, or name the file that "

@@ -1,14 +1,15 @@
 """Files of tags in the making: Parquet, JSON Lines and CSV.
 
 CSV is made to be opened in a spreadsheet: a text cell that begins with ``=``, ``+``, ``-``, ``@``,
-tab or carriage return would run as a formula there and gets a leading apostrophe. Reading
-takes it off again.
+tab or carriage return would run as a formula there and gets a leading apostrophe, unless it is a
+number. Reading takes it off again.
 """
 
 import csv
 import io
 import itertools
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ SUFFIXES = (".parquet", ".jsonl", ".csv")
 """What an output file may be called; the suffix decides the format."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 TEXT_COLUMNS = tuple(field.name for field in SCORES if pa.types.is_string(field.type))
 """All other columns are numbers, in either layout."""
@@ -74,7 +77,13 @@ def tag_writer(path: Path, suffix: str, *, schema: pa.Schema = SCORES) -> TagWri
     """
     if suffix == ".parquet":
         return _ParquetTags(path, schema)
-    return _CsvTags(path, schema) if suffix == ".csv" else _JsonTags(path, schema)
+    file = path.open("w", encoding="utf-8", newline="")
+    return _CsvTags(file, schema) if suffix == ".csv" else _JsonTags(file, schema)
+
+
+def json_lines(stream: IO[str], schema: pa.Schema) -> TagWriter:
+    """A writer of JSON Lines to a stream that is open; as a context manager it would close it."""
+    return _JsonTags(stream, schema)
 
 
 class _ParquetTags:
@@ -101,9 +110,9 @@ class _ParquetTags:
 class _TextTags(ABC):
     """Rows of text, put together a column at a time: a wide file has millions of numbers."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: IO[str], schema: pa.Schema) -> None:
         self._names = schema.names
-        self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
+        self._file = file
 
     def __enter__(self) -> Self:
         return self
@@ -154,8 +163,8 @@ class _JsonTags(_TextTags):
 
 
 class _CsvTags(_TextTags):
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        super().__init__(path, schema)
+    def __init__(self, file: IO[str], schema: pa.Schema) -> None:
+        super().__init__(file, schema)
         csv.writer(self._file).writerow(map(harmless, self._names))
 
     def _text(self, text: str) -> str:
@@ -203,8 +212,10 @@ def _number_texts(numbers: Any, null: str) -> Any:
 def harmless(cell: str) -> str:
     """A text cell that no spreadsheet takes for a formula.
 
-    >>> harmless("=1+1"), harmless("dog")
-    ("'=1+1", 'dog')
+    >>> harmless("=1+1"), harmless("dog"), harmless("-1")
+    ("'=1+1", 'dog', '-1')
     """
+    if _NUMBER.fullmatch(cell):
+        return cell
     # An apostrophe that was there already is doubled, so that reading can tell the two apart.
     return f"'{cell}" if cell.startswith((*FORMULA_STARTS, "'")) else cell

@@ -25,6 +25,7 @@ from taistore.images.sources.given_paths import GivenPaths
 from taistore.labels import LabelSet
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.tag_file import require_suffix, tag_writer
+from taistore.scoring.tags.untagged import Untagged, UntaggedRows
 from taistore.scoring.tags.wide import wide_schema, widen
 
 PART_IMAGES = 4096
@@ -52,10 +53,13 @@ class TagFile:
         *,
         job: Mapping[str, Any],
         done_by: str,
+        wide: LabelSet | None = None,
+        shown: GivenPaths | None = None,
         overwrite: bool = False,
         resume: bool = True,
     ) -> None:
         self.out = out
+        self._wide, self._shown = wide, shown
         self.done = Seen()
         self.resumed = 0
         self._suffix = require_suffix(out)
@@ -152,33 +156,31 @@ class TagFile:
         self._rows, self._images = [], 0
         self._since = time.monotonic()
 
-    def finish(
-        self, *, wide: LabelSet | None = None, shown: GivenPaths | None = None
-    ) -> tuple[int, int]:
+    def finish(self) -> tuple[int, Untagged]:
         """Merge all parts into ``out``, atomically, and remove them.
 
-        One row a tag, or with the labels given as ``wide`` one row an image. Parts hold absolute
-        paths, so that a job may go on from another folder; ``out`` has them as ``shown``. Returns
-        how many tags were written and how many images have none.
+        One row a tag, or with the labels ``wide`` one row an image. Parts hold absolute paths, so
+        that a job may go on from another folder; ``out`` has them as ``shown``. Returns
+        how many tags were written and which images have none.
         """
         self.flush()
-        written = without = 0
+        written, without = 0, UntaggedRows()
         merged = self._parts / _MERGED
         with _writing(self.out, merged):
-            schema = self._named(SCORES if wide is None else wide_schema(wide))
+            schema = self._named(SCORES if self._wide is None else wide_schema(self._wide))
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
-                    table = _shown(_read_part(path), shown)
+                    table = shown_paths(_read_part(path), self._shown)
                     tags = table.filter(pc.field("rank") > 0)
-                    without += table.num_rows - tags.num_rows
+                    without.add(table)
                     written += tags.num_rows
-                    for piece in [tags] if wide is None else widen(table, wide):
+                    for piece in [tags] if self._wide is None else widen(table, self._wide):
                         writer.write(piece)
             _settle(merged, self.out)
         with contextlib.suppress(OSError):  # The file is whole: what stays behind does no harm.
             self._drop_parts()
         self.close()
-        return written, without
+        return written, without.found()
 
     def _named(self, schema: pa.Schema) -> pa.Schema:
         """A schema that tells which run gave the tags; only Parquet has a place for that."""
@@ -217,7 +219,8 @@ def _read_part(path: Path) -> pa.Table:
     return _reading(path, functools.partial(pq.read_table, schema=SCORES))
 
 
-def _shown(table: pa.Table, shown: GivenPaths | None) -> pa.Table:
+def shown_paths(table: pa.Table, shown: GivenPaths | None) -> pa.Table:
+    """Rows of tags with the paths as they were given; None: as they are."""
     if shown is None:
         return table
     place = table.schema.get_field_index("uri")

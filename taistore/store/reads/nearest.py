@@ -92,7 +92,7 @@ def all_cosines(store: Store, kind: str, encoder_id: str, query_D: NDArray[Any])
                 "direction: 'taistore verify --repair' removes it, then ingest it again"
             )
         # A copy: Lance's own would keep the vectors of the batch in memory, 1 GB of a million.
-        ids.append(batch.column(0).take(pa.array(np.arange(batch.num_rows))))
+        ids.append(batch.column(0).take(pa.array(np.arange(batch.num_rows), pa.int64())))
         cosines.append(cosines_B)
     return _in_order(pa.chunked_array(ids, pa.string()), np.concatenate(cosines))
 
