@@ -387,7 +387,8 @@ class Project:
         from taistore.jobs.caption_job import caption_config, generate
 
         if count is None:
-            count = defaults.texts(len(self.labels), self.store.count("images"))
+            first = sum(not addition for addition in self.store.view.additions.tolist())
+            count = defaults.texts(len(self.labels), self.store.count("images"), first=first)
         config = caption_config(
             len(self.labels),
             count=count,

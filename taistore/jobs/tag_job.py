@@ -13,7 +13,7 @@ from taistore import defaults
 from taistore.encoders import registry
 from taistore.errors import ScoringError, StoreError
 from taistore.images.sources.open_source import no_images, open_source
-from taistore.jobs.tag_origin import photos_digest, tag_digest
+from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.page_head import origin, require_own_page
@@ -127,7 +127,7 @@ class TagJob:
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
-            origin=digest,
+            origin=calibrated_digest(digest, run.folder),
             overwrite=True,
         )
         return self._summary(
@@ -144,7 +144,9 @@ class TagJob:
         if self.file is None or self.page is None:
             return None
         before = origin(self.page, self.file)
-        if before is None or before.digest != digest or not _is_finished(project, before.run_id):
+        if before is None or not _is_finished(project, before.run_id):
+            return None
+        if before.digest != calibrated_digest(digest, project.run(before.run_id).folder):
             return None
         return before.run_id, count_tags(self.file)
 
