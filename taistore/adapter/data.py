@@ -156,7 +156,7 @@ class Preparation:
     @cached_property
     def _seen(self) -> NDArray[np.int64] | None:
         """The texts that name a label of the run; None where all do."""
-        if self.store.view.is_whole:
+        if self.store.sees_all:
             return None
         version = self._version("text_vectors")
         ids = stored_combinations(self.store, "text_vectors", self.encoder_id, version)

@@ -364,3 +364,24 @@ def test_a_run_whose_file_of_labels_is_damaged_goes_by_its_card(project: Project
     (found,) = project.verify(project.uri).findings
     assert (found.code, found.table) == ("damaged-run", run.run_id)
     assert LABELS in found.what
+
+
+def test_a_training_by_a_job_from_before_leaves_out_captions_of_later_labels(
+    project: Project,
+) -> None:
+    before = taistore.open(project.uri)
+    assert before.labels.keys == FIRST
+    first = before.train("zsl", epochs=2)
+    project.add_labels(LATER)
+    captions = Path(project.uri).parent / "later.jsonl"
+    rows = [
+        {"text": f"{name} paint number {n}", "labels": [name]} for name in LATER for n in range(9)
+    ]
+    captions.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    project.ingest_texts(captions)
+    again = before.train("zsl", epochs=2)
+    assert again.labels.keys == FIRST
+    # The captions that it learns from are the same, and so is what it learns.
+    mine, theirs = weights(again), weights(first)
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name])
