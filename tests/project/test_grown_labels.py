@@ -24,6 +24,7 @@ from taistore.stopping import StopRequested
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
+from tests.prompting.learner_projects import add_synthetic, make_project
 
 NAMES = list(COLOURS)
 FIRST, LATER = NAMES[:7], NAMES[7:10]
@@ -385,3 +386,18 @@ def test_a_training_by_a_job_from_before_leaves_out_captions_of_later_labels(
     mine, theirs = weights(again), weights(first)
     for name, value in mine.items():
         np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_pictures_of_retired_labels_alone_are_not_learnt_from(tmp_path: Path) -> None:
+    project = make_project(tmp_path, regions=0, texts=40)
+    add_synthetic(project, regions=False)
+    project.retire_labels(["red"])
+    named = project.synthetic()["labels"].to_list()
+    assert [] in named
+    run = project.train("zsl", learn_from="texts+synthetic", epochs=1)
+    assert run.training is not None
+    assert run.training.known["synthetic_images"] == sum(bool(labels) for labels in named)
+    project.add_labels(["mauve"])
+    project.generate_texts(60)
+    with pytest.raises(TrainingError, match="no synthetic image is of any of these labels"):
+        project.train("zsl", labels=["mauve"], learn_from="texts+synthetic", epochs=1)
