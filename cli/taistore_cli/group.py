@@ -139,7 +139,7 @@ def _describe(error: Exception) -> str:
 KEEPING = frozenset(
     {"tag", "init", "labels", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
     | {"ingest-vectors", "reproduce"}
-    | {"score", "export", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
+    | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 

@@ -52,7 +52,6 @@ STEPS = (
     "--page-images",
     type=click.IntRange(min=1),
     default=defaults.PAGE_IMAGES,
-    show_default=True,
     help="Images on the page; it says how many it leaves out.",
 )
 @top_k_option
@@ -64,7 +63,6 @@ STEPS = (
     "--regions",
     type=click.IntRange(min=0, max=32),
     default=defaults.REGIONS,
-    show_default=True,
     metavar="G",
     help="Score a G x G grid of regions as well; 0: none.",
 )

@@ -40,8 +40,11 @@ def _known(report: "PhotoReport") -> str:
         parts.append("shows " + ", ".join(map(printable, report.positives)))
     if report.complete:
         parts.append("no other label" if report.positives else "no label")
-    elif report.negatives:
+    if report.negatives:
         parts.append("does not show " + ", ".join(map(printable, report.negatives)))
+    if report.later:
+        later = ", ".join(map(printable, report.later))
+        parts.append(f"nothing known of the labels that came later: {later}")
     return "; ".join(parts) or "nothing"
 
 

@@ -1,6 +1,6 @@
 """The job of ``taistore show PHOTO``: all that is known of a photo, and its tags."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,7 @@ def _bare(store: Store, photo: PhotoRow | None, name: str, info: EncoderInfo) ->
         positives=() if row is None else tuple(keys[n] for n in row["positives"]),
         negatives=() if row is None else tuple(keys[n] for n in row["negatives"]),
         complete=row is not None and bool(row["complete"]),
+        later=() if row is None else tuple(_later(row, keys)),
         encoder=info.spec,
         run_id=None,
         step=None,
@@ -162,6 +163,14 @@ def _bare(store: Store, photo: PhotoRow | None, name: str, info: EncoderInfo) ->
         rejects=(),
         notes=(),
     )
+
+
+def _later(row: Mapping[str, Any], keys: Sequence[str]) -> Iterator[str]:
+    """The labels of which nothing is known, as they came after all of them were stated."""
+    covered = row["covered"]
+    if row["complete"] and covered is not None:
+        listed = {*row["positives"], *row["negatives"]}
+        yield from (keys[n] for n in range(covered, len(keys)) if n not in listed)
 
 
 def _rejects(store: Store, paths: list[str]) -> tuple[dict[str, Any], ...]:

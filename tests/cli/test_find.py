@@ -136,7 +136,7 @@ def test_show_looks_at_a_photo_that_is_not_stored(project: Project, tmp_path: Pa
 def test_show_lists_why_a_photo_was_set_aside(project: Project, tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG no photo")
-    with pytest.raises(ImageError, match="none of 1 images could be used"):
+    with pytest.raises(ImageError, match="none of 1 image could be used"):
         project.ingest_images(tmp_path)
     done = typed(project, "show", str(path))
     assert done.exit_code == 0, done.output

@@ -188,7 +188,7 @@ def test_a_replaced_photo_names_the_prune(here: Path) -> None:
     told = next(line for line in done.stdout.splitlines() if "replaced" in line)
     assert "'taistore prune --apply --store 'a shop''" in told
     found = invoked("verify").stdout
-    assert "name an image_id that table 'images' does not have" in found
+    assert "naming an image_id that table 'images' does not have" in found
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from taistore.scoring.known_cells import KNOWN_COLUMNS
 from taistore.scoring.page.html import visible
 from taistore.scoring.page.thumbnail import Thumbnail
 from taistore.scoring.tags.untagged import Untagged
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import covered_labels
 
 _MISSED_SHOWN = 8
 _TALLEST, _WIDEST = 1.0, 2.0
@@ -20,17 +22,21 @@ _TALLEST, _WIDEST = 1.0, 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownLabels:
-    """What is known to be true of an image, as label keys; ``complete``: all else is absent."""
+    """What is known to be true of an image, as label keys.
+
+    Of the labels ``covered`` all is known: those that are not positive are absent. A label that
+    came after an image's labels were said to be complete is none of them.
+    """
 
     positives: frozenset[str]
     negatives: frozenset[str]
-    complete: bool
+    covered: frozenset[str]
 
     def right(self, key: str) -> bool | None:
         """Whether the image is known to show the label; None where nothing is known."""
         if key in self.positives:
             return True
-        return False if self.complete or key in self.negatives else None
+        return False if key in self.covered or key in self.negatives else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,16 +85,17 @@ def known_labels(store: Store, images: Sequence[TaggedImage]) -> dict[str, Known
     """What the store knows of images, by image id."""
     keys = store.labels.keys
     ids = [image.image_id for image in images]
-    columns = ["image_id", "positives", "negatives", "complete"]
-    return {
-        row["image_id"]: KnownLabels(
-            positives=frozenset(keys[n] for n in row["positives"]),
-            negatives=frozenset(keys[n] for n in row["negatives"]),
-            complete=row["complete"],
-        )
-        for batch in store.scan("images", columns=columns, where={"image_id": ids})
-        for row in batch.to_pylist()
-    }
+    columns = ["image_id", *KNOWN_COLUMNS]
+    first: dict[int, frozenset[str]] = {}
+    found = {}
+    for batch in store.scan("images", columns=columns, where={"image_id": ids}):
+        for row, covered in zip(batch.to_pylist(), covered_labels(batch).tolist(), strict=True):
+            found[row["image_id"]] = KnownLabels(
+                positives=frozenset(keys[n] for n in row["positives"]),
+                negatives=frozenset(keys[n] for n in row["negatives"]),
+                covered=first.setdefault(covered, frozenset(keys[:covered])),
+            )
+    return found
 
 
 def label_names(store: Store | None) -> Callable[[str], str]:
