@@ -102,7 +102,8 @@ def command(
     A job that was stopped goes on where it was when run again. Photos that the store has vectors of
     are not encoded again, and its own images are scored with their regions where they have some.
     Images that cannot be read are set aside with a reason (taistore show --rejects). With --html
-    and a finished FILE, only the page is written.
+    and a finished FILE, only the page is written, of the photos that FILE has rows of: in the long
+    layout those with a tag.
 
     \b
     Example:

@@ -16,13 +16,16 @@ from taistore.scoring.page.html import render
 from taistore.scoring.page.page_head import Origin, made_of, require_page
 from taistore.scoring.page.thumbnail import thumbnail
 from taistore.scoring.tags.output_place import unwritable
-from taistore.scoring.tags.read_tags import count_images, read_images
+from taistore.scoring.tags.read_tags import count_images, lists_untagged, read_images
 from taistore.scoring.tags.untagged import Untagged
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 288
 """A card shows a photo some 260 CSS pixels wide, one on a phone 330."""
+
+
+NO_ROW = "photos without a tag have no row there and are not shown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +106,12 @@ def write_page(
     return PageSummary(
         page=str(page), images=len(images), left_out=left_out, without_preview=without
     )
+
+
+def of_file(tags: Path) -> str:
+    """The line below the title of a page that is made of a finished file alone."""
+    told = f"Tagged by taistore, from {tags.name}"
+    return f"{told}." if lists_untagged(tags) else f"{told}; {NO_ROW}."
 
 
 def _write(page: Path, html: str) -> None:
