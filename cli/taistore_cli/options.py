@@ -12,8 +12,8 @@ import click
 from taistore import defaults
 from taistore_cli.output import Output
 
-_NAMED = re.compile(r"'taistore ([^']+)'")
-"""A command in a message."""
+_NAMED = re.compile(r"'taistore ((?!doctor|convert-checkpoint)[^']*[^'\s])'(?![\w'])")
+"""A command in a message, of those that work on a store."""
 
 store_option = click.option(
     "--store",

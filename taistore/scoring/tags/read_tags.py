@@ -101,8 +101,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         raise ScoringError(
-            f"{path}: not a readable file of tags ({error}): score again, or name the file that "
-            "'taistore score' wrote"
+            f"{path}: not a readable file of tags ({error}): score again, or name a file that "
+            "taistore score or taistore tag wrote"
         ) from error
 
 
