@@ -33,8 +33,10 @@ main(sys.argv[1:])
         ("xmp", [], "what is done is kept; to go on: taistore export"),
         ("xmp", ["--dry-run"], "nothing was kept; to run it again: taistore export"),
         ("coco", ["--out", "t.json"], "nothing was kept; to run it again: taistore export"),
+        ("csv-wide", ["--out", "t.csv"], "nothing was kept; to run it again: taistore export"),
+        ("imagefolder", ["--out", "t"], "nothing was kept; to run it again: taistore export"),
     ],
-    ids=["sidecars", "dry run", "file"],
+    ids=["sidecars", "dry run", "coco", "table", "folder"],
 )
 def test_the_last_line_is_true(tmp_path: Path, to: str, out: list[str], said: str) -> None:
     folder = make_photos(tmp_path / "photos", [f"{n}.jpg" for n in range(6)])
@@ -49,5 +51,6 @@ def test_the_last_line_is_true(tmp_path: Path, to: str, out: list[str], said: st
     )
     assert ran.returncode == 128 + signal.SIGINT, ran.stderr
     assert said in ran.stderr.splitlines()[-1]
-    kept = {path.name for path in tmp_path.rglob("*") if path.suffix in (".xmp", ".json", ".part")}
-    assert bool(kept) == ("kept; to go on" in said), kept
+    before = {"photos", "t.jsonl", *(f"{n}.jpg" for n in range(6))}
+    kept = {path.name for path in tmp_path.rglob("*")} - before
+    assert kept == ({f"{n}.jpg.xmp" for n in range(3)} if "to go on" in said else set())

@@ -3,7 +3,6 @@
 The page needs nothing from elsewhere: photos are embedded as small upright JPEGs.
 """
 
-import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from taistore.scoring.page.thumbnail import thumbnail
 from taistore.scoring.tags.output_place import unwritable
 from taistore.scoring.tags.read_tags import count_images, lists_untagged, read_images
 from taistore.scoring.tags.untagged import Untagged
+from taistore.store.places import whole_file
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
@@ -115,12 +115,9 @@ def of_file(tags: Path) -> str:
 
 
 def _write(page: Path, html: str) -> None:
-    temporary = page.with_name(page.name + ".tmp")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(page)
+        with whole_file(page) as part:
+            part.write_text(html, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise unwritable(page, error, option="html") from error
