@@ -39,8 +39,8 @@ _TAGS_SHOWN = 3
     type=click.FloatRange(-1, 1),
     metavar="SCORE",
     help="Lowest score: of each --label where there is one, else the cosine; --not leaves out what "
-    "scores higher than that, or than 0.5 where it is a cosine. Default: none, 0.5 for --not and for --label beside a "
-    "text or a photo.",
+    "scores higher than that, or than 0.5 where it is a cosine. Default: none, 0.5 for --not and "
+    "for --label beside a text or a photo.",
 )
 @click.option("--split", metavar="NAME", help="Photos of this split only.")
 @click.option("--run", "run_id", metavar="RUN", help="Run that scores; default: latest finished.")
