@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from taistore.evaluation.report import Evaluation
     from taistore.exporting.export_options import Format, TagExport
     from taistore.project import Project
+    from taistore.scoring.cuts.calibration_file import Calibration
     from taistore.scoring.known_cells import Known
     from taistore.scoring.ladders.ladder import Step
     from taistore.scoring.loaded_run import ScoringRun
@@ -180,6 +181,35 @@ class Run:
         drawn = draw_evaluation(self.project.store, found, folder=Path(plots))
         return replace(found, pictures=tuple(drawn))
 
+    def calibrate(
+        self,
+        *,
+        precision: float = defaults.PRECISION,
+        split: str = defaults.VALIDATION,
+        confidence: float = defaults.CERTAINTY,
+        step: "Step | None" = None,
+    ) -> "Calibration":
+        """Thresholds with a stated precision, and probabilities, by the labelled images of a split.
+
+        Kept with the run, which tags by them from then on. As
+        :func:`taistore.evaluation.calibration.calibrate.calibrate`.
+        """
+        from taistore.evaluation.calibration.labelled_split_check import require_labels
+
+        require_labels(self.project.store, split)
+        from taistore.evaluation.calibration.calibrate import calibrate
+
+        return calibrate(
+            self.project.store,
+            self.run_id,
+            precision=precision,
+            split=split,
+            confidence=confidence,
+            step=step,
+            device=self._device,
+            progress=self.project.progress,
+        )
+
     def compare(
         self,
         other: "Run | str",
@@ -227,6 +257,7 @@ class Run:
         *,
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
         batch_size: int = 32,
@@ -245,6 +276,7 @@ class Run:
             photos,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             regions=regions,
             batch_size=batch_size,
@@ -257,6 +289,7 @@ class Run:
         split: str | None = None,
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         known: "Known" = "override",
     ) -> "TagFrame":
@@ -271,6 +304,7 @@ class Run:
             split=split,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             known=known,
             progress=self.project.progress,
@@ -286,6 +320,7 @@ class Run:
         layout: Literal["long", "wide"] = "long",
         top_k: int | None = None,
         threshold: float | None = None,
+        precision: float | None = None,
         step: "Step | None" = None,
         regions: int = defaults.REGIONS,
         known: "Known" = "override",
@@ -344,6 +379,7 @@ class Run:
             layout=layout,
             top_k=top_k,
             threshold=threshold,
+            precision=precision,
             step=step,
             regions=regions,
             known=known,
@@ -358,11 +394,11 @@ class Run:
             project.note(line)
         if html is not None and isinstance(out, str | Path):
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
-            about += summary.step + _cut(threshold, summary.without_tags)
+            about += f"{summary.step}, {summary.cut}.{_bare(summary.without_tags)}"
             of = (self.run_id, origin) if origin else None
             # A wide file has a row of each photo, with tags or without.
             bare = summary.untagged if layout == "long" else None
-            project.page(
+            project.seen_with(self.labels).page(
                 out,
                 html,
                 about=about,
@@ -432,12 +468,9 @@ class Run:
         return str(resolve_device(self.project.device))
 
 
-def _cut(threshold: float | None, without_tags: int) -> str:
-    """The end of a page's line: from which score on there are tags, and who got none."""
-    if threshold is None:
-        return "."
-    text = f", threshold {threshold:g}."
-    if without_tags:
-        has = "has" if without_tags == 1 else "have"
-        text += f" {counted(without_tags, 'image')} {has} no tag above {threshold:g}."
-    return text
+def _bare(without_tags: int) -> str:
+    """The end of a page's line: who got no tag."""
+    if not without_tags:
+        return ""
+    has = "has" if without_tags == 1 else "have"
+    return f" {counted(without_tags, 'image')} {has} no tag."

@@ -194,7 +194,7 @@ def _jobs(folder: Path, size: int) -> dict[str, Callable[[], object]]:
         "an epoch on partial labels": lambda: store.train(task="pll", epochs=1),
         "centroids": lambda: store.centroids(split="train"),
         "five tags an image": lambda: store.run().score(
-            out=folder / "tags.parquet", overwrite=True
+            out=folder / "tags.parquet", top_k=5, overwrite=True
         ),
         EVALUATION: lambda: store.run().evaluate(split="train"),
         "optimize": store.optimize,

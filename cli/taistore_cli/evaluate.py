@@ -73,7 +73,8 @@ def command(
 ) -> dict[str, Any]:
     """Print every step of the ladder for RUN (an id, or latest): mAP and per-label AP.
 
-    Uses the vectors in the store; images whose labels are only partly known count where known.
+    Uses the vectors in the store; images whose labels are only partly known count where known. Of a
+    calibrated run the precision that its thresholds reach here is shown beside the one promised.
     With --plots, mAP over radius, shots and known proportion is drawn from the recorded
     evaluations of runs that differ from RUN in just that (and in their seeds): evaluate them first.
 

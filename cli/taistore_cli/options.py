@@ -54,13 +54,15 @@ workers_option = click.option(
 top_k_option = click.option(
     "--top-k",
     type=click.IntRange(min=1),
-    help=f"Tags per image at most; default: {defaults.TOP_K}, or no bound with --threshold alone.",
+    help="Tags per image at most.  [default: no bound with --threshold or --precision, else those "
+    "of a cut that is best on average]",
 )
 
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Drop tags with a lower score (0 to 1).  [default: none]",
+    help="Drop tags with a lower score (0 to 1), in a calibrated run a probability.  "
+    "[default: none]",
 )
 
 layout_option = click.option(

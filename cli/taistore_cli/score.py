@@ -15,13 +15,13 @@ from taistore_cli.options import (
     known_option,
     layout_option,
     max_rejects_option,
-    precision_option,
     store_option,
     threshold_option,
     top_k_option,
     workers_option,
 )
 from taistore_cli.output import Output
+from taistore_cli.precisions import Precisions, precisions_option
 
 if TYPE_CHECKING:
     from taistore.scoring.score import ScoreSummary
@@ -57,7 +57,10 @@ STEPS = (
 @top_k_option
 @threshold_option
 @click.option(
-    "--step", type=click.Choice(STEPS), help="Step of the ladder that ranks; default: its top."
+    "--step",
+    type=click.Choice(STEPS),
+    help="Step of the ladder that ranks.  [default: the calibrated one, else the one that evaluate "
+    "found best on split val, else the top]",
 )
 @click.option(
     "--regions",
@@ -72,7 +75,7 @@ STEPS = (
 @workers_option
 @store_option
 @device_option
-@precision_option
+@precisions_option
 @max_rejects_option
 @common_options
 def command(
@@ -93,7 +96,7 @@ def command(
     workers: int,
     store_uri: str,
     device: str,
-    precision: str,
+    precisions: Precisions,
     max_rejects: int | None,
     out: Output,
 ) -> dict[str, Any]:
@@ -108,10 +111,11 @@ def command(
     \b
     Example:
       taistore score latest photos/ --out tags.parquet --html tags.html
+      taistore score latest photos/ --precision 0.9 --out tags.jsonl
       taistore score latest photos/ --out - --threshold 0.3 | jq -r .uri
     """
     file = out.stream_or(tags, html)
-    project = open_project(store_uri, out, device=device, precision=precision)
+    project = open_project(store_uri, out, device=device, precision=precisions.number_format)
     if html is not None and file is tags and tags.is_file() and not overwrite:
         page = project.page(tags, html, page_images=page_images, least_score=threshold or 0.0)
         shown = page.images + page.left_out
@@ -127,6 +131,7 @@ def command(
         layout=layout,
         top_k=top_k,
         threshold=threshold,
+        precision=precisions.promised,
         step=step,
         regions=regions,
         known=known,
@@ -142,12 +147,20 @@ def command(
     )
     if summary.without_tags:
         text += f"; {counted(summary.without_tags, 'image')} without tags"
+    text += f"\ncut: {summary.cut}{_without_cut(summary)}"
+    text += f"\nranked by {summary.step}: {summary.step_why}"
     if not summary.rejects_kept:
         text += f"\nthe list of rejects was not kept: {store_uri} cannot be written"
     if html is not None:
         text += f"\npage: {html}"
     found = {**summary.to_json(), "html": str(html) if html else None, "page_only": False}
     return out.result(found, text) if file is tags else out.beside_stream(found, text)
+
+
+def _without_cut(summary: "ScoreSummary") -> str:
+    if not summary.labels_without_cut:
+        return ""
+    return f"; {summary.labels_without_cut:,} labels have no such threshold and give no tags"
 
 
 def _with_regions(summary: "ScoreSummary") -> str:

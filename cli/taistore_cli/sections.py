@@ -60,6 +60,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         **{"--image-model": FOR_T2I_PAL, "--image-url": FOR_T2I_PAL, "--per-text": FOR_T2I_PAL},
     },
     "compare": {"--bootstrap": EVERYDAY},
+    "calibrate": {"--precision": EVERYDAY},
+    "score": {"--precision": EVERYDAY},
     "convert-checkpoint": {"--model": EVERYDAY},
 }
 """Options that mean something else in a command, and their headings there."""

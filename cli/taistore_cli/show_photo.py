@@ -8,6 +8,9 @@ from taistore.printable import printable
 if TYPE_CHECKING:
     from taistore.finding.photo_report import ExplainedTag, PhotoReport
 
+_NAMED = 20
+"""Labels that are named of those that a photo does not show."""
+
 
 def photo_lines(report: "PhotoReport") -> Iterator[str]:
     """Lines for people."""
@@ -40,11 +43,10 @@ def _known(report: "PhotoReport") -> str:
         parts.append("shows " + ", ".join(map(printable, report.positives)))
     if report.complete:
         parts.append("no other label" if report.positives else "no label")
-    if report.negatives:
-        parts.append("does not show " + ", ".join(map(printable, report.negatives)))
-    if report.later:
-        later = ", ".join(map(printable, report.later))
-        parts.append(f"nothing known of the labels that came later: {later}")
+    elif report.negatives:
+        some = ", ".join(map(printable, report.negatives[:_NAMED]))
+        more = len(report.negatives) - _NAMED
+        parts.append(f"does not show {some}" + (f" and {more:,} more" if more > 0 else ""))
     return "; ".join(parts) or "nothing"
 
 

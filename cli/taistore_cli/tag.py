@@ -147,6 +147,7 @@ def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
         line += f" by {tags.step}"
         if tags.without_tags:
             line += f"; {counted(tags.without_tags, 'image')} without tags"
+        line += f"\ncut: {tags.cut}"
     lines = [
         f"{counted(images.seen, 'photo')}: {images.encoded:,} encoded, {rejects}",
         *set_aside(images, store_uri),

@@ -15,6 +15,7 @@ from taistore.defaults import SPLIT
 from taistore.errors import ScoringError, StoreError
 from taistore.evaluation import label_columns
 from taistore.evaluation.bootstrap import ResampledMean, Resamples, interval, resampled_precision
+from taistore.evaluation.calibration.reached import Reached, reached
 from taistore.evaluation.label_columns import LabelColumns, bytes_a_cell, label_blocks
 from taistore.evaluation.labelled_scores import LabelledSplit, Scope, labelled_split
 from taistore.evaluation.metrics import Metrics
@@ -22,6 +23,8 @@ from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import Evaluation, Intervals, LabelResult
 from taistore.evaluation.split_figures import SplitFigures, Tally, filled_block, split_figures
 from taistore.progress import Progress, no_progress
+from taistore.scoring.cuts.asked_choice import why_unfit
+from taistore.scoring.cuts.calibration_file import read_calibration
 from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.store.store import Store
@@ -68,6 +71,7 @@ def evaluate(
         columns = _columns(scored, figures, protocol, progress)
         intervals = _intervals(scored, columns, resamples, progress)
     ladder = {step: figures.found[scored.same_as(step)] for step in scored.steps}
+    calibrated, unfit = _reached(store, scored, figures, protocol, progress)
     evaluation = Evaluation(
         run_id=scored.run.run_id,
         split=scope.split,
@@ -79,9 +83,11 @@ def evaluate(
         ladder={str(step): found for step, found in ladder.items()},
         labels=_label_results(store, scope, tally.positives_N, ladder),
         intervals=intervals,
+        reached=calibrated,
         warnings=(
             *_warnings(ladder, scored, tally),
             *_learnt_warning(store, scored),
+            *((unfit,) if unfit else ()),
             *(protocol.warnings(tally.images) if protocol else ()),
         ),
     )
@@ -125,6 +131,34 @@ def _columns(
         yield filled_block(
             scored, block, needs_negatives=needs_negatives(protocol), progress=progress
         ).columns
+
+
+def _reached(
+    store: Store,
+    scored: LabelledSplit,
+    figures: SplitFigures,
+    protocol: Protocol | None,
+    progress: Progress,
+) -> tuple[Reached | None, str | None]:
+    """What became of the precision that the run was calibrated for; or why nothing is said."""
+    scope, folder = scored.scope, scored.run.folder
+    if scope.split is None or folder is None:
+        return None, None
+    calibration = read_calibration(folder)
+    if calibration is None:
+        return None, None
+    regions = figures.tally.with_regions > 0
+    unfit = why_unfit(calibration, scored.run, None, regions=regions)
+    if unfit is not None:
+        return None, f"its calibration says nothing of these scores: {unfit}"
+    step = scored.same_as(calibration.step)
+    cells = (
+        one
+        for columns in _columns(scored, figures, protocol, progress)
+        for one in columns.all_labels(step)
+    )
+    labels = zip(scope.labels(store.labels), cells, strict=True)
+    return reached(calibration, split=scope.split, labels=labels), None
 
 
 def _intervals(

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from taistore.evaluation.bootstrap import LEVEL
+from taistore.evaluation.calibration.reached import Reached
 from taistore.evaluation.drawing import shown
 from taistore.evaluation.labelled_scores import images_of
 from taistore.evaluation.metrics import Metrics
@@ -73,7 +74,7 @@ class Evaluation:
 
     ``top`` is the highest step. ``images_with_regions`` of the images were scored with their
     regions. ``images_without_vectors`` were labelled, but are not part of it.
-    ``pictures`` are files that were drawn of it.
+    ``pictures`` are files that were drawn of it. ``reached`` is there of a calibrated run.
     """
 
     run_id: str
@@ -88,6 +89,7 @@ class Evaluation:
     intervals: Intervals | None = None
     warnings: tuple[str, ...] = ()
     pictures: tuple[Path, ...] = ()
+    reached: Reached | None = None
 
     @property
     def regions_used(self) -> bool:
@@ -127,7 +129,7 @@ class Evaluation:
         """The shape of ``evaluate --json``: percent, two decimals; None where undefined.
 
         ``kind`` is photos or synthetic. ``protocol`` and ``bootstrap`` are there where they were
-        asked for.
+        asked for, ``precision`` where the run is calibrated.
         """
         return {
             "run_id": self.run_id,
@@ -154,6 +156,7 @@ class Evaluation:
             "warnings": list(self.warnings),
             **({"protocol": self.protocol.to_json()} if self.protocol else {}),
             **({"bootstrap": self.intervals.to_json()} if self.intervals else {}),
+            **({"precision": self.reached.to_json()} if self.reached else {}),
         }
 
     def frame(self) -> pl.DataFrame:
@@ -188,6 +191,8 @@ class Evaluation:
         if shown:
             lines += ["", f"best labels ({self.top})", *self._label_lines(ranked[:shown])]
             lines += [f"worst labels ({self.top})", *self._label_lines(ranked[: -shown - 1 : -1])]
+        if self.reached:
+            lines += ["", *self.reached.lines()]
         lines += [f"\nWARNING: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

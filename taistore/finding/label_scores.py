@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from taistore.labels import ABSENT, PRESENT
 from taistore.scoring.choosing import Chooser, Images
+from taistore.scoring.cuts.asked_choice import asked_choice
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KNOWN_COLUMNS, KnownCells, stored_cells
 from taistore.scoring.ladders.ladder import step_for
@@ -50,10 +51,13 @@ class LabelScores:
 
     @classmethod
     def of(cls, run: ScoringRun) -> "LabelScores":
-        """By the step that ``taistore score`` takes; the store is read with the run's labels."""
+        """By the step, and in a calibrated run the probabilities, that ``taistore score`` takes.
+
+        The store is read with the run's labels.
+        """
         store = run.store
         regions = some_have_regions(store, run.encoder_id)
-        return cls(store, run, Choice.asked(run.ladder, regions=regions), regions)
+        return cls(store, run, asked_choice(run, regions=regions).choice, regions)
 
     def of_photos(self, image_ids: Sequence[str], label_ids: Sequence[int]) -> Iterator[CellScores]:
         """These photos, some at a time; one without a vector of the run's encoder is left out."""
@@ -121,7 +125,10 @@ class LabelScores:
         step = step_for(self.choice.step, regions=regions)
         ladder = ladder_of(self.run.ladder, images.ids)
         scores_BN = ladder.scores(images.whole_BD, images.regions_BRD, steps=[step])[step]
-        values_BN = ladder.confidence(step, scores_BN, regions=regions)
+        if self.choice.scale is None:
+            values_BN = ladder.confidence(step, scores_BN, regions=regions)
+        else:
+            values_BN = self.choice.scale.logits(scores_BN).sigmoid()
         scores_BL: Float32 = values_BN[:, list(label_ids)].cpu().numpy()
         shown_BL = scores_BL
         if images.known is not None:

@@ -46,9 +46,8 @@ class PhotoReport:
     """What is known of a photo, and its tags by a run.
 
     ``stored`` says whether it is in the store; one that is not was encoded for this. ``positives``
-    and ``negatives`` are keys of labels, ``complete`` that all others are absent but ``later``: the
-    labels that came after that was said, and of which nothing is known. ``rejects`` are what was
-    set aside under its paths. ``notes`` say what is missing here and what makes it.
+    and ``negatives`` are keys of labels, ``complete`` that all others are absent. ``rejects`` are
+    what was set aside under its paths. ``notes`` say what is missing here and what makes it.
     """
 
     image_id: str
@@ -62,7 +61,6 @@ class PhotoReport:
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     complete: bool
-    later: tuple[str, ...]
     encoder: str
     run_id: str | None
     step: str | None

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
-from taistore.errors import ScoringError
+from taistore.errors import ScoringError, StoreError
 from taistore.images.sources.open_source import no_images, open_source
-from taistore.jobs.tag_origin import photos_digest, tag_digest
+from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.printable import counted
 from taistore.project import Labels, Project, labels_of
@@ -128,7 +128,7 @@ class TagJob:
             top_k=self.top_k,
             threshold=self.threshold,
             known=self.known,
-            origin=digest,
+            origin=calibrated_digest(digest, run.folder),
             overwrite=True,
         )
         return self._summary(
@@ -145,7 +145,9 @@ class TagJob:
         if self.file is None or self.page is None:
             return None
         before = origin(self.page, self.file)
-        if before is None or before.digest != digest or not _is_finished(project, before.run_id):
+        if before is None or not _is_finished(project, before.run_id):
+            return None
+        if before.digest != calibrated_digest(digest, project.run(before.run_id).folder):
             return None
         return before.run_id, count_tags(self.file)
 
@@ -208,7 +210,12 @@ class TagJob:
         store = Store.find(self.path)
         if store is None:
             encoder = self.encoder or defaults.ENCODER
-            return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+            try:
+                return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+            except StoreError:
+                # Another process may have made one, for other labels, while the encoder was loaded.
+                if (store := Store.find(self.path)) is None:
+                    raise
         if self.encoder not in (None, store.default_encoder):
             store.require_default_encoder(registry.canonical_spec(self.encoder))
         project = Project(store, **opening)

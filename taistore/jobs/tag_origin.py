@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import taistore
+from taistore.adapter.run_files.file_names import CALIBRATION
 from taistore.images.sources.source import ImageSource, SourceImage
+from taistore.store.object_folder import file_digest
 from taistore.store.store import Store
 
 _TABLES = ("labels", "combinations", "texts", "images")
@@ -35,3 +38,9 @@ def tag_digest(store: Store, encoder_id: str, settings: Mapping[str, Any]) -> st
     parts = {"taistore": taistore.__version__, "versions": versions, "settings": dict(settings)}
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def calibrated_digest(digest: str, folder: Path) -> str:
+    """The same where the run in ``folder`` is not calibrated, which decides tags as well."""
+    path = folder / CALIBRATION
+    return f"{digest}-{file_digest(path)}" if path.is_file() else digest

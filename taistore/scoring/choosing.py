@@ -16,6 +16,7 @@ from torch import Tensor
 from taistore.devices.ahead import ahead, late
 from taistore.devices.copies import Copies, copies_to
 from taistore.geometry.exact_search.fast_type import fast_type
+from taistore.scoring.cuts.image_share import stands_out
 from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.known_cells import KnownCells
 from taistore.scoring.ladders.ladder import (
@@ -95,9 +96,10 @@ class Chooser:
 
     Which way is :meth:`_shortlist`'s to decide: with ``top_k`` among a thousand labels or more the
     best ones are looked for first, and the same labels come out with scores that are off by
-    0.002 at most; all labels are scored where all may be tags, few are there, the ladder is an
-    ensemble's or a prompt learner's, or regions meet the discriminant, whose deviation over labels
-    rounding moves too far. ``copies`` say how the ladder's device copies (None: as it does).
+    0.002 at most; all labels are scored where all may be tags, few are there, a calibration ranks,
+    the ladder is an ensemble's or a prompt learner's, or regions meet the discriminant, whose
+    deviation over labels rounding moves too far. ``copies`` say how the ladder's device copies
+    (None: as it does).
     """
 
     def __init__(self, ladder: Ladder, choice: Choice, *, copies: Copies | None = None) -> None:
@@ -199,7 +201,8 @@ class Chooser:
 
     def _made(self, step: Step, *, regions: bool) -> Shortlist | None:
         ladder, top_k = self._ladder, self._choice.top_k
-        if top_k is None or not fits(ladder.labels, top_k):
+        # A calibration ranks by other scores than the ladder's.
+        if top_k is None or self._choice.scale is not None or not fits(ladder.labels, top_k):
             return None
         if ladder.layer is None and step not in ZERO_SHOT_STEPS:
             return None
@@ -265,6 +268,9 @@ def _of_best(
         shown_row, shown_label = shown_row[sure], shown_label[sure]
         first_B = np.bincount(shown_row, minlength=len(tags_BK))
         tags_BK &= np.arange(tags_BK.shape[1]) < (tags_BK.shape[1] - first_B)[:, None]
+    if choice.share:
+        out_BK = stands_out(torch.from_numpy(confidence_BK), torch.from_numpy(tags_BK))
+        tags_BK = out_BK.numpy()
     row, place = np.nonzero(tags_BK)
     rank = (first_B[row] + place + 1).astype(np.int32)
     label_id = best.ids_BK.cpu().numpy()[tags_BK].astype(np.int32)

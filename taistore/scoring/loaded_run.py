@@ -3,8 +3,10 @@
 Shapes: D embedding dimension, N labels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -52,7 +54,7 @@ class ScoringRun:
     ``logits`` are those of its adapter; None of an ensemble or a prompt learner. ``split`` names
     the only images that it can score, where imported scores are a part of it. ``plain`` says that
     it may be a member of an ensemble: it averages nothing but adapters. ``store`` is read with the
-    labels of the run.
+    labels of the run. Its ``folder`` may hold a calibration, and its ``metrics`` evaluations.
     """
 
     store: Store
@@ -63,6 +65,8 @@ class ScoringRun:
     logits: AdapterLogits | None = None
     split: str | None = None
     plain: bool = True
+    folder: Path | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_run(
@@ -131,6 +135,8 @@ class _Opening:
             weights_digest=card.weights_digest,
             ladder=ladder,
             logits=adapter.logits,
+            folder=folder,
+            metrics=row.metrics,
         )
 
     def _learner(self, row: RunRow) -> ScoringRun:
@@ -146,6 +152,8 @@ class _Opening:
             encoder_id=row.encoder_id,
             weights_digest=learner.card.learner_digest,
             ladder=PromptLadder(learner, device=self.device),
+            folder=folder,
+            metrics=row.metrics,
         )
 
     def _prompts(self, adapter: Adapter, encoder: EncoderInfo) -> Float32:
@@ -206,6 +214,8 @@ class _Opening:
             ladder=EnsembleLadder(card, ladders, kept=kept, device=self.device),
             split=card.split if imported is not None else None,
             plain=mixes_runs_alone(card) and all(one.has_own_scale for one in ladders),
+            folder=folder,
+            metrics=row.metrics,
         )
 
 

@@ -73,6 +73,7 @@ def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
     again = "put its folder back from a backup, or train again"
     try:
         # Here: a store without runs is looked at without loading torch.
+        from taistore.scoring.cuts.calibration_file import read_calibration
         from taistore.scoring.loaded_run import open_run
 
         open_run(store, run.run_id)
@@ -85,7 +86,8 @@ def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
         read_image_side(folder)
         if (folder / KNOWN).is_file():
             read_known(folder)
-    except TrainingError as error:
+        read_calibration(folder)
+    except (TrainingError, ScoringError) as error:
         yield _finding("damaged-run", run.run_id, str(error), again)
 
 

@@ -19,12 +19,12 @@ from taistore.images.sources.given_paths import GivenPaths
 from taistore.images.sources.open_source import ImageSource, skipped_of
 from taistore.progress import Progress, no_progress
 from taistore.scoring.choosing import Chooser
+from taistore.scoring.cuts.asked_choice import AskedChoice, asked_choice
 from taistore.scoring.image_batches import from_photos, from_store, require_encoder
 from taistore.scoring.known_cells import Known
 from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun, open_run
 from taistore.scoring.scoring_job import ScoringJob
-from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.tags.tag_file import require_suffix
 from taistore.scoring.tags.tag_parts import TagFile
@@ -45,8 +45,10 @@ class ScoreSummary:
     An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
-    takes none. ``step`` ranked the labels. ``untagged`` are the first of those without tags.
-    ``skipped`` files of a folder may be photos: RAW and such, by kind.
+    takes none. ``step`` ranked the labels, ``step_why`` says why that one, and ``cut`` which labels
+    became tags. ``labels_without_cut`` could not: no threshold of theirs promises the
+    ``precision``. ``scores`` are a mere order, or probabilities. ``untagged`` are the first of
+    those without tags. ``skipped`` files of a folder may be photos: RAW and such, by kind.
     """
 
     run_id: str
@@ -62,6 +64,11 @@ class ScoreSummary:
     rejected: int
     seconds: float
     rejects_kept: bool = True
+    step_why: str = ""
+    cut: str = ""
+    precision: float | None = None
+    labels_without_cut: int | None = None
+    scores: str = "order"
     skipped: Mapping[str, int] = field(default_factory=dict)
     untagged: Untagged = field(default_factory=Untagged, repr=False)
 
@@ -82,6 +89,7 @@ def score(
     layout: Layout = "long",
     top_k: int | None = None,
     threshold: float | None = None,
+    precision: float | None = None,
     step: Step | None = None,
     regions: int = 7,
     known: Known = "override",
@@ -100,10 +108,10 @@ def score(
 
     ``out`` ends in .parquet, .jsonl or .csv and holds the columns of ``contracts.SCORES``, a row a
     tag; with the ``layout`` "wide" a row an image and a column a label. A text stream as ``out``
-    gets JSON lines as they come, and is not resumed. Labels are ranked by the
-    scores of ``step`` (None: the top of the ladder); the column ``score`` is their
-    :func:`~taistore.scoring.ladders.ladder.confidence`. ``top_k`` and ``threshold`` choose among
-    them as in :meth:`~taistore.scoring.selection.Choice.asked`.
+    gets JSON lines as they come, and is not resumed. Labels are ranked by the scores of ``step``;
+    the column ``score`` is their :func:`~taistore.scoring.ladders.ladder.confidence`, of a
+    calibrated run their probability. ``step``, ``top_k``, ``threshold`` and ``precision`` are as in
+    :func:`~taistore.scoring.cuts.asked_choice.asked_choice`.
 
     With a source, ``encoder`` must be the run's; ``regions`` = G > 0 scores a G x G grid as well.
     Photos of which the store has these vectors are not encoded again. The store's images need no
@@ -133,15 +141,20 @@ def score(
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
     images = _images_of(store, run, source, listed, regions=regions)
-    choice = Choice.asked(
-        run.ladder, regions=bool(images.grid), step=step, top_k=top_k, threshold=threshold
+    asked = asked_choice(
+        run,
+        regions=bool(images.grid),
+        step=step,
+        top_k=top_k,
+        threshold=threshold,
+        precision=precision,
     )
     wide = store.labels if layout == "wide" else None
     file: TagFile | TagStream
     if isinstance(out, str | Path):
         file = TagFile(
             Path(out),
-            job=_fingerprint(run, choice, images, known=known),
+            job=_fingerprint(run, asked, images, known=known),
             done_by="image_id" if source is None else "uri",
             wide=wide,
             shown=shown,
@@ -173,7 +186,7 @@ def score(
             max_pixels=max_pixels,
         )
     job = ScoringJob(
-        store, Chooser(run.ladder, choice), file, source=images.name, max_rejects=max_rejects
+        store, Chooser(run.ladder, asked.choice), file, source=images.name, max_rejects=max_rejects
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
@@ -182,7 +195,6 @@ def score(
         run_id=run.run_id,
         source=images.name,
         out=str(out) if isinstance(out, str | Path) else STREAM,
-        step=choice.step,
         regions_used=bool(images.grid),
         with_regions=job.with_regions,
         images=file.resumed + job.scored,
@@ -194,6 +206,7 @@ def score(
         rejects_kept=job.rejects_kept,
         skipped={} if source is None else skipped_of(source),
         seconds=time.monotonic() - started,
+        **asked.told(),
     )
 
 
@@ -233,9 +246,10 @@ def _encoder_of(store: Store, run: ScoringRun, encoder: Encoder | None) -> Encod
 
 
 def _fingerprint(
-    run: ScoringRun, choice: Choice, images: _Images, *, known: Known
+    run: ScoringRun, asked: AskedChoice, images: _Images, *, known: Known
 ) -> dict[str, Any]:
     """What decides the rows of the file: a job with another one cannot continue its parts."""
+    choice = asked.choice
     return {
         "run": run.run_id,
         "adapter": run.weights_digest,
@@ -243,6 +257,9 @@ def _fingerprint(
         "step": choice.step,
         "top-k": choice.top_k,
         "threshold": choice.threshold,
+        "share": choice.share,
+        "precision": asked.precision,
+        "calibration": asked.calibration,
         "regions": images.grid,
         "known": known,
     }

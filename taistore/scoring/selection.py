@@ -4,8 +4,8 @@ Shapes: B images, N labels, T tags (of all images, one after another).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,24 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taistore.contracts import SCORES
-from taistore.defaults import TOP_K
 from taistore.errors import ScoringError
 from taistore.labels import PRESENT, UNKNOWN, LabelSet
-from taistore.scoring.ladders.ladder import STEPS, Ladder, Step, confidence
+from taistore.scoring.cuts.image_share import stands_out
+from taistore.scoring.cuts.label_scale import LabelScale
+from taistore.scoring.ladders.ladder import STEPS, Step, confidence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """The step that ranks the labels, how many an image gets at most, and from which score on.
 
-    ``steps`` are those that there are. Raises :class:`ScoringError` when ``step`` is none of
-    them, ``top_k`` is below 1 or ``threshold`` outside [0, 1].
+    With a ``scale`` labels are ranked by calibrated probabilities, which are their confidence.
+    ``share`` cuts where tags are best on average, see :mod:`taistore.scoring.cuts.image_share`;
+    it takes ``top_k``. ``steps`` are those that there are. Raises :class:`ScoringError` when
+    ``step`` is none of them, ``top_k`` is below 1 or ``threshold`` outside [0, 1].
     """
 
     step: Step
     top_k: int | None = None
     threshold: float | None = None
     steps: tuple[Step, ...] = STEPS
+    scale: LabelScale | None = field(default=None, compare=False)
+    share: bool = False
 
     def __post_init__(self) -> None:
         if self.step not in self.steps:
@@ -42,26 +47,6 @@ class Choice:
             raise ScoringError(f"top_k is {self.top_k}: it must be at least 1")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ScoringError(f"threshold is {self.threshold}: it must lie between 0 and 1")
-
-    @classmethod
-    def asked(
-        cls,
-        ladder: Ladder,
-        *,
-        regions: bool,
-        step: Step | None = None,
-        top_k: int | None = None,
-        threshold: float | None = None,
-    ) -> Self:
-        """What a caller's options mean: ``step`` None is the top of the ladder.
-
-        Without ``top_k`` and ``threshold`` an image gets :data:`taistore.defaults.TOP_K` tags;
-        with a threshold alone there is no bound (0: every label).
-        """
-        steps = ladder.steps(regions=regions)
-        if top_k is None and threshold is None:
-            top_k = TOP_K
-        return cls(step=step or steps[-1], top_k=top_k, threshold=threshold, steps=steps)
 
 
 class Tags(NamedTuple):
@@ -171,8 +156,15 @@ def ranked(
     confidence: Confidence,
 ) -> Ranked:
     """What :func:`chosen_tags` chooses, on the device of the scores."""
-    confidence_BN = confidence(choice.step, scores_BN)
-    allowed_BN = None if choice.threshold is None else confidence_BN >= choice.threshold
+    allowed_BN = None
+    if choice.scale is None:
+        confidence_BN = confidence(choice.step, scores_BN)
+    else:
+        allowed_BN = choice.scale.passed(scores_BN)
+        scores_BN = choice.scale.logits(scores_BN)
+        confidence_BN = scores_BN.sigmoid()
+    if choice.threshold is not None:
+        allowed_BN = confidence_BN >= choice.threshold
     present_BN = None
     if known_BN is not None:
         present_BN = known_BN == PRESENT
@@ -186,7 +178,13 @@ def ranked(
         first_BN=present_BN,
         most_first=most_known,
     )
-    return Ranked(ids_BK, chosen_BK, confidence_BN.gather(1, ids_BK))
+    values_BK = confidence_BN.gather(1, ids_BK)
+    if choice.share:
+        first_BK = torch.zeros_like(chosen_BK)
+        if present_BN is not None:
+            first_BK = present_BN.gather(1, ids_BK)
+        chosen_BK = first_BK | stands_out(values_BK, chosen_BK & ~first_BK)
+    return Ranked(ids_BK, chosen_BK, values_BK)
 
 
 def tags_of(found: Ranked) -> tuple[Tags, NDArray[np.float32]]:

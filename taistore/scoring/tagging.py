@@ -26,12 +26,13 @@ from taistore.images.photo_files import rejected, took_too_long
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.scoring.choosing import Chooser, Images
+from taistore.scoring.cuts.asked_choice import asked_choice
 from taistore.scoring.image_batches import from_store, require_encoder
 from taistore.scoring.known_cells import Known
 from taistore.scoring.ladders.ladder import Step
 from taistore.scoring.loaded_run import ScoringRun
 from taistore.scoring.photos import Photo, open_photo, photo_name
-from taistore.scoring.selection import Choice, LabelColumns
+from taistore.scoring.selection import LabelColumns
 from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.image_tags import ImageTags, Tag
@@ -49,6 +50,7 @@ def tag_images(
     *,
     top_k: int | None = None,
     threshold: float | None = None,
+    precision: float | None = None,
     step: Step | None = None,
     regions: int = 7,
     batch_size: int = 32,
@@ -60,9 +62,10 @@ def tag_images(
 
     They are those that ``score`` gives where nothing is known of the photos.
 
-    ``encoder`` is that of the run. ``photos`` may be without end: some two
-    batches are read ahead. ``top_k``, ``threshold`` and ``step`` are as in
-    :meth:`~taistore.scoring.selection.Choice.asked`; ``regions`` = G > 0 scores a G x G grid too.
+    ``encoder`` is that of the run. ``photos`` may be without end: some two batches are read ahead.
+    ``top_k``, ``threshold``, ``precision`` and ``step`` are as in
+    :func:`~taistore.scoring.cuts.asked_choice.asked_choice`; ``regions`` = G > 0 scores a G x G
+    grid too.
 
     A photo that cannot be read or prepared raises :class:`ImageError` with its name, once those
     before it were given out; with ``on_error="skip"`` it is left out and the rest goes on. Raises
@@ -83,10 +86,15 @@ def tag_images(
             f"run {run.run_id} averages imported scores of the images of split {run.split!r}, "
             "which photos have not: tag them with a member of it"
         )
-    choice = Choice.asked(
-        run.ladder, regions=bool(regions), step=step, top_k=top_k, threshold=threshold
+    asked = asked_choice(
+        run,
+        regions=bool(regions),
+        step=step,
+        top_k=top_k,
+        threshold=threshold,
+        precision=precision,
     )
-    tagger = _Tagger(encoder, Chooser(run.ladder, choice), run.store.labels, regions)
+    tagger = _Tagger(encoder, Chooser(run.ladder, asked.choice), run.store.labels, regions)
     prepare = functools.partial(_prepared, encoder=encoder, max_pixels=max_pixels)
     # Threads start with the first photo that is asked for.
     prepared = ordered_map(
@@ -101,13 +109,14 @@ def tag_store(
     split: str | None = None,
     top_k: int | None = None,
     threshold: float | None = None,
+    precision: float | None = None,
     step: Step | None = None,
     known: Known = "override",
     progress: Progress = no_progress,
 ) -> TagFrame:
     """The tags of the images of a run's store (or of ``split``), from their vectors.
 
-    The options are as in :meth:`~taistore.scoring.selection.Choice.asked`; ``known`` as in
+    The options are as in :func:`~taistore.scoring.cuts.asked_choice.asked_choice`; ``known`` as in
     :func:`taistore.scoring.score.score`. An image is scored with its region vectors where it has
     any, and is there under each of its paths. One without a vector of the run's encoder is left
     out. Images are read in batches; the frame is what stays in memory. Raises
@@ -116,8 +125,15 @@ def tag_store(
     store, split = run.store, split or run.split
     where = None if split is None else {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
-    choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)
-    chooser = Chooser(run.ladder, choice)
+    asked = asked_choice(
+        run,
+        regions=regions,
+        step=step,
+        top_k=top_k,
+        threshold=threshold,
+        precision=precision,
+    )
+    chooser = Chooser(run.ladder, asked.choice)
     labels, tables = LabelColumns(store.labels), [SCORES.empty_table()]
     batches = from_store(store, run.encoder_id, Seen(), regions=regions, known=known, where=where)
     with progress("tag", total=None, unit="image") as bar:

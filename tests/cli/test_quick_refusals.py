@@ -47,6 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["score", "latest", "--out", "s3://bucket/tags.csv"], 1, "--out is written to"),
         (["score", "latest", "/nowhere", "--out", "tags.csv"], 1, "no such folder or file"),
         (["score", "nobody", "--out", "tags.csv"], 1, "no run 'nobody'"),
+        (["calibrate", "latest"], 1, "an order and no probability"),
         (["export", "nobody", "--to", "xmp"], 1, "no run 'nobody'"),
         (["export", "latest", "--to", "coco"], 1, "needs --out"),
         (["export", "gone.csv", "--to", "xmp"], 1, "not a readable file of tags"),

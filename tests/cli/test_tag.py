@@ -452,10 +452,20 @@ def test_two_at_once_lose_nothing(here: Path) -> None:
             photo(here / name, number)
     jobs = []
     for name in ("one", "two"):
-        given = ("--labels", "labels.txt", "--encoder", "packaged:lite0@64", "--quiet")
+        given = ("--labels", "labels.txt", "--encoder", "packaged:lite0@64", "--top-k", "5")
         jobs.append(
             subprocess.Popen(
-                [sys.executable, "-m", "taistore_cli", "tag", name, *given, "--out", f"{name}.csv"],
+                [
+                    sys.executable,
+                    "-m",
+                    "taistore_cli",
+                    "tag",
+                    name,
+                    *given,
+                    "--quiet",
+                    "--out",
+                    f"{name}.csv",
+                ],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")])},
                 cwd=here,
                 stderr=subprocess.PIPE,

@@ -29,14 +29,11 @@ def test_a_photo_is_not_said_to_lack_it(project: Project, tmp_path: Path) -> Non
     show = ["show", str(tmp_path / "a.png"), "--store", project.uri]
     told = CliRunner().invoke(main, show)
     assert told.exit_code == 0, told.output
-    assert (
-        "known: shows red; no other label; nothing known of the labels that came later: green, "
-        "black\n" in told.stdout
-    )
+    assert "known: shows red; does not show blue\n" in told.stdout
     # What names another store's command names the store.
     assert f"'taistore generate-texts --store {project.uri}'" in told.stdout
     report = json.loads(CliRunner().invoke(main, [*show, "--json"]).stdout)
-    assert (report["complete"], report["later"]) == (True, ["green", "black"])
+    assert (report["complete"], report["negatives"]) == (False, ["blue"])
 
 
 def test_its_tag_is_neither_right_nor_wrong_on_the_page(project: Project) -> None:

@@ -182,7 +182,7 @@ def test_real_vectors_get_the_same_labels(shared_data: Path, step: Step) -> None
     prompts_ND = np.load(folder / "text-lvis1203.npy").astype(np.float32)
     images_BD = np.load(folder / "image-exemplar-lvis1203.npy").astype(np.float16)
     ladder = Ladder(prompts_ND)
-    choice = Choice.asked(ladder, regions=False, step=step, top_k=20, threshold=None)
+    choice = Choice(step=step, top_k=20, steps=ladder.steps(regions=False))
     images = Images([""] * len(images_BD), images_BD, None)
     tags, _ = Chooser(ladder, choice)(images)
     scores_BN = ladder.scores(images_BD, steps=[step])[step]

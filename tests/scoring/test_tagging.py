@@ -151,7 +151,7 @@ def test_how_many_tags_there_are(encoder: ColourEncoder, run: ScoringRun) -> Non
         return len(tags)
 
     assert (count(), count(top_k=2), count(threshold=0), count(threshold=1)) == (
-        5,
+        1,
         2,
         len(NAMES),
         0,

@@ -13,6 +13,9 @@ PROMPTS = "prompts.safetensors"
 LEARNER = "learner.safetensors"
 DISCRIMINANT = "discriminant.safetensors"
 CARD = "card.json"
+CALIBRATION = "calibration.json"
+"""Of a finished run: what labelled images told of its scores, see ``scoring.cuts``."""
+
 STATE = "training-state.safetensors"
 """Of a training under way."""
 

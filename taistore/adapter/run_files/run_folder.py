@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from taistore.adapter.run_files.file_names import (
+    CALIBRATION,
     CARD,
     DISCRIMINANT,
     LEARNER,
@@ -25,8 +26,9 @@ from taistore.store.store import Store
 if TYPE_CHECKING:
     from taistore.adapter.run_files.run_start import Started
 
-_SEALS = (STATE, PROMPTS, DISCRIMINANT, WEIGHTS, LEARNER, CARD)
-"""Put last and in this order: the card names the others' digests, so with it all is there."""
+_SEALS = (STATE, PROMPTS, DISCRIMINANT, WEIGHTS, LEARNER, CARD, CALIBRATION)
+"""Put last and in this order: the card names the others' digests, so with it all is there. A
+calibration is made of a run that is."""
 
 _KEPT = (".safetensors", ".parquet", ".npy")
 

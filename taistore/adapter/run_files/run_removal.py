@@ -8,6 +8,7 @@ from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.file_names import (
+    CALIBRATION,
     CARD,
     DISCRIMINANT,
     LEARNER,
@@ -29,7 +30,7 @@ IMPORTED = ("imported-scores.npy", "imported-ids.npy")
 """What an ensemble keeps of another system's scores."""
 
 OWN_FILES = (
-    *(WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, SHIFT, KNOWN, LABELS, STATE),
+    *(WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, CALIBRATION, SHIFT, KNOWN, LABELS, STATE),
     *IMPORTED,
 )
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""

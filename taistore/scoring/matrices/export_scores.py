@@ -82,7 +82,8 @@ def export_scores(
     store = run.store
     where = {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
-    chosen = Choice.asked(run.ladder, regions=regions, step=step).step
+    steps = run.ladder.steps(regions=regions)
+    chosen = Choice(step=step or steps[-1], steps=steps).step
     images = with_regions = without = 0
     batches = stored_batches(store, run.encoder_id, columns=("uri",), regions=regions, where=where)
     with (

@@ -2,13 +2,12 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from taistore.scoring.known_cells import KNOWN_COLUMNS
 from taistore.scoring.page.html import visible
 from taistore.scoring.page.thumbnail import Thumbnail
 from taistore.scoring.tags.untagged import Untagged
@@ -24,19 +23,20 @@ _TALLEST, _WIDEST = 1.0, 2.0
 class KnownLabels:
     """What is known to be true of an image, as label keys.
 
-    Of the labels ``covered`` all is known: those that are not positive are absent. A label that
-    came after an image's labels were said to be complete is none of them.
+    Of labels in neither list the first ``covered`` are absent; ``columns`` are the places of all.
     """
 
     positives: frozenset[str]
     negatives: frozenset[str]
-    covered: frozenset[str]
+    covered: int
+    columns: Mapping[str, int]
 
     def right(self, key: str) -> bool | None:
         """Whether the image is known to show the label; None where nothing is known."""
         if key in self.positives:
             return True
-        return False if key in self.covered or key in self.negatives else None
+        covered = key in self.columns and self.columns[key] < self.covered
+        return False if covered or key in self.negatives else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,17 +85,18 @@ def known_labels(store: Store, images: Sequence[TaggedImage]) -> dict[str, Known
     """What the store knows of images, by image id."""
     keys = store.labels.keys
     ids = [image.image_id for image in images]
-    columns = ["image_id", *KNOWN_COLUMNS]
-    first: dict[int, frozenset[str]] = {}
-    found = {}
-    for batch in store.scan("images", columns=columns, where={"image_id": ids}):
-        for row, covered in zip(batch.to_pylist(), covered_labels(batch).tolist(), strict=True):
-            found[row["image_id"]] = KnownLabels(
-                positives=frozenset(keys[n] for n in row["positives"]),
-                negatives=frozenset(keys[n] for n in row["negatives"]),
-                covered=first.setdefault(covered, frozenset(keys[:covered])),
-            )
-    return found
+    names = ["image_id", "positives", "negatives", "complete", "covered"]
+    columns = {key: n for n, key in enumerate(keys)}
+    return {
+        row["image_id"]: KnownLabels(
+            positives=frozenset(keys[n] for n in row["positives"]),
+            negatives=frozenset(keys[n] for n in row["negatives"]),
+            covered=covered,
+            columns=columns,
+        )
+        for batch in store.scan("images", columns=names, where={"image_id": ids})
+        for row, covered in zip(batch.to_pylist(), covered_labels(batch).tolist(), strict=True)
+    }
 
 
 def label_names(store: Store | None) -> Callable[[str], str]:

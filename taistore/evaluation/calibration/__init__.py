@@ -1,0 +1,1 @@
+"""Thresholds with a stated precision, and probabilities, fitted to labelled images."""
