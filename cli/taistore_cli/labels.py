@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, options_after, store_option
 from taistore_cli.output import Output
@@ -82,7 +83,7 @@ def add(*, given: tuple[str, ...], store_uri: str, out: Output) -> dict[str, Any
             "there": list(found.there),
             "labels": len(project.labels),
         },
-        f"{project.uri}: {', '.join(parts)}; {len(project.labels):,} labels"
+        f"{project.uri}: {', '.join(parts)}; {counted(len(project.labels), 'label')}"
         + (f"\n{NEXT}" if new else ""),
     )
 
@@ -160,7 +161,7 @@ def retire(*, names: tuple[str, ...], store_uri: str, out: Output) -> dict[str, 
     retired = project.retire_labels(names)
     return out.result(
         {"retired": [label.key for label in retired], "labels": len(project.labels)},
-        f"{len(retired):,} retired; {len(project.labels):,} labels\n{NEXT}",
+        f"{len(retired):,} retired; {counted(len(project.labels), 'label')}\n{NEXT}",
     )
 
 

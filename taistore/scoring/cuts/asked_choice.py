@@ -19,8 +19,8 @@ class AskedChoice:
 
     ``cut`` and ``step_why`` are words. ``labels_without_cut`` get no tag at the ``precision`` that
     was asked for. ``calibration`` is the digest of the one in use, whose probabilities the scores
-    of tags are; without one they are an order. ``least_score`` is the lowest that the cut lets a tag
-    have; None where it looks at no score.
+    of tags are; without one they are an order. ``least_score`` is the lowest that passes the cut;
+    None where it looks at no score.
     """
 
     choice: Choice
