@@ -112,7 +112,7 @@ def test_lines_for_people(folder: Path, tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["nobody", "--to", "xmp"], 1, "no run 'nobody'"),
-        (["gone.jsonl", "--to", "xmp"], 1, "not a readable file of tags"),
+        (["gone.jsonl", "--to", "xmp"], 1, "no such file of tags: check the path"),
         (["latest", "--to", "xmp", "--run", "x"], 2, "a run has its own name"),
         (["latest", "--to", "coco"], 1, "--to coco needs --out"),
         (["latest", "--to", "coco", "--out", "s3://b/x.json"], 1, "--out is written to"),

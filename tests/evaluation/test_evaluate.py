@@ -122,6 +122,9 @@ def test_unknown_cells_and_unlabelled_images_are_left_out(
     add_images(store, encoder, extra, [["red"], ["blue"], ["blue"]])
     after = evaluate(store, run_id)
     assert after.images == before.images + 1
+    assert (before.images_without_labels, after.images_without_labels) == (0, 1)
+    assert "of the split left out" not in before.table()
+    assert "1 more of the split left out: no known label" in after.table()
     positives = {label.key: label.positives for label in after.labels}
     assert positives["RED"] == 1 + next(x.positives for x in before.labels if x.key == "RED")
     assert positives["BLUE"] == next(x.positives for x in before.labels if x.key == "BLUE")
