@@ -3,6 +3,7 @@
 Plain values; importing this loads nothing.
 """
 
+import math
 from typing import Final
 
 STORE: Final = "./taistore-store"
@@ -63,7 +64,7 @@ KEEP_DAYS: Final = 1.0
 """Days for which ``optimize`` keeps older versions of tables, for whoever still reads them."""
 
 
-def texts(labels: int, images: int) -> int:
+def texts(labels: int, images: int, *, first: int = 0) -> int:
     """Texts that ``generate_texts`` writes for so many labels, by the images that the store has.
 
     Measured (docs/log.md): a training that has texts alone to go by ends the same from 6 a label;
@@ -72,6 +73,14 @@ def texts(labels: int, images: int) -> int:
 
     >>> texts(40, 100), texts(20, 1_000), texts(40, 0), texts(7_186, 0)
     (250, 5000, 10000, 35930)
+
+    Where labels were added to the ``first`` ones, each gets what one of these has, so that the
+    captions of these stay enough as they are; no more than a small set's minimum leaves it.
+
+    >>> texts(80, 1_000, first=60), texts(81, 1_000, first=1)
+    (13334, 20250)
     """
     per_label, least = (6, 250) if 0 < images < FEW_IMAGES else (250, 5_000)
+    if 0 < first < labels:
+        return math.ceil(labels * min(texts(first, images) / first, per_label))
     return max(min(max(per_label * labels, least), MOST_TEXTS), FEWEST_OF_A_LABEL * labels)

@@ -381,7 +381,8 @@ class Project:
         from taistore.jobs.caption_job import caption_config, generate
 
         if count is None:
-            count = defaults.texts(len(self.labels), self.store.count("images"))
+            first = sum(not addition for addition in self.store.view.additions.tolist())
+            count = defaults.texts(len(self.labels), self.store.count("images"), first=first)
         config = caption_config(
             len(self.labels),
             count=count,
@@ -826,14 +827,16 @@ class Project:
         from taistore.scoring.ensembles.make_ensemble import make_ensemble
         from taistore.scoring.matrices.score_file import open_scores
 
+        members = [self.run(run) if isinstance(run, str) else run for run in runs]
         opened = None
         if scores is not None:
-            opened = open_scores(scores, self.labels, ids=ids, label_keys=label_keys)
+            labels = members[0].labels if members else self.labels
+            opened = open_scores(scores, labels, ids=ids, label_keys=label_keys)
         elif ids is not None or label_keys is not None:
             raise ScoringError("ids= and label_keys= belong to scores=, which is not given")
         return make_ensemble(
             self.store,
-            [self.run(run).run_id if isinstance(run, str) else run.run_id for run in runs],
+            [run.run_id for run in members],
             rule=rule,
             scores=opened,
             weights=weights,

@@ -8,6 +8,9 @@ from taistore.printable import printable
 if TYPE_CHECKING:
     from taistore.finding.photo_report import ExplainedTag, PhotoReport
 
+_NAMED = 20
+"""Labels that are named of those that a photo does not show."""
+
 
 def photo_lines(report: "PhotoReport") -> Iterator[str]:
     """Lines for people."""
@@ -41,7 +44,9 @@ def _known(report: "PhotoReport") -> str:
     if report.complete:
         parts.append("no other label" if report.positives else "no label")
     elif report.negatives:
-        parts.append("does not show " + ", ".join(map(printable, report.negatives)))
+        some = ", ".join(map(printable, report.negatives[:_NAMED]))
+        more = len(report.negatives) - _NAMED
+        parts.append(f"does not show {some}" + (f" and {more:,} more" if more > 0 else ""))
     return "; ".join(parts) or "nothing"
 
 

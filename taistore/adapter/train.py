@@ -81,7 +81,7 @@ def train(
 
     def made(new: NewRun) -> TrainingJob:
         data.save(new.folder)
-        save_run_labels(new.folder, store.labels.keys)
+        save_run_labels(new.folder, store)
         save_prompts(new.folder, prompts_ND)
         if discriminant is not None:
             save_discriminant(new.folder, discriminant)

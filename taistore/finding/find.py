@@ -38,7 +38,7 @@ def find(
     theirs (None where no label is asked: photos have no tags). Raises as :func:`require_findable`
     and :func:`taistore.scoring.loaded_run.open_run`.
     """
-    photo = require_findable(store, asked, info)
+    photo = require_findable(store, asked, info, run_id=run_id)
     scores = labels = None
     if run_id is not None and (tags or asked.by_label):
         from taistore.finding.label_scores import LabelScores

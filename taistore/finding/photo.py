@@ -1,6 +1,6 @@
 """The job of ``taistore show PHOTO``: all that is known of a photo, and its tags."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def _first_texts(store: Store, near: Any) -> tuple[Neighbour, ...]:
 def _bare(store: Store, photo: PhotoRow | None, name: str, info: EncoderInfo) -> PhotoReport:
     """What the row of ``images`` says, where there is one."""
     row = photo.row if photo is not None else None
-    keys = store.labels.keys
+    positives, negatives, covered = ((), (), 0) if row is None else _known(store, row)
     uri = name if row is None else row["uri"]
     return PhotoReport(
         image_id="" if photo is None else photo.image_id,
@@ -150,9 +150,9 @@ def _bare(store: Store, photo: PhotoRow | None, name: str, info: EncoderInfo) ->
         width=None if row is None else row["width"],
         height=None if row is None else row["height"],
         split=None if row is None else row["split"],
-        positives=() if row is None else tuple(keys[n] for n in row["positives"]),
-        negatives=() if row is None else tuple(keys[n] for n in row["negatives"]),
-        complete=row is not None and bool(row["complete"]),
+        positives=positives,
+        negatives=negatives,
+        complete=covered >= len(store.labels),
         encoder=info.spec,
         run_id=None,
         step=None,
@@ -162,6 +162,21 @@ def _bare(store: Store, photo: PhotoRow | None, name: str, info: EncoderInfo) ->
         rejects=(),
         notes=(),
     )
+
+
+def _known(store: Store, row: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Keys of the labels that a photo shows, of those that it does not, and how many are covered.
+
+    Where all are, the second are not listed.
+    """
+    keys, present = store.labels.keys, set(row["positives"])
+    every = len(keys) if row["covered"] is None else row["covered"]
+    covered, absent = every if row["complete"] else 0, set(row["negatives"])
+    if covered < len(keys):
+        # Labels that came later are unknown, so that the others have to be told.
+        absent |= set(range(covered)) - present
+    positives, negatives = (tuple(keys[n] for n in sorted(some)) for some in (present, absent))
+    return positives, negatives, covered
 
 
 def _rejects(store: Store, paths: list[str]) -> tuple[dict[str, Any], ...]:

@@ -164,7 +164,7 @@ class ImageWriter:
         by_id: dict[str, list[EncodedImage]] = {}
         for image in self._images:
             by_id.setdefault(image.source.image_id, []).append(image)
-        made, whole = _Made(), self._store.by_id()
+        made, covers = _Made(), len(self._store.stored_labels)
         if not self._store.view.is_whole:
             by_id = {i: [self._with_ids(image) for image in said] for i, said in by_id.items()}
 
@@ -175,12 +175,13 @@ class ImageWriter:
             stored = {row["image_id"]: row for row in found}
             for image_id, said in by_id.items():
                 before = stored.get(image_id)
-                row = row_after(before, said, labels=whole.labels, split=self._split)
+                labels = images.store.labels
+                row = row_after(before, said, labels=labels, covers=covers, split=self._split)
                 made.add(before, row, said)
-            _append_combinations(whole, made.changed)
+            _append_combinations(images.store, made.changed)
             return Change(rows=made.changed)
 
-        revise(whole, "images", plan)
+        revise(self._store, "images", plan)
         for before, after, said in made.all:
             self._tally(before, after, said)
         for said in made.lost:
@@ -191,12 +192,13 @@ class ImageWriter:
         said = image.source.annotation
         if said is None:
             return image
-        ids = self._store.view.ids
+        view = self._store.view
+        # What is said not to be there is in none of its parts.
         annotation = replace(
             said,
-            positives=ids(said.positives),
-            negatives=ids(said.negatives),
-            unknown=ids(said.unknown),
+            positives=view.ids(said.positives),
+            negatives=view.ids_of_parts(said.negatives),
+            unknown=view.ids_of_parts(said.unknown),
         )
         return replace(image, source=replace(image.source, annotation=annotation))
 

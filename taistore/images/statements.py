@@ -32,15 +32,20 @@ def put_paths(row: Row, paths: Sequence[str]) -> None:
 
 
 def row_after(
-    before: Row | None, images: Sequence[EncodedImage], *, labels: LabelSet, split: str | None
+    before: Row | None,
+    images: Sequence[EncodedImage],
+    *,
+    labels: LabelSet,
+    covers: int,
+    split: str | None,
 ) -> Row | None:
     """The row of one content after ``images``, all of which have it and come in this order.
 
     ``labels`` are all that the store ever had, so that places among them are ids, also in what the
-    images say. What they say of a label replaces what was known of it, and the last that names a
-    split, or ``split`` where none does, is believed. Their paths are added; of the earlier paths
-    those that are gone from disk are left out. None where the image is new and nobody measured its
-    size.
+    images say; the first ``covers`` are those that what is complete is about. What they say of a
+    label replaces what was known of it, and the last that names a split, or ``split`` where none
+    does, is believed. Their paths are added; of the earlier paths those that are gone from disk are
+    left out. None where the image is new and nobody measured its size.
     """
     row = dict(before) if before is not None else _new_row(images)
     if row is None:
@@ -53,7 +58,7 @@ def row_after(
     put_paths(row, list(dict.fromkeys([*paths, *new])))
     for image in images:
         if image.source.annotation is not None:
-            _learn(row, image.source.annotation, labels=len(labels))
+            _learn(row, image.source.annotation, covers=covers)
         row["split"] = image.source.split or split or row["split"]
     known = row["positives"]
     row["combination_id"] = labels.combination_id(known) if known else None
@@ -79,19 +84,21 @@ def _new_row(images: Sequence[EncodedImage]) -> Row | None:
     }
 
 
-def _learn(row: Row, said: Annotation, *, labels: int) -> None:
+def _learn(row: Row, said: Annotation, *, covers: int) -> None:
     """Cell by cell: a label of which nothing is said stays as it was known."""
-    positives, negatives, covered = set(said.positives), set(said.negatives), labels
-    if not said.complete:
-        stated = positives | negatives | set(said.unknown)
-        before, absent = set(row["positives"]), set(row["negatives"])
-        covered = _covered(row, labels)
-        if covered and said.unknown:
-            # The others are absent still, which has to be listed from now on.
-            absent |= set(range(covered)) - before
-            covered = 0
-        positives |= before - stated
-        negatives |= absent - stated
+    positives, negatives = set(said.positives), set(said.negatives)
+    stated = positives | negatives | set(said.unknown)
+    before, absent, covered = set(row["positives"]), set(row["negatives"]), _covered(row, covers)
+    if said.complete:
+        # Another job may have added labels meanwhile, and said something of these.
+        stated |= set(range(covers))
+        covered = max(covered, covers)
+    elif covered and said.unknown:
+        # The others are absent still, which has to be listed from now on.
+        absent |= set(range(covered)) - before
+        covered = 0
+    positives |= before - stated
+    negatives |= absent - stated
     row["positives"] = sorted(positives)
     row["negatives"] = sorted(label for label in negatives if label >= covered)
     row["complete"] = covered > 0

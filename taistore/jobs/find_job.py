@@ -32,7 +32,7 @@ def found_photos(
     """
     _refuse_files(out, html, overwrite=overwrite)
     info = project.encoder_info(encoder)
-    require_findable(project.store, asked, info)
+    require_findable(project.store, asked, info, run_id=run)
     run_id = _run(project, asked, run, tags=tags)
     from taistore.finding.find import find
 

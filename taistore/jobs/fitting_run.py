@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
 from taistore.adapter.inputs.read_tables import read_versions
-from taistore.adapter.run_files.kept.run_labels import run_label_keys
+from taistore.adapter.run_files.kept.run_labels import run_labels
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.run import Run
@@ -88,7 +88,7 @@ def _fitting(project: "Project") -> list[RunRow]:
 def _has_labels(store: Store, row: RunRow) -> bool:
     """Whether a run is of the labels that the store is read with."""
     try:
-        return run_label_keys(store, row) == store.labels.keys
+        return run_labels(store, row).keys == store.labels.keys
     except (StoreError, TrainingError):
         return False
 

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
-from taistore.errors import ScoringError
+from taistore.errors import ScoringError, StoreError
 from taistore.images.sources.open_source import no_images, open_source
 from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
@@ -209,7 +209,12 @@ class TagJob:
         store = Store.find(self.path)
         if store is None:
             encoder = self.encoder or defaults.ENCODER
-            return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+            try:
+                return Project.create(self.path, labels=labels, encoder=encoder, **opening)
+            except StoreError:
+                # Another process may have made one, for other labels, while the encoder was loaded.
+                if (store := Store.find(self.path)) is None:
+                    raise
         if self.encoder not in (None, store.default_encoder):
             store.require_default_encoder(registry.canonical_spec(self.encoder))
         project = Project(store, **opening)

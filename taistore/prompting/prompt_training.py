@@ -81,7 +81,7 @@ def train_prompts(
     contexts = _contexts(tower, config, torch.from_numpy(prompts_ND))
 
     def made(new: NewRun) -> LearnerJob:
-        save_run_labels(new.folder, store.labels.keys)
+        save_run_labels(new.folder, store)
         if known is not None:
             save_known(new.folder, known)
         save_prompts(new.folder, prompts_ND)

@@ -35,7 +35,7 @@ from taistore.store.tables.encoder_table import (
     encoder_named,
     require_room,
 )
-from taistore.store.tables.label_view import LISTS, LabelView, StoredLabel
+from taistore.store.tables.label_view import LISTS, LabelView, Parts, StoredLabel
 from taistore.store.tables.labels_table import (
     has_labels,
     make_labels,
@@ -151,20 +151,28 @@ class Store:
             self.stored_labels, [row.label_id for row in self.stored_labels if not row.retired]
         )
 
-    @cached_property
+    @property
     def stored_labels(self) -> tuple[StoredLabel, ...]:
         """All labels that the store ever had, by id, as they were when first asked for."""
-        rows = [StoredLabel.of(row) for batch in self.scan("labels") for row in batch.to_pylist()]
-        return tuple(sorted(rows, key=lambda row: row.label_id))
+        return self._labels_read[1]
 
-    def seen_with(self, keys: Iterable[str]) -> "Store":
+    @cached_property
+    def _labels_read(self) -> tuple[int, tuple[StoredLabel, ...]]:
+        """The same, and the version of their table."""
+        version = int(self.dataset("labels").version)
+        batches = self.scan("labels", version=version)
+        rows = [StoredLabel.of(row) for batch in batches for row in batch.to_pylist()]
+        return version, tuple(sorted(rows, key=lambda row: row.label_id))
+
+    def seen_with(self, keys: Iterable[str], *, parts: Parts | None = None) -> "Store":
         """The same store, read with the labels of these keys, which may be retired ones.
 
-        Raises :class:`StoreError` for a key that no label ever had.
+        ``parts`` are the labels that show as each (None: what is merged into it by now). Raises
+        :class:`StoreError` for a key that no label ever had.
         """
         by_key = {row.label.key: row.label_id for row in self.stored_labels}
         wanted = list(keys)
-        if wanted == self.labels.keys:
+        if wanted == self.labels.keys and parts in (None, self.view.parts):
             return self
         for key in wanted:
             if key not in by_key:
@@ -172,20 +180,22 @@ class Store:
                     f"{self.uri}: has no label {key!r:.80}: 'taistore labels' lists them, and "
                     "'taistore labels add' adds one"
                 )
-        return self._seen(LabelView.of(self.stored_labels, [by_key[key] for key in wanted]))
+        seen = [by_key[key] for key in wanted]
+        return self._seen(LabelView.of(self.stored_labels, seen, parts=parts))
 
     def by_id(self) -> "Store":
-        """The same store with all labels that it ever had: columns are ids, and nothing is hidden.
+        """The same store with all labels that it ever had, by now: columns are ids.
 
-        For what reads rows to write them again, and would lose what it does not see.
+        Nothing is hidden. For what reads rows to write them again, and would lose what it does not
+        see.
         """
-        if self.view.is_whole:
+        newest = copy.copy(self)
+        if int(self.dataset("labels").version) != self._labels_read[0]:
+            newest.forget_labels()
+        elif self.view.is_whole:
             return self
-        whole = LabelView.of(
-            [replace(row, merged_into=None) for row in self.stored_labels],
-            range(len(self.stored_labels)),
-        )
-        return self._seen(whole)
+        rows = [replace(row, merged_into=None) for row in newest.stored_labels]
+        return newest._seen(LabelView.of(rows, range(len(rows))))
 
     def _seen(self, view: LabelView) -> "Store":
         other = copy.copy(self)
@@ -194,7 +204,7 @@ class Store:
 
     def forget_labels(self) -> None:
         """Read the labels anew when they are next asked for: this process has changed them."""
-        for name in ("view", "stored_labels"):
+        for name in ("view", "_labels_read"):
             self.__dict__.pop(name, None)
 
     @cached_property

@@ -1,6 +1,7 @@
 """Labels that grow on a store with photos: what is done again, what stays, what runs still know."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from safetensors.numpy import load_file
 import taistore
 from taistore.adapter.run_files.file_names import WEIGHTS
 from taistore.encoders.protocol import Float32
-from taistore.errors import StoreError, TrainingError
+from taistore.errors import LabelError, StoreError, TrainingError
 from taistore.evaluation.report import Evaluation
+from taistore.labels import Label, LabelSet
 from taistore.project import Project
 from taistore.run import Run
 from taistore.stopping import StopRequested
+from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
 
@@ -254,3 +257,82 @@ def test_a_training_says_which_labels_no_caption_names(tmp_path: Path, project: 
     project.add_labels(LATER)
     taistore.open(project.uri, note=told.append).train("zsl", epochs=1)
     assert any("no caption names 3 of 10 labels" in line for line in told)
+
+
+def test_a_label_that_came_later_is_marked_neither_right_nor_wrong(
+    project: Project, tmp_path: Path
+) -> None:
+    project.train("zsl", epochs=1)
+    project.add_labels(LATER)
+    project.generate_texts(300)
+    run = project.train("zsl", epochs=1)
+    project.retire_labels([FIRST[0]])
+    run.score(out=tmp_path / "tags.jsonl", html=tmp_path / "tags.html", top_k=3, known="ignore")
+    page = (tmp_path / "tags.html").read_text("utf-8")
+    buttons = re.findall(r'class="tag( right| wrong|)".*?<bdi>(.*?)</bdi>', page, re.S)
+    judged = {(name, right.strip()) for right, name in buttons}
+    assert {right for key, right in judged if key in LATER} == {""}
+    assert {right for key, right in judged if key in FIRST} == {"right", "wrong"}
+    # The run knows a label that is no longer in use.
+    assert {right for key, right in judged if key == FIRST[0]} >= {"right"}
+    photo = project.photo(tmp_path / "0.png", run=run)
+    assert not photo.complete
+    assert set(photo.negatives) == set(FIRST[1:]) - set(photo.positives)
+
+
+def test_a_run_without_a_label_that_is_merged_later_is_as_it_was(project: Project) -> None:
+    run = project.train("pll", labels=FIRST[:3], epochs=3)
+    before = run.evaluate(split="train")
+    project.merge_labels([FIRST[5]], FIRST[0])
+    again = taistore.open(project.uri)
+    after = again.run(run.run_id).evaluate(split="train")
+    assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
+    with_parts = again.train("pll", labels=FIRST[:3], epochs=3).evaluate(split="train")
+    assert with_parts.labels[0].positives > before.labels[0].positives
+
+
+def test_a_run_of_some_labels_takes_scores_of_these_from_another_system(
+    project: Project, tmp_path: Path
+) -> None:
+    run = project.train("pll", labels=FIRST[:3], epochs=2)
+    project.retire_labels([FIRST[0]])
+    run.export_scores(tmp_path / "scores.npy", split="train")
+    made = project.ensemble([run.run_id], scores=tmp_path / "scores.npy", split="train")
+    both = taistore.open(project.uri).run(made.run_id)
+    assert both.labels.keys == FIRST[:3]
+    assert [one.key for one in both.evaluate(split="train").labels] == FIRST[:3]
+
+
+def test_a_label_is_found_by_a_run_that_knows_it(project: Project) -> None:
+    with pytest.raises(LabelError, match="'mauve' is not in the label set"):
+        project.find(labels=["mauve"])
+    project.train("zsl", epochs=1)
+    project.retire_labels([FIRST[0]])
+    found = project.find(labels=[FIRST[0]], top_k=3)
+    assert [FIRST[0] in shown(int(Path(one.uri).stem)) for one in found.photos] == [True] * 3
+    with pytest.raises(LabelError, match="'mauve' is not in the label set"):
+        project.find(labels=["mauve"])
+
+
+def test_a_store_that_is_made_by_another_job_meanwhile_gets_the_labels(
+    tmp_path: Path, encoder: CountingEncoder
+) -> None:
+    file = manifest(tmp_path, names=FIRST)
+    others = LabelSet(Label(name, name) for name in FIRST[:2])
+
+    def loaded() -> CountingEncoder:
+        # Both jobs found no store; one makes it while the other loads its encoder.
+        if Store.find(tmp_path / "store") is None:
+            Store.create(tmp_path / "store", others, default_encoder="colours")
+        return encoder
+
+    taistore.register_encoder("colours", loaded)
+    made = taistore.tag(
+        file,
+        labels=FIRST[2:4],
+        path=tmp_path / "store",
+        encoder="colours",
+        out=tmp_path / "tags.jsonl",
+    )
+    assert made.labels == 2
+    assert taistore.open(tmp_path / "store").labels.keys == FIRST[:4]

@@ -3,7 +3,7 @@
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from taistore.scoring.page.html import visible
 from taistore.scoring.page.thumbnail import Thumbnail
 from taistore.scoring.tags.untagged import Untagged
 from taistore.store.store import Store
+from taistore.store.tables.label_lists import covered_labels
 
 _MISSED_SHOWN = 8
 _TALLEST, _WIDEST = 1.0, 2.0
@@ -21,17 +22,22 @@ _TALLEST, _WIDEST = 1.0, 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownLabels:
-    """What is known to be true of an image, as label keys; ``complete``: all else is absent."""
+    """What is known to be true of an image, as label keys.
+
+    Of labels in neither list the first ``covered`` are absent; ``columns`` are the places of all.
+    """
 
     positives: frozenset[str]
     negatives: frozenset[str]
-    complete: bool
+    covered: int
+    columns: Mapping[str, int]
 
     def right(self, key: str) -> bool | None:
         """Whether the image is known to show the label; None where nothing is known."""
         if key in self.positives:
             return True
-        return False if self.complete or key in self.negatives else None
+        covered = key in self.columns and self.columns[key] < self.covered
+        return False if covered or key in self.negatives else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,15 +86,17 @@ def known_labels(store: Store, images: Sequence[TaggedImage]) -> dict[str, Known
     """What the store knows of images, by image id."""
     keys = store.labels.keys
     ids = [image.image_id for image in images]
-    columns = ["image_id", "positives", "negatives", "complete"]
+    names = ["image_id", "positives", "negatives", "complete", "covered"]
+    columns = {key: n for n, key in enumerate(keys)}
     return {
         row["image_id"]: KnownLabels(
             positives=frozenset(keys[n] for n in row["positives"]),
             negatives=frozenset(keys[n] for n in row["negatives"]),
-            complete=row["complete"],
+            covered=covered,
+            columns=columns,
         )
-        for batch in store.scan("images", columns=columns, where={"image_id": ids})
-        for row in batch.to_pylist()
+        for batch in store.scan("images", columns=names, where={"image_id": ids})
+        for row, covered in zip(batch.to_pylist(), covered_labels(batch).tolist(), strict=True)
     }
 
 

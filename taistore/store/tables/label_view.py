@@ -34,6 +34,9 @@ COVERED = "covered"
 """How many of the store's labels, the first ones, an image's complete labels are about; else 0."""
 
 
+Parts = Sequence[Sequence[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredLabel:
     """A row of the table ``labels``.
@@ -86,12 +89,19 @@ class LabelView:
     additions: NDArray[np.int32]
 
     @classmethod
-    def of(cls, rows: Sequence[StoredLabel], seen: Iterable[int]) -> Self:
-        """Of all labels, by id, those ``seen``; what is merged into one of them shows as it."""
+    def of(
+        cls, rows: Sequence[StoredLabel], seen: Iterable[int], *, parts: Parts | None = None
+    ) -> Self:
+        """Of all labels, by id, those ``seen``; what is merged into one of them shows as it.
+
+        With ``parts`` what showed as each column once does so still, and nothing else.
+        """
         ids = np.array(sorted(set(seen)), dtype=np.int32)
         column_of = np.full(len(rows), -1, dtype=np.int32)
         column_of[ids] = np.arange(len(ids))
-        for row in rows:
+        for column, shown in enumerate(parts or ()):
+            column_of[[label_id for label_id in shown if label_id < len(rows)]] = column
+        for row in rows if parts is None else ():
             if column_of[row.label_id] < 0 and row.merged_into is not None:
                 column_of[row.label_id] = column_of[row.merged_into]
         return cls(
@@ -100,6 +110,14 @@ class LabelView:
             column_of,
             np.array([rows[i].addition for i in ids.tolist()], dtype=np.int32),
         )
+
+    @property
+    def parts(self) -> Parts:
+        """The ids of the labels that show as each column [N], ascending."""
+        shown: list[list[int]] = [[] for _ in self.label_ids]
+        for label_id in np.flatnonzero(self.column_of >= 0).tolist():
+            shown[int(self.column_of[label_id])].append(label_id)
+        return shown
 
     @property
     def is_whole(self) -> bool:
@@ -164,6 +182,11 @@ class LabelView:
     def ids(self, columns: Iterable[int]) -> tuple[int, ...]:
         """The label ids of columns, in their order."""
         return tuple(int(self.label_ids[column]) for column in columns)
+
+    def ids_of_parts(self, columns: Iterable[int]) -> tuple[int, ...]:
+        """The ids of all labels that show as one of these columns, ascending."""
+        shown = np.isin(self.column_of, np.array([*columns], dtype=np.int32))
+        return tuple(np.flatnonzero(shown).tolist())
 
     def _seen(self, lists: Any, *, merged: bool) -> "pa.Array[Any]":
         counts_B, ids = _ragged(lists)

@@ -24,11 +24,19 @@ class Change:
 
 
 class Snapshot:
-    """A table as it was when this was made."""
+    """A table as it was when this was made; labels come by their ids (:meth:`Store.by_id`)."""
 
     def __init__(self, store: Store, kind: str) -> None:
-        self._store, self._kind = store, kind
+        self._kind = kind
         self._dataset = store.dataset(kind) if store.has(kind) else None
+        # Whoever does not see a label would write its rows without it; those that the rows name
+        # were there before these.
+        self._store = store.by_id()
+
+    @property
+    def store(self) -> Store:
+        """The store, read by ids."""
+        return self._store
 
     @property
     def dataset(self) -> Any:
@@ -45,19 +53,16 @@ class Snapshot:
 def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Change:
     """Do in one commit what ``plan`` makes of a snapshot; plans anew where another job came first.
 
-    Labels come by their ids (:meth:`Store.by_id`). ``kind`` has a single key column of text.
-    ``plan`` may be called several times, and what it does besides must bear that. Returns the
-    change that was done. Raises :class:`StoreError` where the store cannot be written, or other
-    jobs come first again and again.
+    ``kind`` has a single key column of text. ``plan`` may be called several times, and what it does
+    besides must bear that. Returns the change that was done. Raises :class:`StoreError` where the
+    store cannot be written, or other jobs come first again and again.
     """
-    # Whoever does not see a label would write its rows without it.
-    store = store.by_id()
     for _ in tries():
         snapshot = Snapshot(store, kind)
         change = plan(snapshot)
         if not change.rows and not change.removed:
             return change
-        if store.replace(kind, change.rows, over=snapshot.dataset, removed=change.removed):
+        if snapshot.store.replace(kind, change.rows, over=snapshot.dataset, removed=change.removed):
             return change
     raise StoreError(
         f"{store.uri}: table {kind!r} is changed by other jobs all the time: wait for them, then "

@@ -3,15 +3,16 @@
 Labels that came together are an addition; the first is what the store was made with. Its
 combinations are dealt among its labels alone, as if no other had come. Each later addition has
 combinations of its own, which begin with one of its labels and take the others from all that were
-there by then. A combination with a label that is no longer in use is passed over; where most labels
-are not, combinations are dealt anew among those that are.
+there by then. A combination loses a label that is no longer in use, so that the others are named as
+often as before; where most labels are not, combinations are dealt anew among those that are.
 
 Shapes: M labels that the store ever had, N that are in use, G draws, K the largest combination.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,11 @@ from taistore.texts.combinations.dealing import PAD, Block, Deal, Int32, with_pa
 
 _BLOCK = 1 << 14
 
+First = Callable[[Mapping[int, float], int], Block]
+"""Makes what deals so many labels into combinations of these sizes."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Growth:
     """With which addition each label came [M], and the column that it has now [M], -1: none."""
 
@@ -42,49 +46,52 @@ class Growth:
         """Whether all labels came first and are in use still."""
         return not self.addition.any() and bool((self.column_of >= 0).all())
 
-    def rows(self, first: Block, sizes: Mapping[int, float], *, draws: int, seed: int) -> Int32:
+    def rows(self, first: First, sizes: Mapping[int, float], *, draws: int, seed: int) -> Int32:
         """Combinations [G, K] of columns, so many that each label is in as many as if it had been
         there among ``draws`` from the start; ``first`` deals the labels of the first addition.
 
-        A larger number of draws gives the same for each addition, and more.
+        A larger number of draws gives the same for each addition, and more. ``sizes`` must have one
+        that fits the labels in use.
         """
-        in_use = self.column_of >= 0
-        each = draws / max(int(in_use.sum()), 1)
+        each = draws / len(self._used)
         parts: list[Int32] = []
-        for number in np.unique(self.addition[in_use]).tolist():
+        for number in np.unique(self.addition[self._used]).tolist():
             own = np.flatnonzero(self.addition == number)
-            there = int(own[-1]) + 1
-            pool = in_use[own] if number == 0 else in_use[:there]
-            if int(pool.sum()) < min(sizes):
-                continue  # there is no combination of these
-            wanted = each * int(in_use[own].sum())
+            there = np.arange(len(own) if number == 0 else int(own[-1]) + 1)
+            if 2 * len(left := np.intersect1d(there, self._used)) < len(there):
+                # Hardly any combination would have a label that is in use.
+                there, own = left, np.intersect1d(left, own)
+            if not (fitting := {size: w for size, w in sizes.items() if size <= len(there)}):
+                continue  # they are named in later ones
             if number == 0:
-                block = first
+                block, wanted = first(fitting, len(there)), each * len(own)
             else:
-                block = _block(own, there, sizes)
-                wanted *= _share(sizes, (len(own) - 1) / max(there - 1, 1))
-            if 2 * pool.sum() < len(pool):
-                # Hardly any combination would be of labels that are all in use.
-                left = np.flatnonzero(in_use[:there])
-                there, own = len(left), np.flatnonzero(np.isin(left, own))
-                deal = Deal(_block(own, there, sizes), there, seed)
-                rows_GK = deal.first(math.ceil(wanted))
-                columns = self.column_of[left]
-                parts.append(np.where(rows_GK == PAD, np.int32(PAD), columns[rows_GK]))
-                continue
-            parts.append(self._in_use(Deal(block, there, seed), math.ceil(wanted)))
-        return np.concatenate(parts)
+                block = _block(np.searchsorted(there, own), len(there), fitting)
+                new = (len(own) - 1) / max(len(there) - 1, 1)
+                wanted = each * len(own) * _share(fitting, new)
+            rows_GK = Deal(block, len(there), seed).first(math.ceil(wanted))
+            parts.append(self._in_use(rows_GK, there, number))
+        most = max(part.shape[1] for part in parts)
+        return np.concatenate(
+            [np.pad(p, ((0, 0), (0, most - p.shape[1])), constant_values=PAD) for p in parts]
+        )
 
-    def _in_use(self, deal: Deal, draws: int) -> Int32:
-        """The first ``draws`` combinations of labels that are all in use, as columns."""
-        dealt = draws
-        while True:
-            rows_GK = deal.first(dealt)
-            columns_GK = np.where(rows_GK == PAD, PAD, self.column_of[rows_GK])
-            kept = columns_GK[((columns_GK >= 0) | (rows_GK == PAD)).all(axis=1)]
-            if len(kept) >= draws:
-                return np.ascontiguousarray(kept[:draws])
-            dealt = 2 * dealt
+    @cached_property
+    def _used(self) -> NDArray[np.int64]:
+        """The ids of labels in use."""
+        return np.flatnonzero(self.column_of >= 0)
+
+    def _in_use(self, rows_GK: Int32, there: NDArray[np.int64], number: int) -> Int32:
+        """What is left of combinations of these ids, as columns; one without a label of its own
+        addition goes."""
+        ids_GK = np.where(rows_GK == PAD, PAD, there[rows_GK])
+        columns_GK = np.where(ids_GK == PAD, PAD, self.column_of[ids_GK])
+        own_GK = (columns_GK != PAD) & (self.addition[ids_GK] == number)
+        columns_GK = columns_GK[own_GK.any(axis=1)]
+        # Pads sort behind every label, then are -1 again.
+        last = np.int32(len(self._used))
+        columns_GK = np.sort(np.where(columns_GK == PAD, last, columns_GK), axis=1)
+        return np.where(columns_GK == last, PAD, columns_GK).astype(np.int32)
 
 
 def _share(sizes: Mapping[int, float], new: float) -> float:

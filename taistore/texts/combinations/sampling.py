@@ -14,14 +14,13 @@ from taistore.labels import LabelSet
 from taistore.texts.combinations.affinity import Affinity
 from taistore.texts.combinations.dealing import (
     PAD,
-    Block,
     Combinations,
     Deal,
     Int32,
     Int64,
     dealer,
 )
-from taistore.texts.combinations.growth import Growth
+from taistore.texts.combinations.growth import First, Growth
 
 DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
 """Relative frequency of combinations of 1, 2 and 3 labels (arXiv:2312.04160, section 3.1)."""
@@ -135,9 +134,8 @@ def sample_combinations(
     """
     if growth is not None and (growth.is_none or combinations == "plausible"):
         growth = None
-    first = len(labels) if growth is None else int((growth.addition == 0).sum())
-    usable = _usable_sizes(sizes, first)
-    deal_block = dealer(combinations, usable, first, affinity)
+    usable = _usable_sizes(sizes, len(labels))
+    deal_block = dealer(combinations, usable, len(labels), affinity)
     for name, value, least in (
         ("count", count, 1),
         ("texts_per_combination", texts_per_combination, 1),
@@ -148,8 +146,9 @@ def sample_combinations(
             raise TextError(f"{name} is {value}: it must be at least {least}")
     draws = -(-count // texts_per_combination)
     if growth is not None:
+        first: First = functools.partial(dealer, combinations, affinity=None)
         grown = functools.partial(
-            _grown, growth, deal_block, usable, n=texts_per_combination, seed=seed
+            _grown, growth, first, _above_zero(sizes), n=texts_per_combination, seed=seed
         )
         sample = grown(draws)
         enough = functools.partial(_enough_grown, grown, draws, min_per_label)
@@ -169,13 +168,17 @@ def _usable_sizes(sizes: Mapping[int, float], label_count: int) -> dict[int, flo
                 f"combination size {size} with weight {weight}: sizes must be at least 1, "
                 "weights finite and not negative"
             )
-    usable = {s: w for s, w in sorted(sizes.items()) if w > 0 and s <= label_count}
+    usable = {s: w for s, w in _above_zero(sizes).items() if s <= label_count}
     if not usable:
         raise TextError(
             f"no combination size in {dict(sizes)} fits a set of {label_count} labels: "
             "give at least one size up to that number"
         )
     return usable
+
+
+def _above_zero(sizes: Mapping[int, float]) -> dict[int, float]:
+    return {size: weight for size, weight in sorted(sizes.items()) if weight > 0}
 
 
 def _number(
@@ -222,7 +225,7 @@ def _check_coverage(
 
 
 def _grown(
-    growth: Growth, first: Block, sizes: Mapping[int, float], draws: int, *, n: int, seed: int
+    growth: Growth, first: First, sizes: Mapping[int, float], draws: int, *, n: int, seed: int
 ) -> CombinationSample:
     """``n`` texts for each draw of a label set that has grown."""
     rows = growth.rows(first, sizes, draws=draws, seed=seed)

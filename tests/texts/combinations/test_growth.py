@@ -90,3 +90,28 @@ def test_too_few_texts_for_the_new_labels_say_how_many_are_enough() -> None:
         _sample(growth, count=100)
     enough = int(str(told.value).split("ask for ")[1].split(" ")[0].replace(",", ""))
     assert _sample(growth, count=enough).texts_per_label().min() >= 1
+
+
+def test_labels_retired_among_thousands_leave_none_without_texts() -> None:
+    # Five texts a label, as many as a combination has: each label is in a combination or two.
+    sample = _sample(_growth([0] * 3000, frozenset(range(0, 3000, 60))), count=5 * 2950)
+    assert sample.texts_per_label().min() >= 5
+
+
+def test_labels_that_came_to_one_alone_are_put_together() -> None:
+    sample = _sample(_growth([0] + [1] * 30), count=1000)
+    assert set(np.unique((sample.label_ids >= 0).sum(axis=1)).tolist()) == {1, 2, 3}
+    with pytest.raises(TextError, match=r"no combination size in .* fits a set of 2 labels"):
+        sample_combinations(
+            _labels(2), count=10, sizes={3: 1.0}, growth=_growth([0] * 30, frozenset(range(2, 30)))
+        )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40))
+def test_whatever_came_and_went_each_label_in_use_has_texts(labels: list[tuple[int, bool]]) -> None:
+    additions = [0, *sorted(number for number, _ in labels)]
+    retired = frozenset(n for n, (_, gone) in enumerate(labels) if gone)
+    sample = _sample(_growth(additions, retired), count=50 * len(additions))
+    assert sample.texts_per_label().min() >= 1
+    assert sample.label_ids.max() < len(additions) - len(retired)

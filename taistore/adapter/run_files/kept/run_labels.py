@@ -1,8 +1,9 @@
 """The labels of a run: it keeps them for good, whatever becomes of those of its store."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,33 +16,49 @@ from taistore.store.run_rows import RunRow
 from taistore.store.store import Store
 
 LABELS = "labels.parquet"
-"""In a run's folder: the keys of its labels, in the order of its columns."""
+"""In a run's folder: its labels, in the order of its columns."""
 
 
-def save_run_labels(folder: Path, keys: Sequence[str]) -> None:
-    """Write them before the first step."""
-    table = pa.table({"key": pa.array(keys, pa.string())})
-    write_whole(folder / LABELS, lambda part: pq.write_table(table, part))
+@dataclass(frozen=True, slots=True)
+class RunLabels:
+    """Keys of a run's labels in the order of its columns.
+
+    ``parts`` are the ids of the labels that showed as each when it began; None in runs from before
+    labels could be merged.
+    """
+
+    keys: list[str]
+    parts: list[list[int]] | None = None
 
 
-def run_label_keys(store: Store, row: RunRow) -> list[str]:
-    """The keys of a run's labels; raises :class:`TrainingError` where they cannot be read.
+def save_run_labels(folder: Path, store: Store) -> None:
+    """Keep the labels that a store is read with, before the first step."""
+    columns: dict[str, Any] = {
+        "key": pa.array(store.labels.keys, pa.string()),
+        "label_ids": pa.array(store.view.parts, pa.list_(pa.int32())),
+    }
+    write_whole(folder / LABELS, lambda part: pq.write_table(pa.table(columns), part))
+
+
+def run_labels(store: Store, row: RunRow) -> RunLabels:
+    """The labels of a run; raises :class:`TrainingError` where they cannot be read.
 
     A run from before they were kept has those of its card, else those that its store was made with.
     """
     folder = run_folder(store, row.run_id)
     if (folder / LABELS).is_file():
         try:
-            return [str(key) for key in pq.read_table(folder / LABELS).column("key").to_pylist()]
+            kept: dict[str, Any] = pq.read_table(folder / LABELS).to_pydict()
+            return RunLabels(kept["key"], kept["label_ids"])
         except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise TrainingError(f"{folder / LABELS}: cannot be read: train again") from error
     if not (folder / CARD).is_file():
-        return [kept.label.key for kept in store.stored_labels if not kept.addition]
+        return RunLabels([kept.label.key for kept in store.stored_labels if not kept.addition])
     try:
         keys = read_object(folder / CARD).get("label_keys")
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise TrainingError(f"{folder / CARD}: not a readable card ({error!s:.300})") from error
-    return [str(key) for key in keys] if isinstance(keys, list) else store.labels.keys
+    return RunLabels([str(key) for key in keys] if isinstance(keys, list) else store.labels.keys)
 
 
 def seen_by_run(store: Store, row: RunRow) -> Store:
@@ -51,6 +68,7 @@ def seen_by_run(store: Store, row: RunRow) -> Store:
     says what is wrong.
     """
     try:
-        return store.seen_with(run_label_keys(store, row))
+        kept = run_labels(store, row)
+        return store.seen_with(kept.keys, parts=kept.parts)
     except (StoreError, TrainingError):
         return store
