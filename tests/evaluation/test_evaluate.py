@@ -195,7 +195,8 @@ def test_every_refusal_names_its_remedy(
     assert "none of the 1 images of split 'test' has known labels" in refused(store, encoder)
     store.append("images", [image_row(2, ["red"], split="mine")])
     message = refused(store, encoder)
-    assert message.endswith("name one of those that have them ('mine' (1)) with split=")
+    assert "name one of those that have them ('mine' (1)) with split=, or put" in message
+    assert message.endswith("'taistore ingest-images MANIFEST --split test'")
     assert "none of the 1 labelled images" in refused(store, encoder, split="mine")
     blind = image_row(3, ["red"], split="no", complete=False, positives=[], negatives=[2])
     add_images(store, encoder, [blind], [["red"]])

@@ -273,7 +273,7 @@ def test_pages_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     tags = write_tags(tmp_path / "tags.csv", [])
     with pytest.raises(ScoringError, match=r"tags.csv/page.html: cannot be written"):
         write_page(tags, tags / "page.html")
-    with pytest.raises(ScoringError, match=r"no.csv: not a readable file of tags"):
+    with pytest.raises(ScoringError, match=r"no.csv: no such file of tags"):
         write_page(tmp_path / "no.csv", tmp_path / "page.html")
 
 
