@@ -931,23 +931,24 @@ class Project:
         *,
         about: str | None = None,
         page_images: int = defaults.PAGE_IMAGES,
-        least_score: float = 0.0,
+        least_score: float | None = None,
         untagged: "Untagged | None" = None,
         origin: tuple[str, str] | None = None,
     ) -> "PageSummary":
         """A page to look at, of a file of tags, as
         :func:`taistore.scoring.page.write_page.write_page`.
 
-        ``origin`` is the run that gave them and a digest of what decided them.
+        ``origin`` is the run that gave them and a digest of what decided them. Of a long file alone
+        (no ``untagged``) the photos without a tag are not known: ``about`` says so if not given.
         """
         from taistore.scoring.page.page_head import Origin
-        from taistore.scoring.page.write_page import write_page
+        from taistore.scoring.page.write_page import of_file, write_page
 
         return write_page(
             tags,
             html,
             store=self.store,
-            about=about or f"Tagged by taistore, from {Path(tags).name}.",
+            about=about or of_file(Path(tags)),
             origin=None if origin is None else Origin(*origin),
             max_images=page_images,
             least_score=least_score,

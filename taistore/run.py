@@ -403,7 +403,7 @@ class Run:
                 html,
                 about=about,
                 page_images=page_images,
-                least_score=threshold or 0.0,
+                least_score=summary.least_score,
                 untagged=bare,
                 origin=of,
             )
@@ -438,6 +438,10 @@ class Run:
 
         As :func:`taistore.scoring.matrices.export_scores.export_scores`.
         """
+        from taistore.scoring.matrices.score_places import require_score_files
+
+        # Refused before torch is loaded, which takes seconds.
+        require_score_files(out, overwrite=overwrite)
         from taistore.scoring.matrices.export_scores import export_scores
 
         return export_scores(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import taistore
+from taistore.stopping import StopRequested
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -25,6 +26,9 @@ FORMATS = (
     *("coco", "csv-wide", "fiftyone", "label-studio", "imagefolder"),
 )
 """Those of ``taistore.exporting.export_options``, whose import would load more to show help."""
+
+SIDECARS = FORMATS[:2]
+"""Written one by one, so that those that are written stay; the others are whole or not there."""
 
 SHOWN = 10
 
@@ -65,7 +69,6 @@ SHOWN = 10
     "--naming",
     type=click.Choice(["auto", "full", "stem"]),
     default="auto",
-    show_default=True,
     help="XMP sidecars: full is photo.jpg.xmp (digiKam, darktable), stem is photo.xmp (Lightroom); "
     "auto is full, unless photo.xmp is there and is of this photo alone.",
 )
@@ -136,13 +139,24 @@ def command(
     }
     from taistore.jobs.difference_job import is_tag_file
 
-    if is_tag_file(source):
-        found = taistore.export(source, run=run_name, progress=out.progress, **options)
-    else:
-        if run_name is not None:
-            raise click.UsageError("--run names the tags of a file; a run has its own name")
-        found = open_project(store_uri, out, device=device).run(source).export(**options)
-    return out.result(_told(found), "\n".join(_lines(found)))
+    try:
+        if is_tag_file(source):
+            found = taistore.export(source, run=run_name, progress=out.progress, **options)
+        else:
+            if run_name is not None:
+                raise click.UsageError("--run names the tags of a file; a run has its own name")
+            found = open_project(store_uri, out, device=device).run(source).export(**options)
+    except StopRequested as stop:
+        if to in SIDECARS and not dry_run:
+            stop.kept = "what is done is kept"
+        raise
+    lines = _lines(found)
+    if found.retracted and Path(source).is_file():
+        lines.append(
+            f"photos without tags in {source} were not looked at: name their folder in its place "
+            "to look at all sidecars"
+        )
+    return out.result(_told(found), "\n".join(lines))
 
 
 def _told(found: "TagExport") -> dict[str, Any]:
@@ -161,6 +175,9 @@ def _lines(found: "TagExport") -> list[str]:
     lines = [f"nothing written, as this is a dry run; would be: {head}" if found.dry_run else head]
     if found.dry_run:
         lines += [f"  {path}" for path in found.files]
+        changed = found.written + found.merged + found.removed
+        if (more := changed - len(found.files)) > 0:
+            lines.append(f"  and {more:,} more")
     if found.set_aside:
         lines.append(f"set aside: {len(found.set_aside):,}")
         lines += [f"  {each.path}: {each.reason}" for each in found.set_aside[:SHOWN]]

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     "tags",
     type=click.Path(path_type=Path),
     default=defaults.TAGS,
-    show_default=True,
     metavar="FILE",
     help="Tags: .jsonl, .parquet or .csv; a file of tags that is there is replaced. -: JSON lines "
     "on stdout as they come, nothing else there, and no page; tagged anew when run again.",
@@ -66,7 +65,6 @@ if TYPE_CHECKING:
     "--regions",
     type=click.IntRange(min=1, max=32),
     default=defaults.REGIONS,
-    show_default=True,
     metavar="G",
     help="Look at a G x G grid of regions of each photo as well.",
 )
@@ -142,11 +140,12 @@ def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
     if images.rejected:
         rejects += f" ({at_store('show --rejects', store_uri)})"
     learnt = "trained" if summary.trained else "as before"
-    line = f"{summary.out}: {counted(tags.tags, 'tag')} for {counted(tags.images, 'image')}"
+    line = f"{summary.out}: {counted(tags.tags, 'tag')}"
     if isinstance(tags, TagCounts):
+        # How many images have none is not in a long file.
         line += ", as before"
     else:
-        line += f" by {tags.step}"
+        line += f" for {counted(tags.images, 'image')} by {tags.step}"
         if tags.without_tags:
             line += f"; {counted(tags.without_tags, 'image')} without tags"
         line += f"\ncut: {tags.cut}"

@@ -17,8 +17,9 @@ from taistore.images.pipeline import Task, Work, encode_source
 from taistore.images.sources.open_source import no_images, skipped_of
 from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.images.undecodable import Undecodable
+from taistore.printable import counted
 from taistore.progress import Progress, no_progress
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 from taistore.store.tables.ragged_vectors import stored_grid
 from taistore.store.writes.collector import loaded_set_aside
@@ -239,8 +240,8 @@ def _require_success(
         return
     if writer.rejected:
         raise ImageError(
-            f"{source.name}: none of {writer.rejected} images could be used ({why}): see the table "
-            f"'rejects' of {store.uri}",
+            f"{source.name}: none of {counted(writer.rejected, 'image')} could be used ({why}): "
+            f"{listed_by(store.uri)} lists them",
             reason="all_rejected",
         )
     raise no_images(source)
