@@ -206,10 +206,16 @@ class Project:
     def seen_with(self, labels: Labels) -> "Project":
         """The same store and encoders with some of its labels, which trainings then are of.
 
-        Raises :class:`StoreError` for a label that the store does not have.
+        They are found by key, name or synonym. Raises :class:`LabelError` for one that is not
+        there, or not in use.
         """
+        found = [self.labels[self.labels.find(label.key)] for label in labels_of(labels)]
+        return self.read_by(self.store.seen_with(label.key for label in found))
+
+    def read_by(self, store: Store) -> "Project":
+        """The same with another view of its store, such as that of a run."""
         view = copy.copy(self)
-        view.store = self.store.seen_with(labels_of(labels).keys)
+        view.store = store
         return view
 
     def all_labels(self) -> "tuple[StoredLabel, ...]":

@@ -398,7 +398,7 @@ class Run:
             of = (self.run_id, origin) if origin else None
             # A wide file has a row of each photo, with tags or without.
             bare = summary.untagged if layout == "long" else None
-            project.seen_with(self.labels).page(
+            project.read_by(self.store).page(
                 out,
                 html,
                 about=about,

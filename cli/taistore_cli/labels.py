@@ -167,10 +167,12 @@ def retire(*, names: tuple[str, ...], store_uri: str, out: Output) -> dict[str, 
 
 def _given(given: Sequence[str]) -> Path | list[str]:
     """A label file where there is one argument that is one, else names."""
-    path = Path(given[0])
-    if len(given) == 1 and (path.suffix.lower() in (".txt", ".csv") or path.is_file()):
-        return path
-    return list(given)
+    files = [name for name in given if Path(name).suffix.lower() in (".txt", ".csv")]
+    if given[1:] and files:
+        raise click.UsageError(
+            f"{files[0]!r} is a file and stands among other arguments: give one file, or names"
+        )
+    return Path(given[0]) if files or (not given[1:] and Path(given[0]).is_file()) else list(given)
 
 
 def _following(store_uri: str) -> str:
