@@ -46,6 +46,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("diff latest latest", "none yet: 'taistore train"),
         ("export-scores latest --out s.npy", "none yet: 'taistore train"),
         ("show nowhere.jpg", "no such file"),
+        ("find --label 'a b'", "add it by taistore labels add 'a b' --store "),
         ("labels rename green blau", "label 'green' is not in the label set"),
     ],
     ids=lambda value: value.split(" --out")[0] if isinstance(value, str) else "",
