@@ -931,7 +931,7 @@ class Project:
         *,
         about: str | None = None,
         page_images: int = defaults.PAGE_IMAGES,
-        least_score: float = 0.0,
+        least_score: float | None = None,
         untagged: "Untagged | None" = None,
         origin: tuple[str, str] | None = None,
     ) -> "PageSummary":

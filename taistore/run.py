@@ -403,7 +403,7 @@ class Run:
                 html,
                 about=about,
                 page_images=page_images,
-                least_score=threshold or 0.0,
+                least_score=summary.least_score,
                 untagged=bare,
                 origin=of,
             )

@@ -150,7 +150,13 @@ def command(
         if to in SIDECARS and not dry_run:
             stop.kept = "what is done is kept"
         raise
-    return out.result(_told(found), "\n".join(_lines(found)))
+    lines = _lines(found)
+    if found.retracted and Path(source).is_file():
+        lines.append(
+            f"photos without tags in {source} were not looked at: name their folder in its place "
+            "to look at all sidecars"
+        )
+    return out.result(_told(found), "\n".join(lines))
 
 
 def _told(found: "TagExport") -> dict[str, Any]:
@@ -169,6 +175,9 @@ def _lines(found: "TagExport") -> list[str]:
     lines = [f"nothing written, as this is a dry run; would be: {head}" if found.dry_run else head]
     if found.dry_run:
         lines += [f"  {path}" for path in found.files]
+        changed = found.written + found.merged + found.removed
+        if (more := changed - len(found.files)) > 0:
+            lines.append(f"  and {more:,} more")
     if found.set_aside:
         lines.append(f"set aside: {len(found.set_aside):,}")
         lines += [f"  {each.path}: {each.reason}" for each in found.set_aside[:SHOWN]]

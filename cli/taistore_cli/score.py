@@ -117,7 +117,7 @@ def command(
     file = out.stream_or(tags, html)
     project = open_project(store_uri, out, device=device, precision=precisions.number_format)
     if html is not None and file is tags and tags.is_file() and not overwrite:
-        page = project.page(tags, html, page_images=page_images, least_score=threshold or 0.0)
+        page = project.page(tags, html, page_images=page_images, least_score=threshold)
         shown = page.images + page.left_out
         return out.result(
             {"out": str(tags), "images": shown, "html": str(html), "page_only": True},

@@ -140,11 +140,12 @@ def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
     if images.rejected:
         rejects += f" ({at_store('show --rejects', store_uri)})"
     learnt = "trained" if summary.trained else "as before"
-    line = f"{summary.out}: {counted(tags.tags, 'tag')} for {counted(tags.images, 'image')}"
+    line = f"{summary.out}: {counted(tags.tags, 'tag')}"
     if isinstance(tags, TagCounts):
+        # How many images have none is not in a long file.
         line += ", as before"
     else:
-        line += f" by {tags.step}"
+        line += f" for {counted(tags.images, 'image')} by {tags.step}"
         if tags.without_tags:
             line += f"; {counted(tags.without_tags, 'image')} without tags"
         line += f"\ncut: {tags.cut}"

@@ -59,6 +59,10 @@ def too_many(command: click.Command, context: click.Context, args: list[str]) ->
         return None
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     photos = next((p for p in arguments if p.name in OF_PHOTOS), None)
+    text = next((p for p in arguments if p.name == "text"), None)
+    if text is not None:
+        words = [str(values["text"]), *map(str, left)]
+        return f"the text is one argument: put it in quotes: {shlex.quote(' '.join(words))}"
     if photos is None or not all(Path(value).is_file() for value in left):
         more = f" and {len(left) - 1:,} more" if left[1:] else ""
         return f"there is no place for the argument {left[0]!r}{more}"

@@ -78,6 +78,7 @@ def evaluate(
         protocol=protocol,
         images=tally.images,
         images_without_vectors=tally.without_vectors,
+        images_without_labels=scored.unlabelled,
         images_with_regions=tally.with_regions,
         top=scored.steps[-1],
         ladder={str(step): found for step, found in ladder.items()},

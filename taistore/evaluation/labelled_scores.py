@@ -94,7 +94,8 @@ class LabelledSplit:
     """The labelled images of ``scope``, scored by ``run`` batch by batch whenever asked for.
 
     ``steps`` are all steps of the ladder. ``labelled`` images are labelled, with or without a
-    vector; ``most_N`` says of how many of them each label is known.
+    vector, ``unlabelled`` others of the split are not; ``most_N`` says of how many of the
+    ``labelled`` each label is known.
     """
 
     def __init__(self, store: Store, run: ScoringRun, scope: Scope) -> None:
@@ -107,6 +108,7 @@ class LabelledSplit:
         else:
             self._images = LabelledPhotos(store, run.encoder_id, scope.split)
         self.labelled = self._images.count
+        self.unlabelled = self._images.unlabelled
         known_N = self._images.known_counts
         self.most_N = known_N if scope.label_ids is None else known_N[scope.label_ids]
         self._store = store

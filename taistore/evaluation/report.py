@@ -73,7 +73,8 @@ class Evaluation:
     ``ladder["adapter"].mean_average_precision`` is the mAP of a step.
 
     ``top`` is the highest step. ``images_with_regions`` of the images were scored with their
-    regions. ``images_without_vectors`` were labelled, but are not part of it.
+    regions. ``images_without_vectors`` were labelled, but are not part of it, and of
+    ``images_without_labels`` no label is known.
     ``pictures`` are files that were drawn of it. ``reached`` is there of a calibrated run.
     """
 
@@ -81,6 +82,7 @@ class Evaluation:
     split: str | None
     images: int
     images_without_vectors: int
+    images_without_labels: int
     images_with_regions: int
     top: str
     ladder: dict[str, Metrics]
@@ -137,6 +139,7 @@ class Evaluation:
             "split": self.split,
             "images": self.images,
             "images_without_vectors": self.images_without_vectors,
+            "images_without_labels": self.images_without_labels,
             "labels_without_positives": self.labels_without_positives,
             "regions_used": self.regions_used,
             "images_with_regions": self.images_with_regions,
@@ -183,6 +186,7 @@ class Evaluation:
             f"{self.images:,} {images_of(self.split)}{NO_PHOTOS if self.synthetic else ''}, "
             f"{len(known):,} of {counted(len(self.labels), 'label')} with positives, "
             f"{'with' if self.regions_used else 'without'} regions; percent",
+            *self._left_out(),
             "",
             *self._ladder_lines(),
         ]
@@ -195,6 +199,11 @@ class Evaluation:
             lines += ["", *self.reached.lines()]
         lines += [f"\nWARNING: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _left_out(self) -> list[str]:
+        if not self.images_without_labels:
+            return []
+        return [f"{self.images_without_labels:,} more of the split left out: no known label"]
 
     def _ladder_lines(self) -> list[str]:
         lines = [f"{'step':16}{'mAP':>6}{'gain':>7}{'micro AP':>11}{'CF1@3':>8}{'OF1@3':>8}"]

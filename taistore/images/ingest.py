@@ -19,7 +19,7 @@ from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.images.undecodable import Undecodable
 from taistore.printable import counted
 from taistore.progress import Progress, no_progress
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 from taistore.store.tables.ragged_vectors import stored_grid
 from taistore.store.writes.collector import loaded_set_aside
@@ -241,7 +241,7 @@ def _require_success(
     if writer.rejected:
         raise ImageError(
             f"{source.name}: none of {counted(writer.rejected, 'image')} could be used ({why}): "
-            f"see the table 'rejects' of {store.uri}",
+            f"{listed_by(store.uri)} lists them",
             reason="all_rejected",
         )
     raise no_images(source)

@@ -3,6 +3,7 @@
 Shapes: B images of a batch, N labels, D embedding dimension, R regions per image.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -49,6 +50,11 @@ class LabelledImages(Protocol):
         ...
 
     @property
+    def unlabelled(self) -> int:
+        """How many images are left out, as no label of theirs is known."""
+        ...
+
+    @property
     def known_counts(self) -> NDArray[np.int64]:
         """Of how many of them each label is known at most: [N]."""
         ...
@@ -71,7 +77,7 @@ class LabelledPhotos:
 
     def __init__(self, store: Store, encoder_id: str, split: str) -> None:
         self._store, self._encoder_id, self._where = store, encoder_id, {"split": split}
-        self.count = labelled_images(store, split)
+        self.count, self.unlabelled = labelled_images(store, split)
         self.known_counts = known_per_label(store, split)
         self.regions = some_have_regions(store, encoder_id, where=self._where)
 
@@ -109,6 +115,7 @@ class SyntheticImages:
         self._versions = store.versions([(kind, encoder_id) for kind in kinds])
         self._index = store.combination_index()
         self.count = require_synthetic_images(store, encoder_id, versions=self._versions)
+        self.unlabelled = 0
         self.known_counts = np.full(len(store.labels), self.count, np.int64)
         self.regions = some_synthetic_have_regions(store, encoder_id, versions=self._versions)
 
@@ -166,14 +173,18 @@ def splits_with_labels(store: Store) -> tuple[Counter[str], Counter[str]]:
     return images, labelled
 
 
-def labelled_images(store: Store, split: str) -> int:
-    """Images of the split with known labels; ScoringError names the splits that have some."""
+def labelled_images(store: Store, split: str) -> tuple[int, int]:
+    """Images of the split with known labels, and those without any.
+
+    Raises :class:`ScoringError` where none has, which names the splits that have some.
+    """
     images, labelled = splits_with_labels(store)
     if labelled[split]:
-        return labelled[split]
+        return labelled[split], images[split] - labelled[split]
     there = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(labelled.items()) if count)
     remedy = (
-        f"name one of those that have them ({there}) with split="
+        f"name one of those that have them ({there}) with split=, or put labelled photos into it: "
+        f"'taistore ingest-images MANIFEST --split {shlex.quote(split)}'"
         if there
         else "ingest a manifest that names labels, such as "
         '{"image": "a.jpg", "labels": ["dog"], "split": "test"}'

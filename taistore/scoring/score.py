@@ -46,7 +46,8 @@ class ScoreSummary:
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
     takes none. ``step`` ranked the labels, ``step_why`` says why that one, and ``cut`` which labels
-    became tags. ``labels_without_cut`` could not: no threshold of theirs promises the
+    became tags; ``least_score`` is the lowest that it lets pass, None where it looks at no score.
+    ``labels_without_cut`` could not: no threshold of theirs promises the
     ``precision``. ``scores`` are a mere order, or probabilities. ``untagged`` are the first of
     those without tags. ``skipped`` files of a folder may be photos: RAW and such, by kind.
     """
@@ -66,6 +67,7 @@ class ScoreSummary:
     rejects_kept: bool = True
     step_why: str = ""
     cut: str = ""
+    least_score: float | None = None
     precision: float | None = None
     labels_without_cut: int | None = None
     scores: str = "order"

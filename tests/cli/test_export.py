@@ -108,11 +108,35 @@ def test_lines_for_people(folder: Path, tmp_path: Path) -> None:
     assert said.stdout.count(".png.xmp") == 6
 
 
+def test_what_is_not_listed_and_not_looked_at_is_said(tmp_path: Path) -> None:
+    rows = []
+    for n in range(12):
+        photo = tmp_path / f"{n}.png"
+        photo.write_bytes(b"a photo")
+        tag = {"rank": 1, "label_key": "dog", "label_name": "dog", "score": 0.5}
+        rows.append(json.dumps({"image_id": f"{n:032x}", "uri": str(photo), **tag}))
+    tags = tmp_path / "tags.jsonl"
+    tags.write_text("\n".join(rows), encoding="utf-8")
+    export = ("export", tags, "--to", "xmp")
+    dry = taistore(tmp_path, *export, "--dry-run", as_json=False).stdout.splitlines()
+    assert len(dry) == 12
+    assert dry[-1] == "  and 2 more"
+    taistore(tmp_path, *export)
+    # A file of tags names no photo that has none, which may still have those of an earlier export.
+    back = taistore(tmp_path, *export, "--retract", "tags.jsonl", as_json=False).stdout
+    assert "12 removed" in back
+    assert f"photos without tags in {tags} were not looked at: name their folder" in back
+    back = taistore(
+        tmp_path, "export", tmp_path, "--to", "xmp", "--retract", "tags.jsonl", as_json=False
+    ).stdout
+    assert "not looked at" not in back
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["nobody", "--to", "xmp"], 1, "no run 'nobody'"),
-        (["gone.jsonl", "--to", "xmp"], 1, "not a readable file of tags"),
+        (["gone.jsonl", "--to", "xmp"], 1, "no such file of tags: check the path"),
         (["latest", "--to", "xmp", "--run", "x"], 2, "a run has its own name"),
         (["latest", "--to", "coco"], 1, "--to coco needs --out"),
         (["latest", "--to", "coco", "--out", "s3://b/x.json"], 1, "--out is written to"),

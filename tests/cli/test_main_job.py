@@ -89,6 +89,7 @@ def test_score_the_store_and_a_folder(job: Job, tmp_path: Path) -> None:
     assert table.schema.equals(SCORES)
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/jpeg;base64,") >= 14
+    assert 'step="0.01" value="0.25"' in html
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")
 
     sheet = tmp_path / "tags.csv"

@@ -161,6 +161,9 @@ def test_again_nothing_is_done_twice(here: Path, colours: Loads) -> None:
     assert written == [Path(name).stat().st_mtime_ns for name in ("tags.jsonl", "tags.html")]
     assert (again["run_id"], again["trained"]) == (first["run_id"], False)
     assert (again["images"]["encoded"], again["texts_written"], again["scored"]) == (0, 0, False)
+    # How many images are without tags is not in the file: no number of images is said.
+    said = invoked("tag", "photos", "--labels", "labels.txt").stdout
+    assert f"\ntags.jsonl: {len(tags)} tags, as before\n" in said
 
 
 @pytest.mark.parametrize("what", ["tags gone", "tags changed", "page gone", "run gone", "texts"])

@@ -44,6 +44,11 @@ def told(*arguments: str) -> list[str]:
         ("tag p --labels", "option '--labels' requires an argument", "tag"),
         ("doctor one", "there is no place for the argument 'one'", "doctor"),
         (
+            "find a dog on --top-k 3",
+            "the text is one argument: put it in quotes: 'a dog on'",
+            "find",
+        ),
+        (
             "doctor one two three",
             "there is no place for the argument 'one' and 2 more",
             "doctor",

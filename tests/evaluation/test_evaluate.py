@@ -122,6 +122,9 @@ def test_unknown_cells_and_unlabelled_images_are_left_out(
     add_images(store, encoder, extra, [["red"], ["blue"], ["blue"]])
     after = evaluate(store, run_id)
     assert after.images == before.images + 1
+    assert (before.images_without_labels, after.images_without_labels) == (0, 1)
+    assert "of the split left out" not in before.table()
+    assert "1 more of the split left out: no known label" in after.table()
     positives = {label.key: label.positives for label in after.labels}
     assert positives["RED"] == 1 + next(x.positives for x in before.labels if x.key == "RED")
     assert positives["BLUE"] == next(x.positives for x in before.labels if x.key == "BLUE")
@@ -192,7 +195,8 @@ def test_every_refusal_names_its_remedy(
     assert "none of the 1 images of split 'test' has known labels" in refused(store, encoder)
     store.append("images", [image_row(2, ["red"], split="mine")])
     message = refused(store, encoder)
-    assert message.endswith("name one of those that have them ('mine' (1)) with split=")
+    assert "name one of those that have them ('mine' (1)) with split=, or put" in message
+    assert message.endswith("'taistore ingest-images MANIFEST --split test'")
     assert "none of the 1 labelled images" in refused(store, encoder, split="mine")
     blind = image_row(3, ["red"], split="no", complete=False, positives=[], negatives=[2])
     add_images(store, encoder, [blind], [["red"]])

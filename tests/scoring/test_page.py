@@ -238,6 +238,18 @@ def test_a_long_file_is_cut_and_says_so(tmp_path: Path, suffix: str) -> None:
     assert "no such file" in text
 
 
+@pytest.mark.parametrize(("least", "start"), [(None, "0.41"), (0.25, "0.25"), (0.816, "0.81")])
+def test_the_slider_starts_at_the_cut_and_else_at_the_lowest_tag(
+    tmp_path: Path, least: float | None, start: str
+) -> None:
+    tags = write_tags(tmp_path / "tags.csv", [("/p/a.jpg", "dog", 0.9), ("/p/b.jpg", "dog", 0.414)])
+    write_page(tags, tmp_path / "page.html", least_score=least)
+    inputs = Elements((tmp_path / "page.html").read_text(encoding="utf-8")).all("input")
+    slider = next(one for one in inputs if one.get("id") == "least")
+    assert slider["value"] == start
+    assert slider["min"] == min(start, "0.41")
+
+
 def test_an_empty_file_gives_a_page_that_says_so(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     summary = write_page(write_tags(tmp_path / "tags.csv", []), page)
@@ -261,7 +273,7 @@ def test_pages_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     tags = write_tags(tmp_path / "tags.csv", [])
     with pytest.raises(ScoringError, match=r"tags.csv/page.html: cannot be written"):
         write_page(tags, tags / "page.html")
-    with pytest.raises(ScoringError, match=r"no.csv: not a readable file of tags"):
+    with pytest.raises(ScoringError, match=r"no.csv: no such file of tags"):
         write_page(tmp_path / "no.csv", tmp_path / "page.html")
 
 

@@ -177,5 +177,5 @@ def test_unknown_formats_and_damaged_files_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         with pytest.raises(ScoringError, match="not a readable file of tags"):
             list(read_tags(tmp_path / name))
-    with pytest.raises(ScoringError, match=r"gone.csv: not a readable file of tags"):
+    with pytest.raises(ScoringError, match=r"gone.csv: no such file of tags"):
         list(read_tags(tmp_path / "gone.csv"))

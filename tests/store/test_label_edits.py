@@ -169,6 +169,17 @@ def test_what_is_refused_changes_nothing(store: Store, edit: Any, said: str) -> 
     assert Store.open(store.uri).stored_labels == before
 
 
+def test_a_label_that_is_retired_or_merged_already_is_told_from_one_that_never_was(
+    store: Store,
+) -> None:
+    retire_labels(store, ["c"])
+    with pytest.raises(LabelError, match="'c' is retired: 'taistore labels add c' brings it back"):
+        retire_labels(store, ["c"])
+    merge_labels(store, ["b"], "a")
+    with pytest.raises(LabelError, match="label 'the b' is 'a' already: name another one"):
+        merge_labels(store, ["the b"], "a")
+
+
 def test_a_label_that_is_part_of_another_is_not_added_again(store: Store) -> None:
     merge_labels(store, ["b"], "a")
     with pytest.raises(LabelError, match="'b' was merged into 'the a': leave it out"):

@@ -19,7 +19,8 @@ class AskedChoice:
 
     ``cut`` and ``step_why`` are words. ``labels_without_cut`` get no tag at the ``precision`` that
     was asked for. ``calibration`` is the digest of the one in use, whose probabilities the scores
-    of tags are; without one they are an order.
+    of tags are; without one they are an order. ``least_score`` is the lowest that passes the cut;
+    None where it looks at no score.
     """
 
     choice: Choice
@@ -28,6 +29,7 @@ class AskedChoice:
     precision: float | None = None
     labels_without_cut: int | None = None
     calibration: str | None = None
+    least_score: float | None = None
 
     def told(self) -> dict[str, Any]:
         """What a summary says of it."""
@@ -35,6 +37,7 @@ class AskedChoice:
             "step": self.choice.step,
             "step_why": self.step_why,
             "cut": self.cut,
+            "least_score": self.least_score,
             "precision": self.precision,
             "labels_without_cut": self.labels_without_cut,
             "scores": "order" if self.calibration is None else "probability",
@@ -101,6 +104,7 @@ def asked_choice(
         precision=precision,
         labels_without_cut=None if precision is None else scale.labels_without_cut,
         calibration=found.digest,
+        least_score=threshold if precision is None else scale.least_probability,
     )
 
 
@@ -158,7 +162,8 @@ def _uncalibrated_choice(
     if note is not None:
         cut += f"; the calibration is not in use: {note}"
     choice = Choice(step=chosen.step, top_k=top_k, threshold=threshold, steps=steps, share=share)
-    return AskedChoice(choice=choice, cut=cut, step_why=chosen.why)
+    least = defaults.CUT_CONFIDENCE if share else threshold
+    return AskedChoice(choice=choice, cut=cut, step_why=chosen.why, least_score=least)
 
 
 def _words(top_k: int | None, threshold: float | None) -> str:

@@ -56,6 +56,14 @@ class LabelScale:
         """Labels that get no tag."""
         return 0 if self.least_N is None else int(self.least_N.isinf().sum())
 
+    @property
+    def least_probability(self) -> float | None:
+        """The lowest that a label's least score stands for; None where no label has one."""
+        if self.least_N is None:
+            return None
+        probability_N = self.logits(self.least_N).sigmoid()[self.least_N.isfinite()]
+        return float(probability_N.min()) if len(probability_N) else None
+
     def logits(self, scores_BN: Tensor) -> Tensor:
         """Of the probabilities that the scores stand for."""
         return self.slope_N * scores_BN + self.offset_N

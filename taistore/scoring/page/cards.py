@@ -1,6 +1,7 @@
 """What the page shows of each image: its thumbnail, its tags, and what is known of it."""
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def cards(
     *,
     known: dict[str, KnownLabels],
     name_of: Callable[[str], str],
-    least_score: float,
+    least_score: float | None,
     folder: Path,
 ) -> list[dict[str, Any]]:
     """What the template shows of each image; the page lies in ``folder``."""
@@ -142,14 +143,15 @@ def _truth(
     image: TaggedImage,
     truth: KnownLabels | None,
     name_of: Callable[[str], str],
-    least_score: float,
+    least_score: float | None,
 ) -> dict[str, Any]:
     """The tags of an image, the labels that it is known to show, and those missed above a score."""
     positives = [
         {"key": key, "name": visible(name_of(key))}
         for key in sorted(truth.positives if truth else (), key=name_of)
     ]
-    shown = {tag["label_key"] for tag in image.tags if tag["score"] >= least_score}
+    least = -math.inf if least_score is None else least_score
+    shown = {tag["label_key"] for tag in image.tags if tag["score"] >= least}
     missed = [label["name"] for label in positives if label["key"] not in shown]
     if len(missed) > _MISSED_SHOWN:
         missed = [*missed[:_MISSED_SHOWN], f"{len(missed) - _MISSED_SHOWN} more"]

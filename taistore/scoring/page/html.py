@@ -26,7 +26,7 @@ def render(
     about: str,
     footer: str,
     left_out: str,
-    least_score: float = 0.0,
+    least_score: float | None = None,
     made_of: str = "",
     origin: str = "",
 ) -> str:
@@ -46,7 +46,8 @@ def render(
     for image in images:
         for tag in image["tags"]:
             tag["label"] = place[tag["key"]]
-    least = _hundredths(least_score)
+    scores = [float(tag["score"]) for image in images for tag in image["tags"]]
+    least = _hundredths(min(scores, default=0.0) if least_score is None else least_score)
     data = {
         "labels": [label["name"] for label in labels],
         "keys": [label["key"] for label in labels],
@@ -69,7 +70,7 @@ def render(
         left_out=left_out,
         made_of=made_of,
         least=f"{least:.2f}",
-        lowest=f"{_lowest(images, least):.2f}",
+        lowest=f"{min([least, *scores]):.2f}",
         images=images,
         panel=[label for label in labels if label["count"]],
         bare=sum(not image["tags"] for image in images),
@@ -100,12 +101,6 @@ def _hash(text: str) -> str:
 def _hundredths(score: float) -> float:
     """The step of the slider at or below a score: no tag from there on is hidden by rounding."""
     return math.floor(100 * score + 1e-6) / 100
-
-
-def _lowest(images: Sequence[dict[str, Any]], least: float) -> float:
-    """Where the slider begins: with a cut at the lowest score, as there is nothing below."""
-    scores = [float(tag["score"]) for image in images for tag in image["tags"]]
-    return min([least, *scores])
 
 
 def _label_list(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def write_page(
     about: str = "",
     footer: str = "",
     origin: Origin | None = None,
-    least_score: float = 0.0,
+    least_score: float | None = None,
     untagged: Untagged | None = None,
     max_images: int = MAX_IMAGES,
     thumbnail_pixels: int = THUMBNAIL_PIXELS,
@@ -59,9 +59,9 @@ def write_page(
     Photos are read from their ``uri``; one that is gone shows a blank. With ``store``, tags whose
     truth it knows are marked right or wrong, and missed labels named. ``about`` is a line below
     the title, ``footer`` one at the end; ``origin`` is kept in the page's head. The page opens with
-    the tags from ``least_score`` on, which its reader can change. ``untagged`` are the photos that
-    a long file of tags has no rows of. A photo that the page lies above, or beside, opens large
-    from its file; its address on the page is relative. Raises :class:`ScoringError`
+    the tags from ``least_score`` on (None: all), which its reader can change. ``untagged`` are the
+    photos that a long file of tags has no rows of. A photo that the page lies above, or beside,
+    opens large from its file; its address on the page is relative. Raises :class:`ScoringError`
     where ``tags`` cannot be read or ``page`` cannot be written
     (:func:`~taistore.scoring.page.page_head.require_page`).
     """

@@ -99,6 +99,10 @@ def _tables(path: Path) -> Iterator[pa.Table]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise ScoringError(
+            f"{path}: no such file of tags: check the path, or write one with 'taistore score'"
+        ) from error
     except _UNREADABLE as error:
         raise ScoringError(
             f"{path}: not a readable file of tags ({error}): score again, or name a file that "

@@ -5,10 +5,11 @@ who reads the store sees the labels that are left (:mod:`taistore.store.tables.l
 rests on the labels as they are, so that of two at once each sees what the other did.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from taistore.errors import LabelError, StoreError
+from taistore.errors import LabelError, StoreError, UnknownLabelError
 from taistore.labels import Label, LabelSet, normalise_name
 from taistore.store.store import Store
 from taistore.store.tables.label_view import StoredLabel
@@ -146,8 +147,12 @@ def merge_labels(store: Store, old: Sequence[str], into: str) -> Label:
 
     def plan(rows: Rows) -> list[StoredLabel]:
         target, parts = _found(rows, into), [_found(rows, name) for name in old]
-        if any(part.label_id == target.label_id for part in parts):
-            raise LabelError(f"label {into!r:.80} cannot be merged into itself: name another one")
+        for name, part in zip(old, parts, strict=True):
+            if part.label_id == target.label_id:
+                what = (
+                    "cannot be merged into itself" if name == into else f"is {into!r:.80} already"
+                )
+                raise LabelError(f"label {name!r:.80} {what}: name another one")
         names = [n for part in parts for n in (part.label.name, *part.label.synonyms)]
         synonyms = dict.fromkeys([*target.label.synonyms, *names])
         synonyms.pop(target.label.name, None)
@@ -219,7 +224,13 @@ def _named(rows: Rows, name: str) -> StoredLabel:
 def _found(rows: Rows, name: str) -> StoredLabel:
     """The label in use of a key, a name or a synonym; raises :class:`LabelError`."""
     in_use = [row for row in rows if not row.retired]
-    return in_use[LabelSet(row.label for row in in_use).find(name)]
+    try:
+        return in_use[LabelSet(row.label for row in in_use).find(name)]
+    except UnknownLabelError:
+        if not any(row.retired and name in (row.label.key, row.label.name) for row in rows):
+            raise
+        back = f"'taistore labels add {shlex.quote(name)}'"
+        raise LabelError(f"label {name!r:.80} is retired: {back} brings it back") from None
 
 
 def _edit(store: Store, plan: Callable[[Rows], Iterable[StoredLabel]]) -> None:

@@ -86,6 +86,14 @@ def test_tags_follow_the_thresholds(store: Store, tmp_path: Path) -> None:
     assert summary.scores == "probability"
     rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
     assert {row["label_key"] for row in rows} <= having
+    # The lowest of the labels' thresholds, as the probability that a tag's score is.
+    assert summary.least_score is not None
+    assert 0 < summary.least_score <= min(row["score"] for row in rows) + 1e-6
+    scale = {one.key: (one.slope, one.offset) for one in found.labels}
+    least = min(1 / (1 + np.exp(-scale[key][0] * cut - scale[key][1])) for key, cut in cuts.items())
+    assert summary.least_score == pytest.approx(least, abs=1e-6)
+    average = score(store, "run-1", None, tmp_path / "average.jsonl", known="ignore")
+    assert average.least_score == found.threshold
     # 0.8 was looked at as well, 0.85 was not.
     score(store, "run-1", None, tmp_path / "more.jsonl", precision=0.8)
     with pytest.raises(ScoringError, match=r"'taistore calibrate run-1 --precision 0.85'"):

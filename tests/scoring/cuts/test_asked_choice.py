@@ -36,25 +36,26 @@ def test_the_best_on_average_is_the_default(store: Store) -> None:
     assert asked.told()["scores"] == "order"
     assert "confidence 0.25 and a share of 0.1" in asked.cut
     assert "'val' was not evaluated" in asked.step_why
+    assert asked.least_score == defaults.CUT_CONFIDENCE
 
 
 @pytest.mark.parametrize(
-    ("options", "top_k", "cut"),
+    ("options", "top_k", "cut", "least"),
     [
-        ({"top_k": 5}, 5, "the best 5"),
-        ({"threshold": 0.3}, None, "threshold 0.3"),
-        ({"threshold": 0.3, "top_k": 2}, 2, "the best 2, threshold 0.3"),
-        ({"step": "zero_shot"}, 5, "the best 5: zero_shot has no scale to cut by"),
+        ({"top_k": 5}, 5, "the best 5", None),
+        ({"threshold": 0.3}, None, "threshold 0.3", 0.3),
+        ({"threshold": 0.3, "top_k": 2}, 2, "the best 2, threshold 0.3", 0.3),
+        ({"step": "zero_shot"}, 5, "the best 5: zero_shot has no scale to cut by", None),
     ],
     ids=["top-k", "threshold", "both", "cosines"],
 )
 def test_what_is_said_is_done(
-    store: Store, options: dict[str, object], top_k: int | None, cut: str
+    store: Store, options: dict[str, object], top_k: int | None, cut: str, least: float | None
 ) -> None:
     run = open_run(store, "run-1")
     asked = asked_choice(run, regions=False, **options)  # type: ignore[arg-type]
     assert not asked.choice.share
-    assert (asked.choice.top_k, asked.cut) == (top_k, cut)
+    assert (asked.choice.top_k, asked.cut, asked.least_score) == (top_k, cut, least)
 
 
 def test_precision_and_a_threshold_are_one_too_many(store: Store) -> None:
