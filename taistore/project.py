@@ -206,10 +206,16 @@ class Project:
     def seen_with(self, labels: Labels) -> "Project":
         """The same store and encoders with some of its labels, which trainings then are of.
 
-        Raises :class:`StoreError` for a label that the store does not have.
+        They are found by key, name or synonym. Raises :class:`LabelError` for one that is not
+        there, or not in use.
         """
+        found = [self.labels[self.labels.find(label.key)] for label in labels_of(labels)]
+        return self.read_by(self.store.seen_with(label.key for label in found))
+
+    def read_by(self, store: Store) -> "Project":
+        """The same with another view of its store, such as that of a run."""
         view = copy.copy(self)
-        view.store = self.store.seen_with(labels_of(labels).keys)
+        view.store = store
         return view
 
     def all_labels(self) -> "tuple[StoredLabel, ...]":
@@ -932,16 +938,17 @@ class Project:
         """A page to look at, of a file of tags, as
         :func:`taistore.scoring.page.write_page.write_page`.
 
-        ``origin`` is the run that gave them and a digest of what decided them.
+        ``origin`` is the run that gave them and a digest of what decided them. Of a long file alone
+        (no ``untagged``) the photos without a tag are not known: ``about`` says so if not given.
         """
         from taistore.scoring.page.page_head import Origin
-        from taistore.scoring.page.write_page import write_page
+        from taistore.scoring.page.write_page import of_file, write_page
 
         return write_page(
             tags,
             html,
             store=self.store,
-            about=about or f"Tagged by taistore, from {Path(tags).name}.",
+            about=about or of_file(Path(tags)),
             origin=None if origin is None else Origin(*origin),
             max_images=page_images,
             least_score=least_score,

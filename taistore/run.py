@@ -398,7 +398,7 @@ class Run:
             of = (self.run_id, origin) if origin else None
             # A wide file has a row of each photo, with tags or without.
             bare = summary.untagged if layout == "long" else None
-            project.seen_with(self.labels).page(
+            project.read_by(self.store).page(
                 out,
                 html,
                 about=about,
@@ -438,6 +438,10 @@ class Run:
 
         As :func:`taistore.scoring.matrices.export_scores.export_scores`.
         """
+        from taistore.scoring.matrices.score_places import require_score_files
+
+        # Refused before torch is loaded, which takes seconds.
+        require_score_files(out, overwrite=overwrite)
         from taistore.scoring.matrices.export_scores import export_scores
 
         return export_scores(

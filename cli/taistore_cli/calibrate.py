@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore import defaults
-from taistore.printable import printable
+from taistore.printable import counted, printable
 from taistore_cli.opening import open_project
 from taistore_cli.options import common_options, device_option, store_option
 from taistore_cli.output import Output
@@ -25,21 +25,18 @@ _SHOWN = 30
     "--precision",
     type=click.FloatRange(0.01, 0.999),
     default=defaults.PRECISION,
-    show_default=True,
     metavar="P",
     help="Share of a label's tags that are right.",
 )
 @click.option(
     "--split",
     default=defaults.VALIDATION,
-    show_default=True,
     help="The labelled images to go by.",
 )
 @click.option(
     "--confidence",
     type=click.FloatRange(0.01, 0.999),
     default=defaults.CERTAINTY,
-    show_default=True,
     help="With which a label keeps its promise.",
 )
 @click.option(
@@ -91,7 +88,8 @@ def _lines(found: "Calibration", labels: "LabelSet") -> list[str]:
     names = {label.key: printable(label.name) for label in labels}
     have = [label for label in found.labels if label.more == 0]
     lines = [
-        f"{found.images:,} images of split {found.split!r}, step {found.step} ({found.step_why})"
+        f"{counted(found.images, 'image')} of split {found.split!r}, step {found.step} "
+        f"({found.step_why})"
         + (f"; {found.learnt:,} left out, the training has read their labels" * bool(found.learnt)),
         f"{len(have):,} of {len(found.labels):,} labels have a threshold for precision "
         f"{found.precision:g}, each with {found.confidence:.0%} confidence",

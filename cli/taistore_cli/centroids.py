@@ -19,7 +19,7 @@ OF_PHOTOS = ("--pseudo-counts", "--k", "--known", "--mask-seed", "--plots")
 
 
 @click.command()
-@click.option("--split", default="train", show_default=True, help="Images to go by.")
+@click.option("--split", default="train", help="Images to go by.")
 @click.option(
     "--synthetic",
     is_flag=True,
@@ -30,7 +30,6 @@ OF_PHOTOS = ("--pseudo-counts", "--k", "--known", "--mask-seed", "--plots")
     "--pseudo-counts",
     type=click.FloatRange(min=0),
     default=4.0,
-    show_default=True,
     help="Images that a label's expected place is worth; 0: known images alone.",
 )
 @click.option(
@@ -45,7 +44,7 @@ OF_PHOTOS = ("--pseudo-counts", "--k", "--known", "--mask-seed", "--plots")
     type=click.FloatRange(min=0, max=1),
     help="Mask labels: go by this share of them, and check against all.  [default: all]",
 )
-@click.option("--mask-seed", type=int, default=0, show_default=True, help="Seed of that mask.")
+@click.option("--mask-seed", type=int, default=0, help="Seed of that mask.")
 @click.option(
     "--plots",
     type=click.Path(path_type=Path, file_okay=False),

@@ -25,11 +25,10 @@ from taistore_cli.output import Output
     "samples",
     type=click.IntRange(min=100),
     default=1000,
-    show_default=True,
     metavar="N",
     help="Resamples of the images, the same for both runs.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
 @store_option
 @device_option
 @common_options

@@ -22,7 +22,6 @@ ENCODER = "packaged:lite0@320"
     "folder",
     type=click.Path(path_type=Path),
     default=Path("demo-out"),
-    show_default=True,
     help="Folder for stores, photos and pages.",
 )
 @click.option(
@@ -36,7 +35,7 @@ ENCODER = "packaged:lite0@320"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The labels for --photos.",
 )
-@click.option("--encoder", default=ENCODER, show_default=True, help="Encoder of the demo.")
+@click.option("--encoder", default=ENCODER, help="Encoder of the demo.")
 @common_options
 def command(
     *, folder: Path, photos: Path | None, labels_file: Path | None, encoder: str, out: Output

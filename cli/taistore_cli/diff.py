@@ -26,7 +26,6 @@ from taistore_cli.output import Output
     "--min-change",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.05,
-    show_default=True,
     metavar="X",
     help="A tag moves where its score changes by so much, or its rank among those in both.",
 )
@@ -42,7 +41,6 @@ from taistore_cli.output import Output
     "--page-images",
     type=click.IntRange(min=1),
     default=defaults.PAGE_IMAGES,
-    show_default=True,
     help="Images on the page, those that change most; it says how many it leaves out.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE where it is there.")

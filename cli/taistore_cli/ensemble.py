@@ -8,6 +8,7 @@ import click
 from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     precision_option,
@@ -42,7 +43,6 @@ from taistore_cli.output import Output
     "--rule",
     type=click.Choice(["scaled", "paper"]),
     default="scaled",
-    show_default=True,
     help="scaled: all scores are scaled to [0, 1]; paper: the first RUN's probabilities, and the "
     "others scaled.",
 )
@@ -113,7 +113,7 @@ def command(
         lines.append(f"  {member.weight:.3f}  {member.run_id}{how}")
     if made.imported is not None:
         lines.append(f"  {made.imported.weight:.3f}  {made.imported.source}")
-    lines += [f"next: taistore evaluate {made.run_id}"]
+    lines += [f"next: {at_store(f'evaluate {made.run_id}', store_uri)}"]
     return out.result(made.to_json(), "\n".join(lines))
 
 

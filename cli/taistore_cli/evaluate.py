@@ -47,7 +47,6 @@ synthetic_option = click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Of the resamples.",
 )
 @click.option(

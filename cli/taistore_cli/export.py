@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import taistore
+from taistore.stopping import StopRequested
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -25,6 +26,9 @@ FORMATS = (
     *("coco", "csv-wide", "fiftyone", "label-studio", "imagefolder"),
 )
 """Those of ``taistore.exporting.export_options``, whose import would load more to show help."""
+
+SIDECARS = FORMATS[:2]
+"""Written one by one, so that those that are written stay; the others are whole or not there."""
 
 SHOWN = 10
 
@@ -65,7 +69,6 @@ SHOWN = 10
     "--naming",
     type=click.Choice(["auto", "full", "stem"]),
     default="auto",
-    show_default=True,
     help="XMP sidecars: full is photo.jpg.xmp (digiKam, darktable), stem is photo.xmp (Lightroom); "
     "auto is full, unless photo.xmp is there and is of this photo alone.",
 )
@@ -136,12 +139,17 @@ def command(
     }
     from taistore.jobs.difference_job import is_tag_file
 
-    if is_tag_file(source):
-        found = taistore.export(source, run=run_name, progress=out.progress, **options)
-    else:
-        if run_name is not None:
-            raise click.UsageError("--run names the tags of a file; a run has its own name")
-        found = open_project(store_uri, out, device=device).run(source).export(**options)
+    try:
+        if is_tag_file(source):
+            found = taistore.export(source, run=run_name, progress=out.progress, **options)
+        else:
+            if run_name is not None:
+                raise click.UsageError("--run names the tags of a file; a run has its own name")
+            found = open_project(store_uri, out, device=device).run(source).export(**options)
+    except StopRequested as stop:
+        if to in SIDECARS and not dry_run:
+            stop.kept = "what is done is kept"
+        raise
     lines = _lines(found)
     if found.retracted and Path(source).is_file():
         lines.append(

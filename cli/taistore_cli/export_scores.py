@@ -23,7 +23,7 @@ from taistore_cli.score import STEPS
     metavar="FILE",
     help="Scores: .parquet, or .npy with .ids.txt and .labels.txt beside it.",
 )
-@click.option("--split", default=defaults.SPLIT, show_default=True, help="Images to score.")
+@click.option("--split", default=defaults.SPLIT, help="Images to score.")
 @click.option("--step", type=click.Choice(STEPS), help="Step of the ladder; default: its top.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @store_option

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taistore.printable import printable
+from taistore.printable import counted, printable
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     encoder_option,
@@ -38,14 +39,12 @@ _TAGS_SHOWN = 3
     type=click.FloatRange(-1, 1),
     metavar="SCORE",
     help="Lowest score: of each --label where there is one, else the cosine; --not leaves out what "
-    "scores higher than the labels' --min. Default: none, 0.5 for --not and for --label beside a "
-    "text or a photo.",
+    "scores higher than that, or than 0.5 where it is a cosine. Default: none, 0.5 for --not and "
+    "for --label beside a text or a photo.",
 )
 @click.option("--split", metavar="NAME", help="Photos of this split only.")
 @click.option("--run", "run_id", metavar="RUN", help="Run that scores; default: latest finished.")
-@click.option(
-    "--top-k", type=click.IntRange(min=1), default=20, show_default=True, help="Photos at most."
-)
+@click.option("--top-k", type=click.IntRange(min=1), default=20, help="Photos at most.")
 @click.option("--paths", is_flag=True, help="Print paths only, one a line.")
 @click.option("-0", "--print0", is_flag=True, help="Print paths only, each ended by NUL: xargs -0.")
 @click.option(
@@ -117,14 +116,14 @@ def command(
     )
     value = {**found.to_json(), "out": _text(table), "html": _text(html)}
     if not only_paths:
-        return out.result(value, "\n".join(_lines(found, table, html)))
+        return out.result(value, "\n".join(_lines(found, table, html, store_uri)))
     for path in found.paths:
         if print0:
             click.echo(path.encode() + b"\0", nl=False)
         else:
             click.echo(printable(path) if sys.stdout.isatty() else path)
     if found.gone:
-        out.note(_gone(found))
+        out.note(_gone(found, store_uri))
     return value
 
 
@@ -132,32 +131,30 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _lines(found: "Found", table: Path | None, html: Path | None) -> list[str]:
+def _lines(found: "Found", table: Path | None, html: Path | None, store_uri: str) -> list[str]:
     lines = []
     for photo in found if table is None and html is None else ():
         tags = ", ".join(tag.name for tag in (photo.tags or ())[:_TAGS_SHOWN])
         line = f"{photo.rank:>4}  {photo.score:6.3f}  {printable(photo.uri)}"
         line += "  (gone)" if photo.gone else ""
         lines.append(line + (f"  {printable(tags)}" if tags else ""))
-    photos = "photo" if len(found) == 1 else "photos"
     if table is not None:
-        lines.append(f"{table}: {len(found):,} {photos}")
+        lines.append(f"{table}: {counted(len(found), 'photo')}")
     if html is not None:
         lines.append(f"page: {html}")
     if not found.photos:
         return [f"no photo of {found.searched:,} is so: ask for less, or lower --min", *lines]
     lines.append(
-        f"{len(found):,} of {found.searched:,} {photos} by {found.encoder}"
+        f"{len(found):,} of {counted(found.searched, 'photo')} by {found.encoder}"
         f"{', with the index' if found.indexed else ''}. {found.order}"
     )
     if found.gone:
-        lines.append(_gone(found))
+        lines.append(_gone(found, store_uri))
     return lines
 
 
-def _gone(found: "Found") -> str:
-    one = found.gone == 1
+def _gone(found: "Found", store_uri: str) -> str:
     return (
-        f"{found.gone:,} of these {'has' if one else 'have'} no file any more: 'taistore prune' "
-        "shows which, and takes them out"
+        f"{counted(found.gone, 'of these has', 'of these have')} no file any more: "
+        f"'{at_store('prune', store_uri)}' shows which, and takes them out"
     )

@@ -12,6 +12,7 @@ from taistore.errors import SyntheticError
 from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     batch_size_option,
     common_options,
     device_option,
@@ -93,7 +94,6 @@ def _writer_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dic
     "--writer",
     metavar="NAME",
     default="diffusers",
-    show_default=True,
     help="What makes the images: diffusers (a text-to-image model in this process), openai (a "
     "server that speaks /v1/images/generations), folder (images made elsewhere), or one that "
     "another package adds.",
@@ -174,7 +174,7 @@ def command(
         encoder=encoder_spec,
         **given,
     )
-    return out.result(asdict(summary), _told(summary))
+    return out.result(asdict(summary), _told(summary, store_uri))
 
 
 def _given(writer: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _given(writer: str, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _told(summary: "GenerateImagesSummary") -> str:
+def _told(summary: "GenerateImagesSummary", store_uri: str) -> str:
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in summary.rejects.items())
     lines = [
         f"{counted(summary.requested, 'image')} of {counted(summary.texts, 'text')}: "
@@ -209,5 +209,8 @@ def _told(summary: "GenerateImagesSummary") -> str:
         )
     if any(reason.startswith("unanswered:") for reason in summary.rejects):
         lines.append("without an answer: the same command asks for those again")
-    lines.append("next: taistore synthetic audit, then taistore train --learn-from texts+synthetic")
+    lines.append(
+        f"next: {at_store('synthetic audit', store_uri)}, then "
+        f"{at_store('train --learn-from texts+synthetic', store_uri)}"
+    )
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from taistore.printable import counted
 from taistore_cli.model_options import ModelOptions, model_options
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     encoder_option,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     "--writer",
     metavar="NAME",
     default="template",
-    show_default=True,
     help="What writes the captions: template (patterns), openai (a model behind an "
     "OpenAI-compatible server), vllm (a model in this process), or one that another package adds.",
 )
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     "--combinations",
     type=click.Choice(["balanced", "uniform", "plausible"]),
     default="balanced",
-    show_default=True,
     help="Which labels meet in a caption: each label as often, each combination as often (the "
     "paper), or labels that go together in the labelled training images, else by their names.",
 )
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     "--max-labels",
     type=click.IntRange(min=1, max=8),
     default=3,
-    show_default=True,
     help="Most labels in one caption; 1 to this many, each as often.",
 )
 @click.option(
@@ -65,10 +63,9 @@ if TYPE_CHECKING:
     "--min-per-label",
     type=click.IntRange(min=0),
     default=1,
-    show_default=True,
     help="Every label occurs in at least this many texts.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option(
     "--lost-labels",
     type=click.Choice(["reduce", "retry", "drop"]),
@@ -151,7 +148,7 @@ def command(
         f"{_tokens(summary)}"
         f"texts per label: {balance.minimum:,} to {balance.maximum:,}, mean {balance.mean:,.1f}, "
         f"deviation {balance.deviation:.1f}\n{_short(summary, min_per_label)}"
-        "next: taistore train --task zsl",
+        f"next: {at_store('train --task zsl', store_uri)}",
     )
 
 

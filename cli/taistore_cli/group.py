@@ -15,6 +15,7 @@ from taistore.printable import printable, printable_lines
 from taistore.stopping import StopRequested, stop_on_signals
 from taistore_cli.commands import grouped, module_name, names
 from taistore_cli.flags import in_flags
+from taistore_cli.options import at_this_store
 from taistore_cli.sections import in_sections
 from taistore_cli.usage import USER, no_such_command, option_before_command, usage_text
 
@@ -106,13 +107,26 @@ class TaistoreGroup(click.Group):
         except Exception as error:
             if "--debug" in arguments:
                 raise
-            _fail(in_flags(_describe(error), self._invoked(arguments)), 1)
+            message = in_flags(_describe(error), self._invoked(arguments))
+            store = _store_in(arguments)
+            _fail(at_this_store(message, store) if store else message, 1)
         sys.exit(result if isinstance(result, int) else 0)
 
     def _invoked(self, arguments: Sequence[str]) -> click.Command:
         """The command that the arguments name, else this group."""
         name = next((argument for argument in arguments if argument in names()), "")
         return self.get_command(click.Context(self), name) or self
+
+
+def _store_in(arguments: Sequence[str]) -> str:
+    """The store that the arguments name; empty where they name none."""
+    found = ""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--store":
+            found = following
+        elif argument.startswith("--store="):
+            found = argument.removeprefix("--store=")
+    return found
 
 
 def _told(error: click.ClickException, arguments: Sequence[str]) -> str:
@@ -139,7 +153,7 @@ def _describe(error: Exception) -> str:
 KEEPING = frozenset(
     {"tag", "init", "labels", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
     | {"ingest-vectors", "reproduce"}
-    | {"score", "export", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
+    | {"score", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )
 """Commands that do what is left when they are run again; a training names itself what it kept."""
 

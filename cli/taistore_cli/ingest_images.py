@@ -45,7 +45,6 @@ _SHOWN_LABELS = 5
     "layout",
     metavar="NAME",
     default="auto",
-    show_default=True,
     help="What PATH is: folder, manifest, coco, voc, nuswide, openimages, or a kind that another "
     "package adds; auto tells from its structure.",
 )

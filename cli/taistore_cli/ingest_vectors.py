@@ -24,7 +24,6 @@ from taistore_cli.output import Output
 @click.option(
     "--template",
     default="{}",
-    show_default=True,
     help="Text of a row, {} standing for its id; for --kind text.",
 )
 @click.option("--split", metavar="NAME", help="Split of image rows that name none.")

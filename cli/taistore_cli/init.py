@@ -9,6 +9,7 @@ import taistore
 from taistore import defaults
 from taistore.printable import counted
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     precision_option,
@@ -23,7 +24,6 @@ from taistore_cli.output import Output
     "--encoder",
     "encoder_spec",
     default=defaults.ENCODER,
-    show_default=True,
     metavar="SPEC",
     help="The store's default encoder; 'packaged' needs no model hub.",
 )
@@ -62,7 +62,7 @@ def command(
     )
     info = next((found for found, _ in project.contents().encoders), None)
     spec, labels = project.store.default_encoder, project.labels
-    following = "generate-texts" if info else "ingest-vectors --kind text"
+    following = "ingest-images photos/" if info else "ingest-vectors --kind text"
     return out.result(
         {
             "store": project.uri,
@@ -71,6 +71,6 @@ def command(
             "encoder": spec,
             "encoder_id": info.encoder_id if info else None,
         },
-        f"{project.uri}: {counted(len(labels), 'label')}, encoder {spec}\nnext: taistore "
-        f"{following}",
+        f"{project.uri}: {counted(len(labels), 'label')}, encoder {spec}\nnext: "
+        f"{at_store(following, store_uri)}",
     )

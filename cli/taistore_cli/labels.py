@@ -8,10 +8,8 @@ import click
 
 from taistore.printable import counted
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, options_after, store_option
+from taistore_cli.options import at_store, common_options, options_after, store_option
 from taistore_cli.output import Output
-
-NEXT = "next: taistore generate-texts, then taistore train --from latest"
 
 
 @click.group(invoke_without_command=True)
@@ -84,7 +82,7 @@ def add(*, given: tuple[str, ...], store_uri: str, out: Output) -> dict[str, Any
             "labels": len(project.labels),
         },
         f"{project.uri}: {', '.join(parts)}; {counted(len(project.labels), 'label')}"
-        + (f"\n{NEXT}" if new else ""),
+        + (f"\n{_following(store_uri)}" if new else ""),
     )
 
 
@@ -109,7 +107,7 @@ def rename(*, old: str, new: str, rewrite: bool, store_uri: str, out: Output) ->
       taistore labels rename girafe giraffe --rewrite
     """
     found = open_project(store_uri, out).rename_label(old, new, rewrite=rewrite)
-    gone = f"; {found.captions_removed:,} captions removed" if rewrite else ""
+    gone = f"; {counted(found.captions_removed, 'caption')} removed" if rewrite else ""
     return out.result(
         {
             "key": found.label.key,
@@ -117,7 +115,7 @@ def rename(*, old: str, new: str, rewrite: bool, store_uri: str, out: Output) ->
             "synonyms": list(found.label.synonyms),
             "captions_removed": found.captions_removed,
         },
-        f"label {found.label.key} is called {found.label.name} now{gone}\n{NEXT}",
+        f"label {found.label.key} is called {found.label.name} now{gone}\n{_following(store_uri)}",
     )
 
 
@@ -139,7 +137,8 @@ def merge(*, old: tuple[str, ...], into: str, store_uri: str, out: Output) -> di
     label = open_project(store_uri, out).merge_labels(old, into)
     return out.result(
         {"key": label.key, "name": label.name, "synonyms": list(label.synonyms)},
-        f"label {label.key} is also called {', '.join(label.synonyms)} now\n{NEXT}",
+        f"label {label.key} is also called {', '.join(label.synonyms)} now\n"
+        f"{_following(store_uri)}",
     )
 
 
@@ -161,16 +160,27 @@ def retire(*, names: tuple[str, ...], store_uri: str, out: Output) -> dict[str, 
     retired = project.retire_labels(names)
     return out.result(
         {"retired": [label.key for label in retired], "labels": len(project.labels)},
-        f"{len(retired):,} retired; {counted(len(project.labels), 'label')}\n{NEXT}",
+        f"{len(retired):,} retired; {counted(len(project.labels), 'label')}\n"
+        f"{_following(store_uri)}",
     )
 
 
 def _given(given: Sequence[str]) -> Path | list[str]:
     """A label file where there is one argument that is one, else names."""
-    path = Path(given[0])
-    if len(given) == 1 and (path.suffix.lower() in (".txt", ".csv") or path.is_file()):
-        return path
-    return list(given)
+    files = [name for name in given if Path(name).suffix.lower() in (".txt", ".csv")]
+    if given[1:] and files:
+        raise click.UsageError(
+            f"{files[0]!r} is a file and stands among other arguments: give one file, or names"
+        )
+    return Path(given[0]) if files or (not given[1:] and Path(given[0]).is_file()) else list(given)
+
+
+def _following(store_uri: str) -> str:
+    """What is mostly done after a change: captions for it, then a training that knows it."""
+    texts, train = (
+        at_store(command, store_uri) for command in ("generate-texts", "train --from latest")
+    )
+    return f"next: {texts}, then {train}"
 
 
 def _listed(store_uri: str, out: Output) -> dict[str, Any]:

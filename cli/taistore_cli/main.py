@@ -7,6 +7,7 @@ from taistore_cli.group import TaistoreGroup
 
 
 @click.group(
+    name="taistore",
     cls=TaistoreGroup,
     context_settings={
         "help_option_names": ["-h", "--help"],

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     "--keep-days",
     type=click.FloatRange(min=0),
     default=KEEP_DAYS,
-    show_default=True,
     help="Keep versions of tables that were the newest within so many days (what unfinished runs "
     "read stays).",
 )

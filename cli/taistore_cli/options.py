@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,14 @@ import click
 from taistore import defaults
 from taistore_cli.output import Output
 
+_NAMED = re.compile(r"'taistore ((?!doctor|convert-checkpoint)[^']*[^'\s])'(?![\w'])")
+"""A command in a message, of those that work on a store."""
+
 store_option = click.option(
     "--store",
     "store_uri",
     envvar="TAISTORE_STORE",
     default=defaults.STORE,
-    show_default=True,
     metavar="PATH",
     help="Directory or object-store URI of the store (or set TAISTORE_STORE).",
 )
@@ -31,7 +34,6 @@ encoder_option = click.option(
 device_option = click.option(
     "--device",
     default="auto",
-    show_default=True,
     help="Where encoder and adapter run: auto, cpu, cuda, cuda:1, mps.",
 )
 
@@ -39,7 +41,6 @@ precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
-    show_default=True,
     help="Number format of the encoder.",
 )
 
@@ -47,7 +48,6 @@ workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=2,
-    show_default=True,
     help="Threads that read and decode images while others are encoded.",
 )
 
@@ -69,7 +69,6 @@ layout_option = click.option(
     "--layout",
     type=click.Choice(["long", "wide"]),
     default="long",
-    show_default=True,
     help="long: one row a tag; wide: one row an image, a column a label.",
 )
 
@@ -77,7 +76,6 @@ known_option = click.option(
     "--known",
     type=click.Choice(["override", "ignore"]),
     default="override",
-    show_default=True,
     help="What the store knows of an image, such as by a manifest: override gives all labels that "
     "it shows, with the score 1, and none that it does not; ignore goes by the scores alone.",
 )
@@ -96,7 +94,6 @@ def batch_size_option(default: int) -> Callable[[Callable[..., Any]], Callable[.
         "--batch-size",
         type=click.IntRange(min=1),
         default=default,
-        show_default=True,
         help="Items per forward pass.",
     )
 
@@ -132,6 +129,19 @@ def at_store(command: str, store_uri: str) -> str:
     usual = os.environ.get("TAISTORE_STORE") or defaults.STORE
     named = "" if store_uri == usual else f" --store {shlex.quote(store_uri)}"
     return f"taistore {command}{named}"
+
+
+def at_this_store(text: str, store_uri: str) -> str:
+    """The same with the commands that it names in quotes as they can be typed here.
+
+    >>> print(at_this_store("mend it by 'taistore optimize'", "shop"))
+    mend it by 'taistore optimize --store shop'
+    """
+
+    def named(found: re.Match[str]) -> str:
+        return found[0] if "--store" in found[1] else f"'{at_store(found[1], store_uri)}'"
+
+    return _NAMED.sub(named, text)
 
 
 def given_options() -> set[str]:

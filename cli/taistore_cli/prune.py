@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     "layout",
     metavar="NAME",
     default="auto",
-    show_default=True,
     help="What PATH is, as for ingest-images.",
 )
 @click.option(
@@ -69,9 +68,10 @@ def command(
 
 
 def _text(summary: "PruneSummary") -> str:
+    gone = "removed" if summary.applied else "is gone" if summary.gone == 1 else "are gone"
     lines = [
         f"{summary.source}: {summary.gone:,} of {counted(summary.images, 'image')} "
-        f"{'removed' if summary.applied else 'are gone'} ({summary.paths:,} paths), "
+        f"{gone} ({counted(summary.paths, 'path')}), "
         f"{counted(summary.vectors, 'row')} of vectors, {counted(summary.rejects, 'reject')}"
     ]
     lines += [f"  {path}" for path in summary.examples]

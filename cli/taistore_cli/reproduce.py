@@ -49,7 +49,6 @@ WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--dev
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("reproduction"),
-    show_default=True,
     metavar="FOLDER",
     help="Folder of the stores and runs, used again when the command is run again.",
 )
@@ -60,7 +59,7 @@ WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--dev
     metavar="SPEC",
     help="Encoder; default: the paper's, open_clip:RN50/openai@224 (table1: @448).",
 )
-@click.option("--seeds", default="0", show_default=True, metavar="S,S,...")
+@click.option("--seeds", default="0", metavar="S,S,...")
 @click.option(
     "--texts",
     "count",
@@ -100,7 +99,6 @@ WITHOUT_DATA = {EFFICIENCY: _ALWAYS, GROWTH: _ALWAYS | {"--label-counts", "--dev
     "--regions",
     type=click.IntRange(min=0, max=32),
     default=0,
-    show_default=True,
     metavar="G",
     help="Also use a G x G grid of regions, which the paper does not.",
 )

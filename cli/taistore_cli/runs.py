@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taistore_cli.opening import open_project
-from taistore_cli.options import common_options, options_after, store_option
+from taistore_cli.options import at_this_store, common_options, options_after, store_option
 from taistore_cli.output import Output
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(context: click.Context, *, store_uri: str, out: Output) -> dict[str,
     ]
     return out.result(
         {"runs": [run.to_json() for run in runs]},
-        "\n".join(lines) or "no runs yet: 'taistore train' makes one",
+        "\n".join(lines) or at_this_store("no runs yet: 'taistore train' makes one", store_uri),
     )
 
 

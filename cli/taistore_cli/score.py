@@ -52,7 +52,6 @@ STEPS = (
     "--page-images",
     type=click.IntRange(min=1),
     default=defaults.PAGE_IMAGES,
-    show_default=True,
     help="Images on the page; it says how many it leaves out.",
 )
 @top_k_option
@@ -67,7 +66,6 @@ STEPS = (
     "--regions",
     type=click.IntRange(min=0, max=32),
     default=defaults.REGIONS,
-    show_default=True,
     metavar="G",
     help="Score a G x G grid of regions as well; 0: none.",
 )
@@ -107,7 +105,8 @@ def command(
     A job that was stopped goes on where it was when run again. Photos that the store has vectors of
     are not encoded again, and its own images are scored with their regions where they have some.
     Images that cannot be read are set aside with a reason (taistore show --rejects). With --html
-    and a finished FILE, only the page is written.
+    and a finished FILE, only the page is written, of the photos that FILE has rows of: in the long
+    layout those with a tag.
 
     \b
     Example:

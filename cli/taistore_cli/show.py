@@ -7,7 +7,13 @@ import click
 
 from taistore.printable import printable
 from taistore_cli.opening import open_project
-from taistore_cli.options import at_store, common_options, device_option, store_option
+from taistore_cli.options import (
+    at_store,
+    at_this_store,
+    common_options,
+    device_option,
+    store_option,
+)
 from taistore_cli.output import Output
 from taistore_cli.show_photo import photo_lines
 
@@ -49,7 +55,8 @@ def command(
         if rejects:
             raise click.UsageError("--rejects lists those of all photos: leave PHOTO or it out")
         report = project.photo(photo, run=run_id)
-        return out.result(report.to_json(), "\n".join(photo_lines(report)))
+        text = at_this_store("\n".join(photo_lines(report)), store_uri)
+        return out.result(report.to_json(), text)
     if run_id is not None:
         raise click.UsageError("--run tags PHOTO: give one, as in show a.jpg --run RUN")
     held = project.contents()
@@ -77,7 +84,8 @@ def command(
             )
         )
     lines += [
-        f"run {run.run_id}: {run.task}, {run.state}, {run.created:%F %R}{_remedy(run)}"
+        f"run {run.run_id}: {run.task}, {run.state}, {run.created:%F %R}"
+        + at_this_store(_remedy(run), store_uri)
         for run in runs
     ]
     if rejects:

@@ -89,7 +89,7 @@ def _lines(found: "ImageAudit") -> list[str]:
         lines += [_row(name, figures) for name, figures in worst]
     bare = sum(figures.images == 0 for *_, figures in found.labels)
     if bare:
-        lines.append(f"{bare:,} labels have no image")
+        lines.append(f"{counted(bare, 'label has', 'labels have')} no image")
     return lines
 
 

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     "tags",
     type=click.Path(path_type=Path),
     default=defaults.TAGS,
-    show_default=True,
     metavar="FILE",
     help="Tags: .jsonl, .parquet or .csv; a file of tags that is there is replaced. -: JSON lines "
     "on stdout as they come, nothing else there, and no page; tagged anew when run again.",
@@ -66,7 +65,6 @@ if TYPE_CHECKING:
     "--regions",
     type=click.IntRange(min=1, max=32),
     default=defaults.REGIONS,
-    show_default=True,
     metavar="G",
     help="Look at a G x G grid of regions of each photo as well.",
 )

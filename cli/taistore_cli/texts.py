@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taistore.printable import counted
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
     common_options,
@@ -40,7 +41,6 @@ def command() -> None:
     "--examples",
     type=click.IntRange(min=0),
     default=3,
-    show_default=True,
     help="Rejected captions shown for each reason.",
 )
 @encoder_option
@@ -98,13 +98,18 @@ def _lines(report: "AuditReport") -> list[str]:
         lines.append(_row("all", total))
     if total.reduced:
         lines.append(
-            f"{total.reduced:,} captions are kept for fewer labels than they were asked for"
+            f"{counted(total.reduced, 'caption is', 'captions are')} kept for fewer labels than "
+            "asked for"
         )
     if report.unlabelled:
-        lines.append(f"{report.unlabelled:,} captions mention no label of the store")
+        lines.append(
+            f"{counted(report.unlabelled, 'caption mentions', 'captions mention')} no label of the "
+            "store"
+        )
     if total.hidden:
         lines.append(
-            f"{total.hidden_texts:,} captions mention other labels too: {_counts(total.hidden)}"
+            f"{counted(total.hidden_texts, 'caption mentions', 'captions mention')} other labels "
+            f"too: {_counts(total.hidden)}"
         )
     written = [(name, figures) for _, name, figures in report.labels if figures.texts]
     worst = sorted(written, key=lambda entry: entry[1].coverage)[:LABELS_SHOWN]
@@ -112,7 +117,9 @@ def _lines(report: "AuditReport") -> list[str]:
         lines += ["", f"labels mentioned least, of {len(written):,} with texts", _header()]
         lines += [_row(name, figures) for name, figures in worst]
     if len(written) < len(report.labels):
-        lines.append(f"{len(report.labels) - len(written):,} labels have no text")
+        lines.append(
+            f"{counted(len(report.labels) - len(written), 'label has', 'labels have')} no text"
+        )
     if report.rejects:
         lines += ["", f"rejected: {_counts(report.rejects)}"]
         for reason, found in report.examples.items():

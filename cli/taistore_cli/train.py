@@ -10,6 +10,7 @@ from taistore.printable import counted
 from taistore.stopping import StopRequested
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     encoder_option,
@@ -339,8 +340,8 @@ def command(
             "shift": dict(result.shift),
         },
         f"run {result.run_id}{state} ({figures})\n{_learnt(result.known, result.shift)}"
-        f"next: taistore evaluate {result.run_id}, taistore score {result.run_id} photos/ "
-        "--out tags.parquet",
+        f"next: {at_store(f'evaluate {result.run_id}', store_uri)}, "
+        f"{at_store(f'score {result.run_id} photos/ --out tags.parquet', store_uri)}",
     )
 
 
@@ -377,11 +378,12 @@ def _seen(known: Mapping[str, int]) -> Iterator[str]:
     )
     if known["labels_without_known_positive"]:
         yield (
-            f"{known['labels_without_known_positive']:,} labels have no image known to show "
-            "them: they learn from their texts"
+            "known to be shown by no image, and learnt from texts alone: "
+            f"{counted(known['labels_without_known_positive'], 'label')}"
         )
     if known.get("labels_below_shots"):
-        yield f"{known['labels_below_shots']:,} labels have fewer images than --shots"
+        fewer = counted(known["labels_below_shots"], "label has", "labels have")
+        yield f"{fewer} fewer images than --shots"
 
 
 def _again(store_uri: str) -> tuple[str, ...]:

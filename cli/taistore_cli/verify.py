@@ -7,7 +7,7 @@ import click
 
 from taistore.printable import counted
 from taistore_cli.flags import in_flags
-from taistore_cli.options import common_options, store_option
+from taistore_cli.options import at_this_store, common_options, store_option
 from taistore_cli.output import Output
 
 
@@ -44,7 +44,7 @@ def command(
     lines = []
     for one in found.findings:
         state = "repaired" if one.repaired else one.severity
-        remedy = in_flags(one.remedy, context.command)
+        remedy = at_this_store(in_flags(one.remedy, context.command), store_uri)
         lines.append(f"{state} [{one.code}] {one.table}: {one.what}: {remedy}")
     errors = sum(not one.repaired and one.severity == "error" for one in found.findings)
     lines.append(

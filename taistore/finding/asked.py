@@ -67,7 +67,8 @@ class Asked:
     @property
     def without_cut(self) -> float:
         """The score above which a photo shows what it must not."""
-        return self.least if self.labels and self.least is not None else CUT
+        of_scores = bool(self.labels) or not self.by_vector
+        return self.least if of_scores and self.least is not None else CUT
 
     def __str__(self) -> str:
         """The question in words, for the head of a page."""

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from taistore.scoring.page.page_head import require_own_page
 from taistore.scoring.page.write_page import write_page
 from taistore.scoring.tags.output_place import require_writable, unwritable
 from taistore.scoring.tags.tag_file import harmless, require_suffix
-from taistore.store.places import local_path
+from taistore.store.places import local_path, whole_file
 from taistore.store.store import Store
 
 
@@ -47,21 +46,27 @@ def write_found(found: Found, out: Path) -> None:
     suffix = require_suffix(out)
     rows = [_row(photo) for photo in found]
 
-    def write(part: Path) -> None:
-        if suffix == ".parquet":
-            pq.write_table(pa.Table.from_pylist(rows, schema=FOUND), part, compression="zstd")
-            return
-        with part.open("w", encoding="utf-8", newline="") as file:
-            if suffix == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                return
-            writer = csv.DictWriter(file, FOUND.names)
-            writer.writeheader()
-            for row in rows:
-                cells = {n: harmless(v) if isinstance(v, str) else v for n, v in row.items()}
-                writer.writerow({**cells, "gone": str(row["gone"]).lower()})
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as part:
+            _write(rows, part, suffix)
+    except OSError as error:
+        raise unwritable(out, error, option="out") from error
 
-    _whole(out, write)
+
+def _write(rows: list[dict[str, object]], part: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows, schema=FOUND), part, compression="zstd")
+        return
+    with part.open("w", encoding="utf-8", newline="") as file:
+        if suffix == ".jsonl":
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            return
+        writer = csv.DictWriter(file, FOUND.names)
+        writer.writeheader()
+        for row in rows:
+            cells = {n: harmless(v) if isinstance(v, str) else v for n, v in row.items()}
+            writer.writerow({**cells, "gone": str(row["gone"]).lower()})
 
 
 def write_found_page(
@@ -115,14 +120,3 @@ def _tag_rows(photo: FoundPhoto, question: str) -> list[dict[str, object]]:
             tags or [(question, question, min(max(photo.score, 0.0), 1.0))], start=1
         )
     ]
-
-
-def _whole(out: Path, write: Callable[[Path], None]) -> None:
-    part = out.with_name(out.name + ".part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(out, error, option="out") from error

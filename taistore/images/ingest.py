@@ -17,6 +17,7 @@ from taistore.images.pipeline import Task, Work, encode_source
 from taistore.images.sources.open_source import no_images, skipped_of
 from taistore.images.sources.source import ImageSource, SourceImage
 from taistore.images.undecodable import Undecodable
+from taistore.printable import counted
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
@@ -239,7 +240,7 @@ def _require_success(
         return
     if writer.rejected:
         raise ImageError(
-            f"{source.name}: none of {writer.rejected} images could be used ({why}): "
+            f"{source.name}: none of {counted(writer.rejected, 'image')} could be used ({why}): "
             f"{listed_by(store.uri)} lists them",
             reason="all_rejected",
         )

@@ -15,6 +15,7 @@ from taistore.errors import ScoringError, StoreError
 from taistore.images.sources.open_source import no_images, open_source
 from taistore.jobs.tag_origin import calibrated_digest, photos_digest, tag_digest
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.project import Labels, Project, labels_of
 from taistore.scoring.page.page_head import origin, require_own_page
 from taistore.scoring.tags.output_place import require_own_tags
@@ -220,7 +221,7 @@ class TagJob:
         project = Project(store, **opening)
         added = project.add_labels(labels)
         if new := len(added.added) + len(added.restored):
-            project.note(f"{project.uri}: {new:,} labels added")
+            project.note(f"{project.uri}: {counted(new, 'label')} added")
         return project
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from taistore.errors import LabelError
 from taistore.labels import Label
+from taistore.printable import counted
 from taistore.progress import Note
 
 _BULLET = re.compile(r"[-*\u2022\u2023\u25e6\u2043\u2013\u2014]\s+(?=\S)")
@@ -50,7 +51,7 @@ def text_labels(path: object, text: str, note: Note) -> Iterator[tuple[int, Labe
     _ask(path, lines)
     needless = sum(line.quoted and _question(line.text) is None for line in lines)
     if needless:
-        note(f"{path}: read without the quotes around labels ({needless:,} lines)")
+        note(f"{path}: read without the quotes around labels ({counted(needless, 'line')})")
     for line in lines:
         name = " ".join(line.text.split())
         yield line.number, Label(name, name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN, read_known
 from taistore.adapter.run_files.kept.kept_shift import read_image_side
+from taistore.adapter.run_files.kept.run_labels import read_run_labels
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.contracts import TABLES
 from taistore.errors import ScoringError, StoreError, TrainingError
@@ -84,6 +85,7 @@ def _damaged(store: Store, run: RunRow, folder: Path) -> Iterator[Finding]:
         return
     try:
         read_image_side(folder)
+        read_run_labels(folder)
         if (folder / KNOWN).is_file():
             read_known(folder)
         read_calibration(folder)

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Generator, Iterator
 
 from taistore.errors import ScoringError, StoreError
+from taistore.printable import counted
 from taistore.progress import ProgressBar
 from taistore.scoring.choosing import Chooser, Tagged
 from taistore.scoring.image_batches import ScorableBatch
@@ -94,7 +95,7 @@ class ScoringJob:
         if self._max_rejects is not None and self.rejected > self._max_rejects:
             self._file.flush()
             raise ScoringError(
-                f"{self._source}: stopped at {self.rejected} rejected images, at most "
+                f"{self._source}: stopped at {counted(self.rejected, 'rejected image')}, at most "
                 f"{self._max_rejects} are allowed ({self._why()}): mend them or raise "
                 "max_rejects=, and run it again; what was scored is kept"
             )
@@ -104,7 +105,7 @@ class ScoringJob:
             return
         if self.rejected:
             raise ScoringError(
-                f"{self._source}: none of {self.rejected} images could be scored "
+                f"{self._source}: none of {counted(self.rejected, 'image')} could be scored "
                 f"({self._why()}): {listed_by(self._store.uri)} lists them"
             )
         raise ScoringError(

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,23 @@ def _plain_http() -> bool:
     """Whether the environment names a server without TLS, as on this machine."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     return endpoint.startswith("http:")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The name under which a file is to be written, which then takes the place of ``path``.
+
+    A kill leaves the old file or the new one, never a part; whatever else ends the block, no part
+    is left either. Raises OSError.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        # On a full disk a half-written file would hold the very room that is missing.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

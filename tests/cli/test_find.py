@@ -55,7 +55,9 @@ def test_paths_alone_are_printed(project: Project) -> None:
     lines = typed(project, "find", "a photo of red", "--top-k", "4", "--paths", "--quiet")
     assert lines.stdout == "".join(f"{path}\n" for path in expected)
     gone = typed(project, "find", "a photo of blue", "--top-k", "2", "-0")
-    assert "2 of these have no file any more: 'taistore prune'" in gone.stderr
+    assert (
+        f"2 of these have no file any more: 'taistore prune --store {project.uri}'" in gone.stderr
+    )
     assert typed(project, "find", "red", "--paths", "--json").exit_code == 2
 
 
@@ -136,7 +138,7 @@ def test_show_looks_at_a_photo_that_is_not_stored(project: Project, tmp_path: Pa
 def test_show_lists_why_a_photo_was_set_aside(project: Project, tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG no photo")
-    with pytest.raises(ImageError, match="none of 1 images could be used"):
+    with pytest.raises(ImageError, match="none of 1 image could be used"):
         project.ingest_images(tmp_path)
     done = typed(project, "show", str(path))
     assert done.exit_code == 0, done.output
@@ -157,8 +159,8 @@ def test_show_says_what_to_do_with_a_dead_run(tmp_path: Path) -> None:
     project.store.record_run(RunRow(**{**values, "run_id": "dead-1", "status": "failed"}))
     lines = typed(project, "show").stdout.splitlines()
     (dead,) = [line for line in lines if line.startswith("run dead-1")]
-    assert "'taistore train --resume dead-1'" in dead
-    assert "'taistore runs rm dead-1'" in dead
+    assert f"'taistore train --resume dead-1 --store {project.uri}'" in dead
+    assert f"'taistore runs rm dead-1 --store {project.uri}'" in dead
     (alive,) = [line for line in lines if line.startswith("run run-1")]
     assert "resume" not in alive
     assert typed(project, "show", "--run", "run-1").exit_code == 2

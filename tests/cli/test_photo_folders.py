@@ -189,7 +189,7 @@ def test_a_replaced_photo_names_the_prune(here: Path) -> None:
     told = next(line for line in done.stdout.splitlines() if "replaced" in line)
     assert "'taistore prune --apply --store 'a shop''" in told
     found = invoked("verify").stdout
-    assert "name an image_id that table 'images' does not have" in found
+    assert "naming an image_id that table 'images' does not have" in found
 
 
 @pytest.fixture
@@ -256,8 +256,8 @@ def test_tags_and_their_page_find_photos_by_the_paths_that_were_given(here: Path
     assert uris("tags.jsonl") == {f"photos/{path}" for path in PATHS}
     assert Path("page.html").read_text(encoding="utf-8").count("data:image/") >= len(PATHS)
     # The same photos by another name are other paths in the file.
-    assert value("tag", "photos", *labels)["tags"] is None
-    assert value("tag", str(here / "photos"), *labels)["tags"] is not None
+    assert not value("tag", "photos", *labels)["scored"]
+    assert value("tag", str(here / "photos"), *labels)["scored"]
     assert uris("tags.jsonl") == {str(here / "photos" / path) for path in PATHS}
 
 

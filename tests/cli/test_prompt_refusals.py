@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def refused(project: Project, *arguments: str | Path, code: int = 1) -> str:
-    """The last line on stderr of a refused training, which is the only one of exit code 1."""
+    """What is wrong, as the last lines on stderr say; with exit code 1 there is only one."""
     before = project.contents()
     given = ["train", *map(str, arguments), "--store", project.uri, "--quiet"]
     done = CliRunner().invoke(main, given)
@@ -35,7 +35,7 @@ def refused(project: Project, *arguments: str | Path, code: int = 1) -> str:
     lines = [line for line in done.stderr.splitlines() if not line.startswith("loading encoder")]
     assert code == 2 or len(lines) == 1, done.stderr
     assert project.contents() == before
-    return lines[-1]
+    return lines[-2 if code == 2 else -1]
 
 
 def bare(project: Project, folder: Path, labels: Any, *, encoder: str | None = None) -> Project:
@@ -117,7 +117,9 @@ def test_stores_without_texts_photos_or_labels(project: Project, tmp_path: Path)
 def test_a_store_without_images_made_of_texts(project: Project) -> None:
     line = refused(project, "--method", "t2i-pal", *QUICK)
     assert "holds no images made of texts for encoder" in line
-    assert line.endswith("make some with 'taistore generate-images --regions 7'")
+    assert line.endswith(
+        f"make some with 'taistore generate-images --regions 7 --store {project.uri}'"
+    )
 
 
 def test_a_store_without_regions(project: Project, tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["diff", "gone.csv", "latest"], 1, "no such file of tags: check the path"),
         (["score", "latest", "--out", "/proc/tags.csv"], 1, "/proc/tags.csv: cannot be written"),
         (["score", "latest", "--out", "tags.csv", "--html", "/dev/full"], 1, "is a device"),
+        (["export-scores", "latest", "--out", "s.csv"], 1, "end its name in .parquet or .npy"),
+        (["export-scores", "latest", "--out", "/proc/s.npy"], 1, "/proc/s.npy: cannot be written"),
+        (["export-scores", "latest", "--out", "s3://b/s.npy"], 1, "--out is written to"),
         (["ingest-images", "/nowhere"], 1, "no such folder or file"),
         (["ingest-texts", "/nowhere"], 1, "captions are read from"),
         (["train", "--out", "s3://bucket/run"], 1, "--out is written to"),
@@ -118,7 +121,6 @@ def photos(trained: Path) -> Path:
     colour_image("red").save(folder / "photos" / "red.png")
     (folder / "empty").mkdir()
     (folder / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
-    (folder / "other.txt").write_text("cat\nhorse\n", encoding="utf-8")
     (folder / "blank.txt").write_text("\n", encoding="utf-8")
     (folder / "mine.csv").write_text("key,name\n1,cat\n", encoding="utf-8")
     (folder / "header.csv").write_text("name,price\n", encoding="utf-8")
@@ -134,7 +136,6 @@ def photos(trained: Path) -> Path:
         (["empty"], "empty: no images here"),
         (["photos", "--labels", "nowhere.txt"], "no such label file"),
         (["photos", "--labels", "blank.txt"], "the label file is empty"),
-        (["photos", "--labels", "other.txt"], "a store with other labels is here"),
         (["photos", "--encoder", "packaged:lite0"], "default encoder is 'packaged:lite0@64', not"),
         (["photos", "--encoder", "packaged:lite7"], "packaged encoder 'lite7' is unknown"),
         (["photos", "--out", "tags.xyz"], "unknown format"),

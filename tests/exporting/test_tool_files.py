@@ -14,6 +14,9 @@ import pytest
 import taistore
 from taistore.errors import ExportError
 from taistore.exporting.formats.safe_names import class_names, folder_names, photo_names
+from taistore.images.sources.published.coco import CocoSource
+from taistore.images.sources.source import SourceImage
+from taistore.labels import Label, LabelSet
 from taistore.scoring.tags.read_tags import read_tags
 from tests.exporting.tagged_folder import PHOTOS, contents, make_photos, tag_file
 from tests.faults.hostile_names import names
@@ -93,7 +96,7 @@ def test_a_folder_of_something_else_is_never_replaced(to: str, tags: Path) -> No
         export(tags, to, overwrite=True)
 
 
-def test_coco_is_read_by_our_own_ingest(tags: Path, photos: Path) -> None:
+def test_coco_has_every_photo_and_tag(tags: Path, photos: Path) -> None:
     told = json.loads(export(tags, "coco").read_text())
     assert [(i["file_name"], i["width"], i["height"]) for i in told["images"]] == [
         (name, 64, 48) for name in PHOTOS
@@ -104,6 +107,17 @@ def test_coco_is_read_by_our_own_ingest(tags: Path, photos: Path) -> None:
         by_image.setdefault(each["image_id"], {})[names[each["category_id"]]] = each["score"]
     assert [by_image[each["id"]] for each in told["images"]] == [dict(t) for t in TAGS.values()]
     assert len({each["id"] for each in told["annotations"]}) == 4
+
+
+def test_coco_is_read_by_our_own_ingest(tags: Path, photos: Path) -> None:
+    labels = LabelSet([Label(name, name) for name in ("cat", "a/b: <c>", "dog")])
+    source = CocoSource(export(tags, "coco"), labels, photos=str(photos))
+    found = [item for item in source if isinstance(item, SourceImage)]
+    known = [item.annotation for item in found]
+    assert [item.uri for item in found] == [str(photos / name) for name in TAGS]
+    assert [{labels[n].name for n in said.positives} for said in known if said is not None] == [
+        {name for name, _ in given} for given in TAGS.values()
+    ]
 
 
 def test_the_wide_table_reads_back_as_tags(tags: Path) -> None:

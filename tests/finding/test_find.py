@@ -314,6 +314,20 @@ def test_a_page_without_a_run_shows_scores(tmp_path: Path, loads: Loads) -> None
     assert all(Path(photo.uri).name in html for photo in found)
 
 
+@pytest.mark.parametrize(
+    ("asked", "cut"),
+    [
+        (Asked(without=("bus",)), 0.5),
+        (Asked(without=("bus",), least=0.2), 0.2),
+        (Asked(without=("bus",), labels=("cat",), text="a dog", least=0.2), 0.2),
+        (Asked(without=("bus",), text="a dog", least=0.2), 0.5),
+    ],
+    ids=["no min", "alone", "beside a label", "min of cosines"],
+)
+def test_the_lowest_score_bounds_what_must_not_be_there(asked: Asked, cut: float) -> None:
+    assert asked.without_cut == cut
+
+
 def test_words_for_a_question() -> None:
     asked = Asked(text="a dog", like="x/b.jpg", labels=("cat",), without=("bus",))
     assert str(asked) == "“a dog”, like b.jpg, with cat, without bus"

@@ -333,7 +333,7 @@ def test_it_fails_as_a_whole_when_nothing_succeeded(store: Store, photos: Path) 
     bad = photos / "bad"
     bad.mkdir()
     (bad / "a.jpg").touch()
-    with pytest.raises(ImageError, match=r"none of 1 images could be used \(first: .*a\.jpg: "):
+    with pytest.raises(ImageError, match=r"none of 1 image could be used \(first: .*a\.jpg: "):
         _ingest(store, bad)
     assert rejects(store) == [("ingest-images", "a.jpg", "empty")]
     assert store.encoders() == []
@@ -343,7 +343,7 @@ def test_only_rejects_in_a_store_that_has_images(store: Store, photos: Path) -> 
     _ingest(store, photos)
     (photos / "bad").mkdir()
     (photos / "bad" / "a.jpg").touch()
-    with pytest.raises(ImageError, match="none of 1 images could be used"):
+    with pytest.raises(ImageError, match="none of 1 image could be used"):
         _ingest(store, photos / "bad")
     assert store.count("images") == 3
 

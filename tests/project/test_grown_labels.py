@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import taistore
 from taistore.adapter.run_files.file_names import WEIGHTS
+from taistore.adapter.run_files.kept.run_labels import LABELS
 from taistore.encoders.protocol import Float32
 from taistore.errors import LabelError, StoreError, TrainingError
 from taistore.evaluation.report import Evaluation
@@ -173,7 +174,7 @@ def test_a_run_of_some_labels(project: Project, tmp_path: Path) -> None:
     other = project.train("pll", labels=FIRST[3:6], epochs=3)
     shared = run.compare(other, split="train")
     assert [one.key for one in shared.labels] == [FIRST[4]]
-    with pytest.raises(StoreError, match="has no label 'mauve'"):
+    with pytest.raises(LabelError, match=r"'mauve' is not in the label set: .*labels add mauve"):
         project.train("pll", labels=["mauve"])
 
 
@@ -246,6 +247,10 @@ def test_the_commands(project: Project, tmp_path: Path) -> None:
     assert [rows[key]["retired"] for key in FIRST[:4]] == [False, True, False, True]
     assert rows[FIRST[1]]["merged_into"] == 2
     call("generate-texts", "--count", "300")
+    two = ["labels", "add", "giraffe", str(tmp_path / "more.txt"), "--store", project.uri]
+    refused = CliRunner().invoke(main, two)
+    assert refused.exit_code == 2
+    assert "more.txt' is a file and stands among other arguments" in refused.stderr
     trained = call("train", "--labels", str(tmp_path / "more.txt"), "--epochs", "1")
     assert taistore.open(project.uri).run(trained["run_id"]).labels.keys == LATER[:2]
     again = call("train", "--from", trained["run_id"], "--epochs", "1")
@@ -281,12 +286,14 @@ def test_a_label_that_came_later_is_marked_neither_right_nor_wrong(
 
 
 def test_a_run_without_a_label_that_is_merged_later_is_as_it_was(project: Project) -> None:
-    run = project.train("pll", labels=FIRST[:3], epochs=3)
+    run, other = (project.train("pll", labels=FIRST[:3], epochs=3, seed=n) for n in range(2))
+    both = project.run(project.ensemble([run, other]).run_id)
     before = run.evaluate(split="train")
     project.merge_labels([FIRST[5]], FIRST[0])
     again = taistore.open(project.uri)
-    after = again.run(run.run_id).evaluate(split="train")
-    assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
+    for run_id in (run.run_id, both.run_id):
+        after = again.run(run_id).evaluate(split="train")
+        assert [one.positives for one in after.labels] == [one.positives for one in before.labels]
     with_parts = again.train("pll", labels=FIRST[:3], epochs=3).evaluate(split="train")
     assert with_parts.labels[0].positives > before.labels[0].positives
 
@@ -336,3 +343,24 @@ def test_a_store_that_is_made_by_another_job_meanwhile_gets_the_labels(
     )
     assert made.labels == 2
     assert taistore.open(tmp_path / "store").labels.keys == FIRST[:4]
+
+
+def test_labels_of_a_run_are_some_that_are_in_use_by_any_name(project: Project) -> None:
+    project.rename_label(FIRST[0], "crimson")
+    project.merge_labels([FIRST[1]], FIRST[2])
+    project.retire_labels([FIRST[3]])
+    assert project.seen_with(["crimson", FIRST[4]]).labels.keys == [FIRST[0], FIRST[4]]
+    assert project.seen_with([FIRST[1], FIRST[4]]).labels.keys == [FIRST[2], FIRST[4]]
+    with pytest.raises(LabelError, match=f"'{FIRST[3]}' is not in .*labels add {FIRST[3]}"):
+        project.train("zsl", labels=[FIRST[3]])
+
+
+def test_a_run_whose_file_of_labels_is_damaged_goes_by_its_card(project: Project) -> None:
+    run = project.train("zsl", epochs=1)
+    before = run.tags(split="train", top_k=1)
+    project.add_labels(LATER)
+    (run.folder / LABELS).write_bytes(b"PAR1 no table")
+    assert project.run(run.run_id).tags(split="train", top_k=1).equals(before)
+    (found,) = project.verify(project.uri).findings
+    assert (found.code, found.table) == ("damaged-run", run.run_id)
+    assert LABELS in found.what

@@ -299,8 +299,9 @@ OPTIONS: list[list[str]] = [["--known", "0.5"], ["--k", "9"], ["--plots", "x"]]
 def test_centroids_of_synthetic_images_take_no_option_of_photos(
     small: Project, option: list[str]
 ) -> None:
-    line = refusal(small, "centroids", "--synthetic", *option).splitlines()[-1]
+    line, hint = refusal(small, "centroids", "--synthetic", *option).splitlines()[-2:]
     assert f"{option[0]} is about photos" in line
+    assert hint == "try 'taistore centroids --help'"
 
 
 def test_centroids_of_both_kinds(small: Project, tmp_path: Path) -> None:

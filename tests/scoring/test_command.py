@@ -82,7 +82,11 @@ def test_a_finished_file_gets_its_page_without_scoring(store: Path, tmp_path: Pa
     after = out.stat()
     # Reading it may move its time of access.
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert "from tags.parquet" in page.read_text()
+    assert "from tags.parquet; photos without a tag have no row there" in page.read_text()
+    wide = tmp_path / "wide.csv"
+    assert run(store, wide, "--threshold", "1", "--layout", "wide").exit_code == 0
+    assert run(store, wide, "--html", tmp_path / "wide.html").exit_code == 0
+    assert "from wide.csv.<" in (tmp_path / "wide.html").read_text()
     assert "--overwrite" in run(store, out).stderr
     assert "wrote the page only" not in run(store, out, "--html", page, "--overwrite").stdout
     assert tags_per_image(out) == {1, 2, 3}

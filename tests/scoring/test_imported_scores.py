@@ -267,7 +267,7 @@ def test_an_export_stays_whole_and_is_not_replaced_unasked(
     out = tmp_path / "s.npy"
     run.export_scores(out)
     before = out.read_bytes()
-    with pytest.raises(ScoringError, match=r"s\.npy: is there already: name another file"):
+    with pytest.raises(ScoringError, match=r"s\.npy is there already: give overwrite="):
         run.export_scores(out, step="zero_shot")
     assert out.read_bytes() == before
     run.export_scores(out, step="zero_shot", overwrite=True)

@@ -216,3 +216,26 @@ def test_a_reader_from_before_does_not_see_what_came_later(store: Store) -> None
     store.append("images", [image(1, positives=[0, 4], complete=True, covered=5)])
     assert cells(before) == [[1, 0, 0, 0]]
     assert cells(store) == [[1, 0, 0, 0, 1]]
+
+
+def test_a_line_of_text_means_a_label_by_its_key_or_its_name(store: Store) -> None:
+    rename_label(store, "b", "bird")
+    lines = LabelSet(Label(line, line) for line in ("b", "BIRD", "the c", "d", "new"))
+    found = add_labels(store, lines)
+    assert (found.there, found.added) == (("b", "b", "c", "d"), ("new",))
+    assert store.labels.keys == ["a", "b", "c", "d", "new"]
+    assert store.labels[1] == Label("b", "bird", ("the b",))
+    retire_labels(store, ["c"])
+    assert add_labels(store, LabelSet([Label("c", "c")])).restored == ("c",)
+    add_labels(store, LabelSet([Label("d2", "the d")]))
+    with pytest.raises(LabelError, match=r"'the d' is ambiguous: use one of the keys d, d2"):
+        add_labels(store, LabelSet([Label("the d", "the d")]))
+
+
+def test_a_retired_label_comes_back_by_its_name_and_goes_by_no_synonym(store: Store) -> None:
+    merge_labels(store, ["b"], "a")
+    with pytest.raises(LabelError, match=r"'the b' is a synonym of 'the a': .* its key, 'a'"):
+        retire_labels(store, ["the b"])
+    assert retire_labels(store, ["the c", "d"]) == [Label("c", "the c"), Label("d", "the d")]
+    found = add_labels(store, LabelSet(Label(name, name) for name in ("The C", "d")))
+    assert (found.restored, found.added) == (("c", "d"), ())

@@ -48,7 +48,7 @@ def test_tokens_of_no_combination_are_told_and_kept(store: Store) -> None:
     found = verify_store(store.uri, repair=True, older_than=AT_ONCE)
     assert _codes(found) == [("dangling-id", TOKENS, False)]
     assert found.findings[0].severity == "error"
-    assert "1 rows name a combination_id that table 'combinations' does not have (such as 7)" in (
+    assert "1 row naming a combination_id that table 'combinations' does not have (such as 7)" in (
         found.findings[0].what
     )
     assert len(_rows(store, TOKENS)) == COMMITS * ROWS

@@ -175,8 +175,8 @@ def test_labels_that_do_not_exist_and_ids_that_are_not_those_of_the_labels(store
     store.append("combinations", {"combination_id": [6], "label_ids": [[1]]})
     found = verify_store(store.uri)
     assert [(one.code, one.what) for one in found.findings] == [
-        ("unknown-label", "1 rows (such as 5) have label ids outside of 0 to 1"),
-        ("wrong-id", "1 rows (such as 6) have an id that is not the hash of their labels"),
+        ("unknown-label", "label ids outside of 0 to 1 in 1 row (such as 5)"),
+        ("wrong-id", "an id that is not the hash of its labels in 1 row (such as 6)"),
     ]
 
 
@@ -371,7 +371,7 @@ def test_files_of_no_version_are_removed_when_they_are_old(store: Store) -> None
     assert stray.exists()
     os.utime(stray, (TWO_HOURS_AGO, TWO_HOURS_AGO))
     one = _only(verify_store(store.uri))
-    assert "1 files, 100 bytes" in one.what
+    assert "1 file, 100 bytes" in one.what
     assert str(stray) in one.what
     assert _codes(verify_store(store.uri, repair=True)) == [("orphan-file", IMAGES, True)]
     assert not stray.exists()

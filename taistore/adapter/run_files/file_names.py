@@ -1,13 +1,12 @@
 """The files in a run's folder: their names, and how one is written, without loading torch."""
 
-import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from taistore.errors import TrainingError
+from taistore.store.places import whole_file
 
 WEIGHTS = "adapter.safetensors"
 PROMPTS = "prompts.safetensors"
@@ -23,16 +22,10 @@ STATE = "training-state.safetensors"
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file so that a kill leaves the old one or the new one, never a part."""
-    part = path.with_name(path.name + ".part")
     try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with whole_file(path) as part:
+            write(part)
     except (OSError, SafetensorError) as error:
-        # On a full disk a half-written file would hold the very room that is missing.
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         raise TrainingError(
             f"{path}: cannot be written ({reason}): mend that, then resume the run, or start it "

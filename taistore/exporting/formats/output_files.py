@@ -10,6 +10,7 @@ from typing import Any
 
 from taistore.errors import ExportError
 from taistore.exporting.folder_lock import locked_folder
+from taistore.store.places import whole_file
 
 MARK = ".taistore-export.json"
 """In a folder of ours: the files that are ours."""
@@ -36,15 +37,10 @@ def writing_beside(path: Path) -> Iterator[None]:
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file; a kill leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
     try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with whole_file(path) as part:
+            write(part)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
 
 
@@ -95,6 +91,9 @@ def new_folder(path: Path) -> Iterator[Path]:
             old.rmdir()
     except OSError as error:
         raise _unwritable(path, error) from error
+    finally:
+        if (part / MARK).is_file():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.run_files.kept.run_labels import save_run_labels
 from taistore.adapter.run_files.run_folder import (
     NewRun,
     beginning,
@@ -238,6 +239,7 @@ def _write(store: Store, new: NewRun, card: EnsembleCard, scores: ScoreFile | No
         with written_alone(new.locked, new.run_id):
             require_free(new.folder)
             with beginning(new):
+                save_run_labels(new.folder, store)
                 save_ensemble(new.folder, card)
                 keep_folder(store, new.checkpoint, new.folder)
                 store.record_run(row)

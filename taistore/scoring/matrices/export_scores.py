@@ -25,10 +25,10 @@ from taistore.scoring.ensembles.ensemble import ladder_of
 from taistore.scoring.ladders.ladder import Step, step_for
 from taistore.scoring.loaded_run import open_run
 from taistore.scoring.matrices.npy_rows import NpyRows
-from taistore.scoring.matrices.score_file import ID_COLUMNS, IDS_SUFFIX, LABELS_SUFFIX
+from taistore.scoring.matrices.score_file import ID_COLUMNS
+from taistore.scoring.matrices.score_places import require_score_files
 from taistore.scoring.selection import Choice
 from taistore.scoring.stored_images import some_have_regions, stored_batches
-from taistore.store.places import local_path
 from taistore.store.store import Store
 
 GROUP_CELLS = 2**24
@@ -76,9 +76,8 @@ def export_scores(
     cannot be written or is there (without ``overwrite``) or no image of the split has a vector, and
     what :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
-    path = local_path(out, option="out")
-    files = _files(path)
-    _require_free(files, overwrite=overwrite)
+    path = Path(out)
+    files = require_score_files(path, overwrite=overwrite)
     run = open_run(store, run_id, device=device)
     store = run.store
     where = {"split": split}
@@ -120,24 +119,6 @@ def export_scores(
         without_vectors=without,
         files=files,
     )
-
-
-def _files(path: Path) -> tuple[Path, ...]:
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return (path,)
-    if suffix == ".npy":
-        beside = path.with_suffix("")
-        return (path, *(Path(f"{beside}{end}") for end in (IDS_SUFFIX, LABELS_SUFFIX)))
-    raise ScoringError(f"{path}: end its name in .parquet or .npy, which says what is written")
-
-
-def _require_free(files: Sequence[Path], *, overwrite: bool) -> None:
-    there = [path for path in files if path.exists()]
-    if there and not overwrite:
-        raise ScoringError(
-            f"{there[0]}: is there already: name another file, or use overwrite=True"
-        )
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 The page needs nothing from elsewhere: photos are embedded as small upright JPEGs.
 """
 
-import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +15,17 @@ from taistore.scoring.page.html import render
 from taistore.scoring.page.page_head import Origin, made_of, require_page
 from taistore.scoring.page.thumbnail import thumbnail
 from taistore.scoring.tags.output_place import unwritable
-from taistore.scoring.tags.read_tags import count_images, read_images
+from taistore.scoring.tags.read_tags import count_images, lists_untagged, read_images
 from taistore.scoring.tags.untagged import Untagged
+from taistore.store.places import whole_file
 from taistore.store.store import Store
 
 MAX_IMAGES = 500
 THUMBNAIL_PIXELS = 288
 """A card shows a photo some 260 CSS pixels wide, one on a phone 330."""
+
+
+NO_ROW = "photos without a tag have no row there and are not shown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,13 +108,16 @@ def write_page(
     )
 
 
+def of_file(tags: Path) -> str:
+    """The line below the title of a page that is made of a finished file alone."""
+    told = f"Tagged by taistore, from {tags.name}"
+    return f"{told}." if lists_untagged(tags) else f"{told}; {NO_ROW}."
+
+
 def _write(page: Path, html: str) -> None:
-    temporary = page.with_name(page.name + ".tmp")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(page)
+        with whole_file(page) as part:
+            part.write_text(html, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise unwritable(page, error, option="html") from error

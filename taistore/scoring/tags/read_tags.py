@@ -65,6 +65,11 @@ def count_tags(path: Path) -> TagCounts:
     return TagCounts(tags, images)
 
 
+def lists_untagged(path: Path) -> bool:
+    """Whether a file has a row of each image, with a tag or without: one in the wide layout."""
+    return any(is_wide(table.column_names) for table in itertools.islice(_tables(path), 1))
+
+
 def count_images(path: Path) -> int:
     """How many images a file has; a long one has those with tags alone."""
     return count_tags(path).images
@@ -100,8 +105,8 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
     except _UNREADABLE as error:
         raise ScoringError(
-            f"{path}: not a readable file of tags ({error}): score again, or name the file that "
-            "'taistore score' wrote"
+            f"{path}: not a readable file of tags ({error}): score again, or name a file that "
+            "taistore score or taistore tag wrote"
         ) from error
 
 
@@ -148,4 +153,4 @@ def _type(name: str) -> pa.DataType:
 
 def _rows(columns: int) -> int:
     """Rows read at once."""
-    return min(_READ_ROWS, max(1, BLOCK_CELLS // columns))
+    return min(_READ_ROWS, max(1, BLOCK_CELLS // max(1, columns)))

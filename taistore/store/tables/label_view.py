@@ -145,20 +145,30 @@ class LabelView:
     @property
     def has_merged(self) -> bool:
         """Whether a label shows as another one."""
-        return int((self.column_of >= 0).sum()) > len(self.label_ids)
+        return bool(self._has_parts.any())
 
     def _without_contradictions(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Images that show a label by one of its parts are not said not to show it."""
-        size = np.int64(len(self.labels))
-        cells = []
+        cells, listed = [], []
         for name in (_PRESENT, _ABSENT):
-            counts_B, columns = ragged(rows.column(name))
-            cells.append(np.repeat(np.arange(len(counts_B)), counts_B) * size + columns)
-        row, column = np.divmod(np.setdiff1d(cells[1], cells[0]), size)
+            counts_B, columns = _ragged(rows.column(name))
+            row_P = np.repeat(np.arange(len(counts_B)), counts_B)
+            listed.append((row_P, columns))
+            cells.append(row_P * np.int64(len(self.labels)) + columns)
+        (_, shown), (row_Q, absent) = listed
+        suspect, whole = (np.flatnonzero(self._has_parts[of]) for of in (absent, shown))
+        wrong = suspect[np.isin(cells[1][suspect], cells[0][whole])]
+        if not len(wrong):
+            return rows
         place = rows.schema.get_field_index(_ABSENT)
-        counts_B = np.bincount(row, minlength=rows.num_rows)
-        lists = _lists(counts_B, column, rows.column(place))
+        counts_B = np.bincount(np.delete(row_Q, wrong), minlength=rows.num_rows)
+        lists = _lists(counts_B, np.delete(absent, wrong), rows.column(place))
         return rows.set_column(place, rows.schema.field(place), lists)
+
+    @property
+    def _has_parts(self) -> NDArray[np.bool_]:
+        """Whether other labels show as each column [N]."""
+        return np.bincount(self.column_of[self.column_of >= 0], minlength=len(self.labels)) > 1
 
     def read_table(self, kind: str, rows: pa.Table) -> pa.Table:
         """The same of a table."""
@@ -198,10 +208,12 @@ class LabelView:
         kept = columns >= 0
         if not merged:
             kept &= self.label_ids[columns] == places
-        row_P = np.repeat(np.arange(len(counts_B)), counts_B)
-        # Of two labels that show as one, one is enough; lists are ascending, as ever.
-        cells = np.unique(row_P[kept] * np.int64(len(self.labels)) + columns[kept])
-        rows, shown = np.divmod(cells, len(self.labels))
+        rows = np.repeat(np.arange(len(counts_B)), counts_B)[kept]
+        shown = columns[kept]
+        if merged and bool((self.label_ids[shown] != ids[kept]).any()):
+            # Of two labels that show as one, one is enough; lists are ascending, as ever.
+            cells = np.unique(rows * np.int64(len(self.labels)) + shown)
+            rows, shown = np.divmod(cells, len(self.labels))
         return _lists(np.bincount(rows, minlength=len(counts_B)), shown, lists)
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from taistore.contracts import STORE_VERSION, TABLES, VERSION_KEY
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
 from taistore.store.tables.table_names import kind_and_encoder
@@ -87,11 +88,11 @@ def label_findings(store: Store, dataset: Any, table: str) -> Iterator[Finding]:
             lists = batch.column("label_ids").to_pylist()
             wrong.add(keys, _other_id(labels, keys.to_pylist(), lists, beyond))
     if unknown.count:
-        what = f"{unknown} have label ids outside of 0 to {len(labels) - 1}"
+        what = f"label ids outside of 0 to {len(labels) - 1} in {unknown}"
         remedy = "go back to an older version of the table, or run the jobs that wrote it again"
         yield _finding("unknown-label", table, what, remedy)
     if wrong.count:
-        what = f"{wrong} have an id that is not the hash of their labels"
+        what = f"an id that is not the hash of its labels in {wrong}"
         yield _finding("wrong-id", table, what, "put the folder back from a backup")
 
 
@@ -109,7 +110,7 @@ class _Examples:
             self.count += int(which.sum())
 
     def __str__(self) -> str:
-        return f"{self.count:,} rows (such as {self._first})"
+        return f"{counted(self.count, 'row')} (such as {self._first})"
 
 
 def _beyond(lists: Any, labels: int) -> Any:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
+from taistore.printable import counted
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
 from taistore.store.tables.table_names import kind_of
@@ -103,11 +104,11 @@ def _of_link(
         remedy=link.remedy + (", or let repair= remove them" if link.spare else ""),
     )
     article = "an" if link.column.startswith("i") else "a"
-    told = f"name {article} {link.column} that table {link.target!r} does not have"
+    told = f"naming {article} {link.column} that table {link.target!r} does not have"
     if young:
         yield replace(
             found,
-            what=f"{young:,} young rows {told}: a job may be at work (such as {example})",
+            what=f"{counted(young, 'young row')} {told}: a job may be at work (such as {example})",
             remedy="look again when no job runs",
             severity="warning",
         )
@@ -119,7 +120,7 @@ def _of_link(
             dataset.checkout_latest()
         yield replace(
             found,
-            what=f"{old:,} rows {told} (such as {example})",
+            what=f"{counted(old, 'row')} {told} (such as {example})",
             severity="warning" if link.spare else "error",
             repaired=removed > 0,
         )
@@ -180,7 +181,7 @@ def vectorless_findings(tables: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 code="no-vector",
                 table=target,
-                what=f"{len(lost):,} rows have no vector of any encoder",
+                what=f"{counted(len(lost), 'row has', 'rows have')} no vector of any encoder",
                 remedy="run the job that wrote them again, which encodes what lacks",
                 severity="warning",
             )

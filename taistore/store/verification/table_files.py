@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taistore.errors import StoreError
+from taistore.printable import counted
 from taistore.store.lance_errors import answering, writing
 from taistore.store.verification.finding import Finding
 from taistore.store.verification.table_folder import TableFolder
@@ -76,8 +77,8 @@ def _damage(
         told, remedy = "no version of the table reads whole", backup
     else:
         held = int(whole.count_rows())
-        of = "" if rows is None else f" of {rows:,}"
-        told = f"version {whole.version} still reads whole, with {held:,}{of} rows"
+        there = counted(held, "row") if rows is None else f"{held:,} of {counted(rows, 'row')}"
+        told = f"version {whole.version} still reads whole, with {there}"
         remedy = f"{backup}, or go back to that version with restore={folder.name}"
     return Finding(code=code, table=folder.name, what=f"{what}; {told}", remedy=remedy)
 
@@ -179,7 +180,7 @@ def _orphans(folder: TableFolder, *, repair: bool, older_than: timedelta) -> Ite
         yield Finding(
             code="orphan-file",
             table=folder.name,
-            what=f"{len(old):,} files, {size:,} bytes, are of no version, such as {old[0]}",
+            what=f"{counted(len(old), 'file')}, {size:,} bytes, of no version, such as {old[0]}",
             remedy="repair= removes them",
             severity="warning",
             repaired=repair and removed_all(old),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from taistore.printable import counted
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.tables.table_names import kind_and_encoder, table_name
 from taistore.store.verification.finding import Finding
@@ -50,7 +51,8 @@ def _finding(name: str, regions: Any, vectors: Any) -> Finding | None:
     return Finding(
         code="unpaired-regions",
         table=name,
-        what=f"{count:,} rows are of a picture that has no vector (such as {example})",
+        what=f"{counted(count, 'row is', 'rows are')} of a picture that has no vector "
+        f"(such as {example})",
         remedy="run 'taistore generate-images' again, which makes both of one picture",
         severity="warning",
     )

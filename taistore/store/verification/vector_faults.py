@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taistore.contracts import TABLES
+from taistore.printable import counted
 from taistore.store.arrow import READ_AHEAD_BYTES, vector_array
 from taistore.store.tables.table_names import kind_of
 from taistore.store.verification.finding import Finding
@@ -42,8 +43,9 @@ def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iter
         yield Finding(
             code="bad-vector",
             table=table,
-            what=f"{int(bad.sum()):,} rows hold a vector that is not finite, is zero or has not "
-            f"{dim} dimensions (such as {names(int(places[bad][0]))}, in {file})",
+            what=f"{counted(int(bad.sum()), 'row holds', 'rows hold')} a vector that is not "
+            f"finite, is zero or has not {dim} dimensions (such as {names(int(places[bad][0]))}, "
+            f"in {file})",
             remedy=f"repair= removes them, then {again}" if kind != "centroids" else again,
             repaired=repair and kind != "centroids" and remove_rows(dataset, table, gone) > 0,
         )
@@ -56,8 +58,8 @@ def vector_findings(dataset: Any, table: str, dim: int, *, repair: bool) -> Iter
         yield Finding(
             code="far-norm",
             table=table,
-            what=f"{int(far.sum()):,} vectors have a norm more than {_FAR:g} times off the median "
-            f"{median:.4g} (such as {names(int(places[far][0]))})",
+            what=f"{counted(int(far.sum()), 'vector has', 'vectors have')} a norm more than "
+            f"{_FAR:g} times off the median {median:.4g} (such as {names(int(places[far][0]))})",
             remedy="look at what they were made of, and whether all are of the same encoder",
             severity="warning",
         )

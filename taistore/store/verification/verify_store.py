@@ -7,6 +7,7 @@ from typing import Any
 
 from taistore.contracts import TABLES
 from taistore.errors import StoreError
+from taistore.printable import counted
 from taistore.progress import Progress, no_progress
 from taistore.store.lance_errors import answering
 from taistore.store.places import checked_uri, is_remote, storage_options
@@ -147,7 +148,8 @@ def _row_findings(store: Store, dataset: Any, name: str, *, repair: bool) -> Ite
         yield Finding(
             code="doubled-key",
             table=name,
-            what=f"{count:,} rows repeat the key of another (such as {example})",
+            what=f"{counted(count, 'row repeats', 'rows repeat')} the key of another "
+            f"(such as {example})",
             remedy="repair= keeps the one of each key that was written last",
             repaired=removed > 0,
         )

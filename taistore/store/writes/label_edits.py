@@ -6,7 +6,7 @@ rests on the labels as they are, so that of two at once each sees what the other
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taistore.errors import LabelError, StoreError, UnknownLabelError
@@ -31,32 +31,54 @@ class AddedLabels:
 def add_labels(store: Store, labels: LabelSet) -> AddedLabels:
     """Add the labels that the store lacks, behind those that it has; bring retired ones back.
 
-    One that is there takes the synonyms given. Raises :class:`LabelError` where a key is there
-    under another name, or was merged into another label.
+    One that is there takes the synonyms given. A label that is its own key, such as a line of text,
+    may be one that is there by its key or by its name. Raises :class:`LabelError` where a key is
+    there under another name, was merged into another label, or a line means several labels.
     """
     outcome: dict[str, list[str]] = {}
 
     def plan(rows: Rows) -> list[StoredLabel]:
-        by_key = {row.label.key: row for row in rows}
+        by_key, named = {row.label.key: row for row in rows}, _by_name(rows)
         addition = 1 + max(row.addition for row in rows)
         outcome.clear()
         outcome.update(added=[], restored=[], changed=[], there=[])
         changes: list[StoredLabel] = []
         for label in labels:
-            before = by_key.get(label.key)
+            before = by_key.get(label.key) or _called(named, label)
             if before is None:
                 row = StoredLabel(len(rows) + len(outcome["added"]), label, addition)
                 outcome["added"].append(label.key)
             else:
                 row = replace(before, label=_with_synonyms(before, label, rows), retired=False)
                 what = "restored" if before.retired else "there" if row == before else "changed"
-                outcome[what].append(label.key)
+                outcome[what].append(row.label.key)
             if row != before:
                 changes.append(row)
         return changes
 
     _edit(store, plan)
     return AddedLabels(**{what: tuple(keys) for what, keys in outcome.items()})
+
+
+def _by_name(rows: Rows) -> dict[str, list[StoredLabel]]:
+    """Labels in use by their names; where none is called so, retired ones."""
+    named: dict[str, list[StoredLabel]] = {}
+    for row in sorted(rows, key=lambda row: row.retired):
+        if row.merged_into is not None:
+            continue
+        found = named.setdefault(normalise_name(row.label.name), [])
+        if not (row.retired and found and not found[0].retired):
+            found.append(row)
+    return named
+
+
+def _called(named: Mapping[str, Sequence[StoredLabel]], label: Label) -> StoredLabel | None:
+    """The label that a line of text means by its name; None where it is no such line."""
+    found = named.get(normalise_name(label.name), ()) if label.name == label.key else ()
+    if len(found) > 1:
+        keys = ", ".join(row.label.key for row in found[:5])
+        raise LabelError(f"label {label.name!r:.80} is ambiguous: use one of the keys {keys}")
+    return found[0] if found else None
 
 
 def _with_synonyms(before: StoredLabel, label: Label, rows: Rows) -> Label:
@@ -66,7 +88,7 @@ def _with_synonyms(before: StoredLabel, label: Label, rows: Rows) -> Label:
             f"label {label.key!r:.80} was merged into {into.name!r:.80}: leave it out, or give it "
             "another key"
         )
-    if label.name != before.label.name:
+    if label.name not in (before.label.name, label.key):
         raise LabelError(
             f"label {label.key!r:.80} is called {before.label.name!r:.80} here, not "
             f"{label.name!r:.80}: rename it with 'taistore labels rename', or give it another key"
@@ -152,12 +174,13 @@ def merge_labels(store: Store, old: Sequence[str], into: str) -> Label:
 def retire_labels(store: Store, names: Sequence[str]) -> list[Label]:
     """Use labels no longer; what is known of them stays, and :func:`add_labels` brings them back.
 
-    Returns them. Raises :class:`LabelError` for one that is not there, and where none is left.
+    Returns them. Raises :class:`LabelError` for one that is not there by its key or name, and where
+    none is left.
     """
     retired: list[Label] = []
 
     def plan(rows: Rows) -> list[StoredLabel]:
-        going = {row.label_id: row for row in (_found(rows, name) for name in names)}
+        going = {row.label_id: row for row in (_named(rows, name) for name in names)}
         if all(row.retired or row.label_id in going for row in rows):
             raise LabelError("a store needs a label: add another one before the last is retired")
         retired[:] = [row.label for row in going.values()]
@@ -185,6 +208,17 @@ def drop_captions(store: Store, combination_ids: Sequence[int]) -> int:
             if store.has(kind, info.encoder_id):
                 store.remove(kind, where, encoder_id=info.encoder_id)
     return store.remove("texts", where) if store.has("texts") else 0
+
+
+def _named(rows: Rows, name: str) -> StoredLabel:
+    """As :func:`_found`, by a key or a name: a synonym may be of what was merged into a label."""
+    row = _found(rows, name)
+    if name != row.label.key and normalise_name(name) != normalise_name(row.label.name):
+        raise LabelError(
+            f"label {name!r:.80} is a synonym of {row.label.name!r:.80}: to retire that one give "
+            f"its key, {row.label.key!r:.80}"
+        )
+    return row
 
 
 def _found(rows: Rows, name: str) -> StoredLabel:

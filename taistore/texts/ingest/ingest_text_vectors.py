@@ -19,6 +19,7 @@ from taistore.encoders.imported.vector_reader import (
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array, vector_column
 from taistore.store.rejects import Reject, listed_by, row_of
@@ -156,12 +157,12 @@ class _Job:
             return
         if self._last is not None and not self.unlabelled:
             raise TextError(
-                f"{path}: none of {self.read:,} rows is usable (last: {self._last.uri}: "
+                f"{path}: none of {counted(self.read, 'row')} is usable (last: {self._last.uri}: "
                 f"{self._last.detail}): mend them, {listed_by(self._store.uri)} lists them all"
             )
         raise TextError(
-            f"{path}: none of {self.read:,} rows names a label of the store: give ids that are "
-            "label names, or rows with a field 'labels'"
+            f"{path}: none of {counted(self.read, 'row')} names a label of the store: give "
+            "ids that are label names, or rows with a field 'labels'"
         )
 
     def _label_ids(self, given: str, text: str, names: object) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import Encoder
 from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
+from taistore.printable import counted
 from taistore.progress import Progress, ProgressBar, no_progress
 from taistore.store.rejects import Reject, line_of
 from taistore.store.store import Store
@@ -203,9 +204,10 @@ class _Job:
             raise TextError(f"{self._path}: no captions in it: put one on each line")
         if self.unlabelled:
             raise TextError(
-                f"{self._path}: none of {self.read:,} captions names a label of the store: check "
-                "that they fit, or give the labels synonyms"
+                f"{self._path}: none of {counted(self.read, 'caption')} names a label of the "
+                "store: check that they fit, or give the labels synonyms"
             )
         raise TextError(
-            f"{self._path}: none of {self.read:,} lines is usable (last: {self.last_reject})"
+            f"{self._path}: none of {counted(self.read, 'line')} is usable "
+            f"(last: {self.last_reject})"
         )

@@ -167,7 +167,7 @@ def test_the_command(store: Store, tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["texts", "audit", "--store", store.uri, "--examples", "1"])
     assert "openai m1" in told.stdout
     assert "rejected: refusal 2" in told.stdout
-    assert "1 labels have no text" in told.stdout
+    assert "1 label has no text" in told.stdout
     path = tmp_path / "mine.txt"
     path.write_text("A dog on a sofa\n", encoding="utf-8")
     of_file = CliRunner().invoke(main, ["texts", "audit", str(path), "--store", store.uri])

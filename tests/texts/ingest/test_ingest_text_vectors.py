@@ -64,7 +64,7 @@ def test_files_of_bad_rows_only_say_so(store: Store, tmp_path: Path) -> None:
 
 def test_files_that_name_no_label_say_so(store: Store, tmp_path: Path) -> None:
     path = _write(tmp_path, np.ones((1, 2), np.float32), [{"text": "a bird"}])
-    with pytest.raises(TextError, match="none of 1 rows names a label of the store"):
+    with pytest.raises(TextError, match="none of 1 row names a label of the store"):
         ingest_text_vectors(store, "own", path)
 
 

@@ -119,7 +119,7 @@ def test_running_again_adds_nothing(store: Store, tmp_path: Path) -> None:
     [
         ("", "no captions in it"),
         ("a dog\na cat\n", "none of 2 captions names a label of the store"),
-        ("red " * 50, r"none of 1 lines is usable \(last: line 1: 52 tokens"),
+        ("red " * 50, r"none of 1 line is usable \(last: line 1: 52 tokens"),
     ],
 )
 def test_a_file_that_gives_nothing_is_an_error(

@@ -40,19 +40,32 @@ def save_run_labels(folder: Path, store: Store) -> None:
     write_whole(folder / LABELS, lambda part: pq.write_table(pa.table(columns), part))
 
 
+def read_run_labels(folder: Path) -> RunLabels | None:
+    """What is kept of them, None in a run from before; :class:`TrainingError` where damaged."""
+    if not (folder / LABELS).is_file():
+        return None
+    try:
+        kept: dict[str, Any] = pq.read_table(folder / LABELS).to_pydict()
+        return RunLabels(kept["key"], kept["label_ids"])
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise TrainingError(f"{folder / LABELS}: cannot be read: train again") from error
+
+
 def run_labels(store: Store, row: RunRow) -> RunLabels:
     """The labels of a run; raises :class:`TrainingError` where they cannot be read.
 
-    A run from before they were kept has those of its card, else those that its store was made with.
+    A run from before they were kept, or whose file of them is damaged, has those of its card; one
+    without a card those that its store was made with.
     """
     folder = run_folder(store, row.run_id)
-    if (folder / LABELS).is_file():
-        try:
-            kept: dict[str, Any] = pq.read_table(folder / LABELS).to_pydict()
-            return RunLabels(kept["key"], kept["label_ids"])
-        except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise TrainingError(f"{folder / LABELS}: cannot be read: train again") from error
-    if not (folder / CARD).is_file():
+    there = (folder / CARD).is_file()
+    try:
+        if (kept := read_run_labels(folder)) is not None:
+            return kept
+    except TrainingError:
+        if not there:
+            raise
+    if not there:
         return RunLabels([kept.label.key for kept in store.stored_labels if not kept.addition])
     try:
         keys = read_object(folder / CARD).get("label_keys")
