@@ -83,6 +83,26 @@ def test_what_is_searched_puts_the_photos_in_order(browser: Browser, page: Path)
     assert browser.run(SHOWN) == ["a.png", "none.png", "b b.png", "sea.png", "d.png"]
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_long_path_shows_its_end_where_the_files_name_is(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    folders = "a folder of this name/" * 6
+    (tmp_path / folders).mkdir(parents=True)
+    rows = [(f"{folders}sea.png", "dog", 0.9), ("b.png", "dog", 0.8)]
+    browser.open(written(tmp_path, rows), width=width)
+    places = browser.run(
+        "return [...document.querySelectorAll('figcaption')].map((caption) => {"
+        " const box = caption.getBoundingClientRect();"
+        " const name = caption.firstElementChild.getBoundingClientRect();"
+        " return [name.left - box.left, box.right - name.right]; })"
+    )
+    (left, right), (short, rest) = places
+    assert left < 0 < right
+    # A short one stays at the left.
+    assert 0 < short < 20 < rest
+
+
 def test_the_slider_starts_at_the_cut_and_moves_what_is_missed(
     browser: Browser, page: Path
 ) -> None:
