@@ -133,15 +133,13 @@ def command(
 
 
 def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
-    from taistore.scoring.tags.read_tags import TagCounts
-
-    images, tags = summary.images, summary.tags
+    images, tags = summary.images, summary.new_tags
     rejects = f"{images.rejected:,} rejected"
     if images.rejected:
         rejects += f" ({at_store('show --rejects', store_uri)})"
     learnt = "trained" if summary.trained else "as before"
-    line = f"{summary.out}: {counted(tags.tags, 'tag')}"
-    if isinstance(tags, TagCounts):
+    line = f"{summary.out}: {counted(summary.tags.tags, 'tag')}"
+    if tags is None:
         # How many images have none is not in a long file.
         line += ", as before"
     else:

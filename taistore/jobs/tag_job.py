@@ -56,7 +56,12 @@ class TagSummary:
     @property
     def scored(self) -> bool:
         """Whether tags were written: they are not where they would be the same."""
-        return not isinstance(self.tags, TagCounts)
+        return self.new_tags is not None
+
+    @property
+    def new_tags(self) -> "ScoreSummary | None":
+        """What was scored, where tags were written."""
+        return None if isinstance(self.tags, TagCounts) else self.tags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,11 +91,11 @@ def test_what_is_shown_is_plain_and_json_keeps_the_names(folder: Path) -> None:
     # A line for each reject: no name makes lines of its own.
     assert text.count("\nreject [") == len(shown["rejects"]) == shown["tables"]["rejects"]
     runs = [run["run_id"] for run in shown["runs"]]
-    printed("evaluate", "latest", *at)
-    found = decoded("evaluate", "latest", *at)
+    printed("evaluate", "latest", "--split", "train", *at)
+    found = decoded("evaluate", "latest", "--split", "train", *at)
     assert "a\u202eb" in {label["key"] for label in found["labels"]}
-    printed("compare", *runs, *at)
-    decoded("compare", *runs, *at)
+    printed("compare", *runs, "--split", "train", *at)
+    decoded("compare", *runs, "--split", "train", *at)
 
 
 def test_tags_of_hostile_names_read_back(folder: Path) -> None:

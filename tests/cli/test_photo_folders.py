@@ -148,7 +148,7 @@ def test_a_manifest_with_labels_is_there_to_learn_from(here: Path) -> None:
     invoked("train", "--task", "fsl", "--shots", "1", "--epochs", "1")
     refused = invoked("evaluate", "latest", code=1).stderr
     assert "split 'test' holds no images: name one of those that have them ('train' (4))" in refused
-    assert refused.endswith("'taistore ingest-images MANIFEST --split test'\n")
+    assert refused.endswith("'taistore ingest-images MANIFEST --split test --store 'a shop''\n")
     assert "--split" in refused
     invoked("ingest-images", "m.jsonl", "--split", "test")
     assert value("evaluate", "latest")["split"] == "test"

@@ -32,7 +32,7 @@ def test_prune_shows_and_then_removes(tmp_path: Path) -> None:
 
     shown = run(tmp_path / "store")
     assert shown.exit_code == 0
-    assert "1 of 3 images are gone (1 paths), 1 row of vectors, 0 rejects" in shown.stdout
+    assert "1 of 3 images is gone (1 path), 2 rows of vectors, 0 rejects" in shown.stdout
     assert f"  {photos / 'red.png'}\n" in shown.stdout
     assert shown.stdout.endswith("nothing was removed: --apply does it\n")
     as_json = json.loads(run(tmp_path / "store", photos, "--json").stdout)

@@ -172,6 +172,10 @@ def test_commands_only_parse_call_and_print() -> None:
             past[path.name] = over
     assert past == {
         "demo_photos.py": {"taistore._extras"},
+        # What cannot be written, and whether a file or a run is meant, is known before a store is
+        # opened.
+        "diff.py": {"taistore.exporting.differences.difference_places"},
+        "export.py": {"taistore.jobs.difference_job"},
         # An option that the writer does not take is wrong usage, known before a store is opened.
         "generate_images.py": {"taistore.synthetic.image_writers"},
         "model_options.py": {"taistore.texts.writers"},
