@@ -160,7 +160,8 @@ def retire(*, names: tuple[str, ...], store_uri: str, out: Output) -> dict[str, 
     retired = project.retire_labels(names)
     return out.result(
         {"retired": [label.key for label in retired], "labels": len(project.labels)},
-        f"{len(retired):,} retired; {counted(len(project.labels), 'label')}\n"
+        f"retired: {', '.join(label.key for label in retired)}; "
+        f"{counted(len(project.labels), 'label')} left\n"
         f"{_following(store_uri)}",
     )
 

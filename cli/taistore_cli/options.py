@@ -15,6 +15,9 @@ from taistore_cli.output import Output
 _NAMED = re.compile(r"'taistore ((?!doctor|convert-checkpoint)[^']*[^'\s])'(?![\w'])")
 """A command in a message, of those that work on a store."""
 
+_WITH_NAME = re.compile(r"taistore ((?:labels add|find) (?:'[^']*'|[^\s;'\"]+))(?=;|$)")
+"""One that ends with what somebody typed, which has quotes of its own."""
+
 store_option = click.option(
     "--store",
     "store_uri",
@@ -132,15 +135,18 @@ def at_store(command: str, store_uri: str) -> str:
 
 
 def at_this_store(text: str, store_uri: str) -> str:
-    """The same with the commands that it names in quotes as they can be typed here.
+    """The same with the commands that it names as they can be typed here.
 
     >>> print(at_this_store("mend it by 'taistore optimize'", "shop"))
     mend it by 'taistore optimize --store shop'
+    >>> print(at_this_store("add it by taistore labels add 'a cat'", "shop"))
+    add it by taistore labels add 'a cat' --store shop
     """
 
     def named(found: re.Match[str]) -> str:
         return found[0] if "--store" in found[1] else f"'{at_store(found[1], store_uri)}'"
 
+    text = _WITH_NAME.sub(lambda found: at_store(found[1], store_uri), text)
     return _NAMED.sub(named, text)
 
 

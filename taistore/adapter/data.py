@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.freed_memory import give_back, keep_large_blocks_apart
 from taistore.adapter.inputs.image_sides import SideBuilder
-from taistore.adapter.inputs.read_tables import read_versions
+from taistore.adapter.inputs.read_tables import read_versions, rows_of_labels
 from taistore.adapter.inputs.synthetic_rows import (
     describe_synthetic,
     require_synthetic,
@@ -46,11 +46,7 @@ from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.defaults import FEW_IMAGES
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
-from taistore.geometry.centroids import (
-    CombinationCentroids,
-    combination_centroids,
-    stored_combinations,
-)
+from taistore.geometry.centroids import CombinationCentroids, combination_centroids
 from taistore.geometry.offsets import ImageSide, Shift
 from taistore.geometry.unlabelled.discriminant import (
     MOST_IMAGES,
@@ -156,17 +152,14 @@ class Preparation:
     @cached_property
     def _seen(self) -> NDArray[np.int64] | None:
         """The texts that name a label of the run; None where all do."""
-        if self.store.view.is_whole:
-            return None
         version = self._version("text_vectors")
-        ids = stored_combinations(self.store, "text_vectors", self.encoder_id, version)
-        counts_T, _ = self._index.positives(ids)
-        if not counts_T.any():
+        seen = rows_of_labels(self.store, "text_vectors", self.encoder_id, self._index, version)
+        if seen is not None and not len(seen):
             raise TrainingError(
                 f"{self.store.uri}: no text names any of these labels: write some with "
                 "'taistore generate-texts'"
             )
-        return None if counts_T.all() else np.flatnonzero(counts_T)
+        return seen
 
     def images(self) -> VectorStream | None:
         """The labelled or the synthetic images, where the loss takes any."""

@@ -224,11 +224,17 @@ def _grid(store: Store, encoder: Encoder, regions: int | None) -> int:
     return regions
 
 
+def _told(reject: Reject) -> str:
+    """An item and what is wrong with it; the place of a row is said once."""
+    place = reject.uri.rpartition(": ")[2]
+    return f"{reject.uri}: {reject.detail.removeprefix(f'{place}: ')}"
+
+
 def _require_success(
     store: Store, source: ImageSource, writer: ImageWriter, max_rejects: int | None
 ) -> None:
     first = writer.first_reject
-    why = f"first: {first.uri}: {first.detail}" if first is not None else "no reason is known"
+    why = f"first: {_told(first)}" if first is not None else "no reason is known"
     if max_rejects is not None and writer.rejected > max_rejects:
         raise ImageError(
             f"{source.name}: stopped at {writer.rejected} rejected images, at most {max_rejects} "

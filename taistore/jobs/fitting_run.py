@@ -80,7 +80,7 @@ def _fitting(project: "Project") -> list[RunRow]:
         and all(
             since[table] <= read <= versions[table] for table, read in row.table_versions.items()
         )
-        and {**row.config, "device": ""} == settings
+        and {"from_run": "", **row.config, "device": ""} == settings
         and _has_labels(store, row)
     ]
 

@@ -189,13 +189,17 @@ class Store:
         Nothing is hidden. For what reads rows to write them again, and would lose what it does not
         see.
         """
-        newest = copy.copy(self)
-        if int(self.dataset("labels").version) != self._labels_read[0]:
-            newest.forget_labels()
-        elif self.view.is_whole:
+        if self.sees_all:
             return self
+        newest = copy.copy(self)
+        newest.forget_labels()
         rows = [replace(row, merged_into=None) for row in newest.stored_labels]
         return newest._seen(LabelView.of(rows, range(len(rows))))
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether columns are ids, and no job has changed the labels since they were read."""
+        return self.view.is_whole and int(self.dataset("labels").version) == self._labels_read[0]
 
     def _seen(self, view: LabelView) -> "Store":
         other = copy.copy(self)

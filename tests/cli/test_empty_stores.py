@@ -46,6 +46,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("diff latest latest", "none yet: 'taistore train"),
         ("export-scores latest --out s.npy", "none yet: 'taistore train"),
         ("show nowhere.jpg", "no such file"),
+        ("find --label 'a b'", "add it by taistore labels add 'a b' --store "),
         ("labels rename green blau", "label 'green' is not in the label set"),
     ],
     ids=lambda value: value.split(" --out")[0] if isinstance(value, str) else "",
@@ -97,15 +98,16 @@ def test_no_name_moves_the_cursor_or_breaks_a_line(
 ) -> None:
     photos = sorted((Path(hostile.uri).parent / "photos").iterdir())
     label = hostile.labels.keys[-1]
+    every = ("--top-k", "3")
     commands = [
         ["labels"],
         ["find", "red", "--top-k", "100"],
         ["find", f"--label={label}", "--top-k", "100"],
         ["find", "red", "--out", str(tmp_path / "f.csv"), "--html", str(tmp_path / "f.html")],
-        ["export", "latest", "--to", "xmp", "--dry-run"],
-        ["export", "latest", "--to", "sidecar-json", "--out", str(tmp_path / "side")],
-        ["export", "latest", "--to", "imagefolder", "--out", str(tmp_path / "folder")],
-        ["diff", "latest", "latest", "--html", str(tmp_path / "d.html")],
+        ["export", "latest", *every, "--to", "xmp", "--dry-run"],
+        ["export", "latest", *every, "--to", "sidecar-json", "--out", str(tmp_path / "side")],
+        ["export", "latest", *every, "--to", "imagefolder", "--out", str(tmp_path / "folder")],
+        ["diff", "latest", "latest", *every, "--html", str(tmp_path / "d.html")],
         *(["show", "--", str(photo)] for photo in photos[::9]),
     ]
     for command in commands:

@@ -24,6 +24,7 @@ from taistore.stopping import StopRequested
 from taistore.store.store import Store
 from taistore_cli.main import main
 from tests.fakes import COLOURS, ColourEncoder, colour_image
+from tests.prompting.learner_projects import add_synthetic, make_project
 
 NAMES = list(COLOURS)
 FIRST, LATER = NAMES[:7], NAMES[7:10]
@@ -364,3 +365,39 @@ def test_a_run_whose_file_of_labels_is_damaged_goes_by_its_card(project: Project
     (found,) = project.verify(project.uri).findings
     assert (found.code, found.table) == ("damaged-run", run.run_id)
     assert LABELS in found.what
+
+
+def test_a_training_by_a_job_from_before_leaves_out_captions_of_later_labels(
+    project: Project,
+) -> None:
+    before = taistore.open(project.uri)
+    assert before.labels.keys == FIRST
+    first = before.train("zsl", epochs=2)
+    project.add_labels(LATER)
+    captions = Path(project.uri).parent / "later.jsonl"
+    rows = [
+        {"text": f"{name} paint number {n}", "labels": [name]} for name in LATER for n in range(9)
+    ]
+    captions.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    project.ingest_texts(captions)
+    again = before.train("zsl", epochs=2)
+    assert again.labels.keys == FIRST
+    # The captions that it learns from are the same, and so is what it learns.
+    mine, theirs = weights(again), weights(first)
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_pictures_of_retired_labels_alone_are_not_learnt_from(tmp_path: Path) -> None:
+    project = make_project(tmp_path, regions=0, texts=40)
+    add_synthetic(project, regions=False)
+    project.retire_labels(["red"])
+    named = project.synthetic()["labels"].to_list()
+    assert [] in named
+    run = project.train("zsl", learn_from="texts+synthetic", epochs=1)
+    assert run.training is not None
+    assert run.training.known["synthetic_images"] == sum(bool(labels) for labels in named)
+    project.add_labels(["mauve"])
+    project.generate_texts(60)
+    with pytest.raises(TrainingError, match="no synthetic image is of any of these labels"):
+        project.train("zsl", labels=["mauve"], learn_from="texts+synthetic", epochs=1)

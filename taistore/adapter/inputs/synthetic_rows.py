@@ -5,6 +5,7 @@ They lie in tables of their own and are never among the store's images. N labels
 
 import numpy as np
 
+from taistore.adapter.inputs.read_tables import rows_of_labels
 from taistore.errors import TrainingError
 from taistore.geometry.centroids import stored_combinations
 from taistore.store.combination_rows import CombinationIndex
@@ -31,7 +32,16 @@ def synthetic_stream(
     seed: int,
     version: int | None = None,
 ) -> VectorStream:
-    """The vectors of an encoder's synthetic images, shuffled, with the labels of their texts."""
+    """The vectors of an encoder's synthetic images, shuffled, with the labels of their texts.
+
+    Raises :class:`TrainingError` where none of them is of a label of the run.
+    """
+    seen = rows_of_labels(store, "synthetic_vectors", encoder_id, index, version)
+    if seen is not None and not len(seen):
+        raise TrainingError(
+            f"{store.uri}: no synthetic image is of any of these labels: make some with "
+            "'taistore generate-images', or train with learn_from=texts"
+        )
     return VectorStream(
         store,
         encoder_id,
@@ -39,6 +49,7 @@ def synthetic_stream(
         seed=seed,
         kind="synthetic_vectors",
         positives=index.positives,
+        positions=seen,
         version=version,
     )
 
@@ -48,9 +59,10 @@ def describe_synthetic(
 ) -> dict[str, int]:
     """Counts for the run's metrics: synthetic images, and labels of which none was made."""
     ids_M = stored_combinations(store, "synthetic_vectors", encoder_id, version)
+    counts_M, _ = index.positives(ids_M)
     _, label_ids = index.positives(np.unique(ids_M))
     shown_N = np.bincount(label_ids, minlength=len(store.labels)) > 0
     return {
-        "synthetic_images": len(ids_M),
+        "synthetic_images": int((counts_M > 0).sum()),
         "labels_without_synthetic_image": int((~shown_N).sum()),
     }

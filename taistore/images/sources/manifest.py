@@ -80,7 +80,11 @@ class ManifestSource:
                 try:
                     yield self._image(row, name)
                 except RowError as error:
-                    yield Reject(uri=name, reason=error.reason, detail=printable(str(error)))
+                    yield Reject(
+                        uri=name,
+                        reason=error.reason,
+                        detail=printable(f"{place}: {error}"),
+                    )
         if not rows:
             raise ManifestError(f"{self._path}: the manifest has no rows: list one image a row")
 

@@ -58,7 +58,7 @@ def test_new_labels_get_what_old_ones_have_and_no_text_of_these_changes(
     assert len(gone) <= 5 * len(sizes)
     counts_N = new.texts_per_label()
     ours, theirs = counts_N[before:].mean(), counts_N[:before].mean()
-    assert ours > 0.75 * min(theirs, old.texts_per_label().mean())
+    assert ours > 0.7 * min(theirs, old.texts_per_label().mean())
 
 
 def test_retired_labels_are_in_no_combination_and_the_others_keep_theirs() -> None:

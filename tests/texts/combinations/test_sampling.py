@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taistore.errors import TextError
@@ -53,6 +53,7 @@ CASES = st.builds(
 COUNTS = st.integers(1, 400)
 
 
+@settings(deadline=None)
 @given(CASES, COUNTS)
 def test_combinations_are_sets_of_the_asked_sizes(case: Case, count: int) -> None:
     sample = case.sample(count)
@@ -64,11 +65,13 @@ def test_combinations_are_sets_of_the_asked_sizes(case: Case, count: int) -> Non
         assert 0 <= labels[0] <= labels[-1] < case.n
 
 
+@settings(deadline=None)
 @given(CASES, COUNTS, COUNTS)
 def test_a_smaller_count_is_a_prefix(case: Case, count: int, more: int) -> None:
     assert _texts(case.sample(count)) == _texts(case.sample(count + more))[:count]
 
 
+@settings(deadline=None)
 @given(CASES, COUNTS)
 def test_turns_of_a_combination_run_from_zero(case: Case, count: int) -> None:
     turns: dict[tuple[int, ...], list[int]] = {}
@@ -77,6 +80,7 @@ def test_turns_of_a_combination_run_from_zero(case: Case, count: int) -> None:
     assert all(found == list(range(len(found))) for found in turns.values())
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 60), minimum=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_every_label_is_covered_or_the_error_names_what_is_enough(
     n: int, minimum: int, seed: int
