@@ -351,9 +351,9 @@ class Run:
         elif html is not None:
             raise ScoringError("a page is made of a file of tags: give out= a file for html=")
         if html is not None and isinstance(out, str | Path):
-            from taistore.scoring.page.page_head import require_page
+            from taistore.scoring.page.page_head import require_own_page
 
-            require_page(Path(html), Path(out))
+            require_own_page(Path(html), Path(out), named=True)
         project = self.project
         source = listed = encoder = shown = None
         if photos is not None:

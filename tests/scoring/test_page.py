@@ -269,6 +269,16 @@ def test_characters_that_turn_text_around_are_not_shown() -> None:
     assert visible("日本 👩\u200d🚀") == "日本 👩\u200d🚀"
 
 
+def test_a_page_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    tags, page = write_tags(tmp_path / "tags.csv", []), tmp_path / "mine.html"
+    write_page(tags, page)
+    write_page(tags, page)
+    page.write_text("<p>mine</p>", encoding="utf-8")
+    with pytest.raises(ScoringError, match=r"mine.html is there already and is no page of tags"):
+        write_page(tags, page)
+    assert page.read_text(encoding="utf-8") == "<p>mine</p>"
+
+
 def test_pages_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     tags = write_tags(tmp_path / "tags.csv", [])
     with pytest.raises(ScoringError, match=r"tags.csv/page.html: cannot be written"):

@@ -12,7 +12,7 @@ from taistore.printable import counted
 from taistore.progress import Progress, no_progress
 from taistore.scoring.page.cards import cards, images_of, known_labels, label_names
 from taistore.scoring.page.html import render
-from taistore.scoring.page.page_head import Origin, made_of, require_page
+from taistore.scoring.page.page_head import Origin, made_of, require_own_page
 from taistore.scoring.page.thumbnail import thumbnail
 from taistore.scoring.tags.output_place import unwritable
 from taistore.scoring.tags.read_tags import count_images, lists_untagged, read_images
@@ -63,10 +63,10 @@ def write_page(
     photos that a long file of tags has no rows of. A photo that the page lies above, or beside,
     opens large from its file; its address on the page is relative. Raises :class:`ScoringError`
     where ``tags`` cannot be read or ``page`` cannot be written
-    (:func:`~taistore.scoring.page.page_head.require_page`).
+    (:func:`~taistore.scoring.page.page_head.require_own_page`).
     """
     tags, page = Path(tags), Path(page)
-    require_page(page, tags)
+    require_own_page(page, tags, named=True)
     bare = untagged or Untagged()
     rows = read_images(tags, labels=store.labels if store else None)
     images = list(itertools.islice(images_of(rows, bare), max_images))
