@@ -86,7 +86,8 @@ def prepare(
     base = work / name / "base"
     labels = read_labels(data / name / "classes.csv")
     store = Store.create(base, labels, default_encoder=encoder.info.spec)
-    ingest_images(store, encoder, open_source(data / name / "labels.jsonl", labels), regions=7)
+    photos = open_source(data / name / "labels.jsonl", labels)
+    ingest_images(store, encoder, photos, regions=7, split="test")
     prompts_ND = prompt_vectors(store, encoder)
     stores = []
     for seed in range(seeds):

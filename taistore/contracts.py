@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 """Raised by every change of a table contract; ``store.migrations`` leads from each to the next."""
 
 VERSION_KEY = b"taistore:store_version"
@@ -89,6 +89,9 @@ TABLES = {
                 _field("key", pa.string()),
                 _field("name", pa.string()),
                 _field("synonyms", pa.list_(pa.string())),
+                _field("addition", pa.int32()),
+                _field("retired", pa.bool_()),
+                _field("merged_into", pa.int32(), nullable=True),
             ),
         ),
         TableContract(
@@ -132,6 +135,7 @@ TABLES = {
                 _field("combination_id", pa.int64(), nullable=True),
                 _field("split", pa.string()),
                 _field("other_uris", pa.list_(pa.string()), nullable=True),
+                _field("covered", pa.int32(), nullable=True),
             ),
         ),
         TableContract(
@@ -277,6 +281,21 @@ SCORES = pa.schema(
 )
 """A row of ``taistore score --out``: one tag of one image."""
 
+FOUND = pa.schema(
+    [
+        _field("rank", pa.int32()),
+        _field("score", pa.float32()),
+        _field("image_id", pa.string()),
+        _field("uri", pa.string()),
+        _field("split", pa.string()),
+        _field("gone", pa.bool_()),
+        _field("tags", pa.string(), nullable=True),
+    ],
+    metadata={VERSION_KEY: str(STORE_VERSION).encode()},
+)
+"""A row of ``taistore find --out``: a photo that was found. ``gone``: no file is at its path;
+``tags``: keys of a run's labels, best first, with ``|`` between them."""
+
 
 def describe(schema: pa.Schema, *, key: tuple[str, ...] = ()) -> dict[str, Any]:
     """A schema as plain JSON values: columns with type and nullability."""
@@ -301,6 +320,7 @@ def contracts() -> dict[str, dict[str, Any]]:
                 column["type"] = f"fixed_size_list<item: {table.vector_type}>[dim]"
         described[f"table-{kind}"] = entry
     described["file-scores"] = describe(SCORES)
+    described["file-found"] = describe(FOUND)
     return described
 
 

@@ -20,6 +20,7 @@ EXTRAS = {
     "demo": ("skimage", "sklearn"),
     "object-stores": ("obstore",),
     "faiss": ("faiss",),
+    "heic": ("pillow_heif",),
     "plots": ("matplotlib",),
     "llama": ("xllamacpp",),
     "vllm": ("vllm",),

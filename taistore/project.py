@@ -4,6 +4,7 @@ What the command line does is decided here; a command parses, calls one method a
 I images, T texts, N labels, D embedding dimension.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from taistore.adapter.config import Task, TrainConfig
     from taistore.adapter.run_files.run_removal import RemovedRun
     from taistore.encoders.protocol import Encoder
+    from taistore.finding.found import Found
+    from taistore.finding.photo_report import PhotoReport
     from taistore.geometry.diagnosis import Survey
     from taistore.images.ingest import IngestImagesSummary
     from taistore.images.ingest_image_vectors import IngestImageVectorsSummary
@@ -41,8 +44,10 @@ if TYPE_CHECKING:
     from taistore.scoring.page.write_page import PageSummary
     from taistore.store.maintenance import TableReport
     from taistore.store.migrations import Upgrade
+    from taistore.store.tables.label_view import StoredLabel
     from taistore.store.verification.finding import Verification
     from taistore.store.writes.encoder_removal import EncoderRemoval, StoredEncoder
+    from taistore.store.writes.label_edits import AddedLabels, RenamedLabel
     from taistore.synthetic.centroid_gaps import SyntheticSurvey
     from taistore.synthetic.generate_images import GenerateImagesSummary
     from taistore.synthetic.image_audit import ImageAudit
@@ -194,8 +199,52 @@ class Project:
 
     @property
     def labels(self) -> LabelSet:
-        """The label set, in ``label_id`` order."""
+        """The labels in use, in the order in which they came."""
         return self.store.labels
+
+    def seen_with(self, labels: Labels) -> "Project":
+        """The same store and encoders with some of its labels, which trainings then are of.
+
+        Raises :class:`StoreError` for a label that the store does not have.
+        """
+        view = copy.copy(self)
+        view.store = self.store.seen_with(labels_of(labels).keys)
+        return view
+
+    def all_labels(self) -> "tuple[StoredLabel, ...]":
+        """All labels that the store ever had, by id: what is retired, and merged into which."""
+        return self.store.stored_labels
+
+    def add_labels(self, labels: Labels) -> "AddedLabels":
+        """Add labels, as :func:`taistore.store.writes.label_edits.add_labels`; photos stay.
+
+        Captions for them come with :meth:`generate_texts`, and with :meth:`train` a run.
+        """
+        from taistore.store.writes.label_edits import add_labels
+
+        return add_labels(self.store, labels_of(labels))
+
+    def rename_label(self, old: str, new: str, *, rewrite: bool = False) -> "RenamedLabel":
+        """Rename a label, as :func:`taistore.store.writes.label_edits.rename_label`.
+
+        With ``rewrite`` its captions go, and :meth:`generate_texts` writes new ones.
+        """
+        from taistore.store.writes.label_edits import rename_label
+
+        return rename_label(self.store, old, new, rewrite=rewrite)
+
+    def merge_labels(self, old: Sequence[str], into: str) -> Label:
+        """Make labels part of another, as
+        :func:`taistore.store.writes.label_edits.merge_labels`."""
+        from taistore.store.writes.label_edits import merge_labels
+
+        return merge_labels(self.store, old, into)
+
+    def retire_labels(self, labels: Sequence[str]) -> list[Label]:
+        """Use labels no longer, as :func:`taistore.store.writes.label_edits.retire_labels`."""
+        from taistore.store.writes.label_edits import retire_labels
+
+        return retire_labels(self.store, labels)
 
     def contents(self) -> Contents:
         """Rows of every table, and what each encoder has."""
@@ -480,6 +529,65 @@ class Project:
             self.store, source, apply=apply, lost_folders=lost_folders, progress=self.progress
         )
 
+    def find(
+        self,
+        text: str | None = None,
+        *,
+        like: str | Path | None = None,
+        labels: Sequence[str] = (),
+        without: Sequence[str] = (),
+        least: float | None = None,
+        split: str | None = None,
+        top_k: int | None = None,
+        run: "Run | str | None" = None,
+        encoder: str | None = None,
+        tags: bool = True,
+        out: str | Path | None = None,
+        html: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> "Found":
+        """The photos of the store that a text, a photo or labels are about, best first.
+
+        As :class:`taistore.finding.asked.Asked` and :func:`taistore.finding.find.find`; ``out`` is
+        a file of them, ``html`` a page.
+        """
+        from taistore.finding.asked import TOP_K, Asked
+        from taistore.jobs.find_job import found_photos
+
+        asked = Asked(
+            text=text,
+            like=like,
+            labels=tuple(labels),
+            without=tuple(without),
+            least=least,
+            split=split,
+            top_k=TOP_K if top_k is None else top_k,
+        )
+        run_id = run if run is None or isinstance(run, str) else run.run_id
+        return found_photos(
+            self,
+            asked,
+            run=run_id,
+            encoder=encoder,
+            tags=tags,
+            out=None if out is None else Path(out),
+            html=None if html is None else Path(html),
+            overwrite=overwrite,
+        )
+
+    def photo(
+        self, photo: str | Path, *, run: "Run | str | None" = None, encoder: str | None = None
+    ) -> "PhotoReport":
+        """All that is known of a photo, by its path or ``image_id``, and why it is tagged so.
+
+        As :func:`taistore.finding.photo.photo_report`; tags are those of ``run``, else of the last
+        that is finished.
+        """
+        from taistore.jobs.find_job import reported_photo
+
+        run_id = run if run is None or isinstance(run, str) else run.run_id
+        return reported_photo(self, photo, run=run_id, encoder=encoder)
+
     # --- images of texts ------------------------------------------------------------------
 
     def generate_images(
@@ -638,6 +746,7 @@ class Project:
         *,
         method: str | None = None,
         config: "TrainConfig | PromptConfig | str | Path | None" = None,
+        labels: Labels | None = None,
         encoder: str | None = None,
         out: str | Path | None = None,
         name: str | None = None,
@@ -645,6 +754,8 @@ class Project:
         **settings: Any,
     ) -> "Run":
         """An adapter from the texts of the store, and from its labelled images; or prompts.
+
+        ``labels`` are some of the store's, and all that the run will know; None: those in use.
 
         ``settings`` are fields of :class:`taistore.adapter.config.TrainConfig`, such as ``shots``,
         ``shift`` or ``seed``; ``paper=True`` takes what was published for all others. With
@@ -673,7 +784,8 @@ class Project:
         if task is not None:
             settings["task"] = task
         given = train_config(config, settings, method=method, device=self.device)
-        return trained_run(self, given, encoder=encoder, out=out, on_start=on_start, name=name)
+        view = self if labels is None else self.seen_with(labels)
+        return trained_run(view, given, encoder=encoder, out=out, on_start=on_start, name=name)
 
     def resume(
         self,

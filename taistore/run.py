@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taistore import defaults
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import Liveness, liveness
 from taistore.encoders.protocol import EncoderInfo
+from taistore.labels import LabelSet
 from taistore.store.run_rows import RunRow
+from taistore.store.store import Store
 
 if TYPE_CHECKING:
     from taistore.adapter.run_lifecycle import RunResult
@@ -112,6 +115,16 @@ class Run:
     def encoder(self) -> EncoderInfo:
         """The encoder that it was trained for."""
         return self.project.store.encoder(self._row.encoder_id)
+
+    @property
+    def labels(self) -> LabelSet:
+        """Its labels: those of the project when it was trained, or the part that it learnt."""
+        return self.store.labels
+
+    @cached_property
+    def store(self) -> Store:
+        """The project's store, read with the labels of the run."""
+        return seen_by_run(self.project.store, self._row)
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}: {self.task}, {self.state}, {self.created:%F %R})"
@@ -228,7 +241,6 @@ class Run:
             self._scoring,
             self.project.encoder(self.encoder.spec),
             photos,
-            labels=self.project.labels,
             top_k=top_k,
             threshold=threshold,
             step=step,
@@ -253,7 +265,6 @@ class Run:
         from taistore.scoring.tagging import tag_store
 
         return tag_store(
-            self.project.store,
             self._scoring,
             split=split,
             top_k=top_k,
@@ -302,14 +313,17 @@ class Run:
 
             require_page(Path(html), Path(out))
         project = self.project
-        source = listed = encoder = None
-        if photos is not None and stored:
+        source = listed = encoder = shown = None
+        if photos is not None:
+            from taistore.images.sources.given_paths import GivenPaths
             from taistore.images.sources.usable_photos import UsablePhotos
 
-            listed = UsablePhotos(open_source(photos, project.labels), project.store)
-        elif photos is not None:
-            source = open_source(photos, project.labels)
-            encoder = project.encoder(self.encoder.spec)
+            named = open_source(photos, self.labels)
+            shown = GivenPaths.of_source(photos, named)
+            if stored:
+                listed = UsablePhotos(named, self.store)
+            else:
+                source, encoder = named, project.encoder(self.encoder.spec)
         from taistore.scoring.score import score
 
         summary = score(
@@ -318,6 +332,7 @@ class Run:
             source,
             out,
             listed=listed,
+            shown=shown,
             encoder=encoder,
             layout=layout,
             top_k=top_k,
@@ -332,6 +347,8 @@ class Run:
             device=self._device,
             progress=project.progress,
         )
+        for line in () if source is None else source.notes:
+            project.note(line)
         if html is not None:
             about = f"Tagged by taistore, run {self.run_id}, encoder {self.encoder.spec}, "
             about += summary.step + _cut(threshold, summary.without_tags)

@@ -13,7 +13,7 @@ LAYERS = (
     ("taistore_cli",),
     ("taistore.project", "taistore.health"),
     ("taistore.reproduction",),
-    ("taistore.evaluation", "taistore.exporting"),
+    ("taistore.evaluation", "taistore.exporting", "taistore.finding"),
     ("taistore.scoring",),
     ("taistore.prompting",),
     ("taistore.adapter",),

@@ -188,7 +188,8 @@ def _pipeline_row(
             LabelSet([Label("none", "none")]),
             default_encoder=encoder.info.spec,
         )
-        ingest_images(store, encoder, FolderSource(paths[0].parent), batch_size=_BATCH)
+        source = FolderSource(paths[0].parent)
+        ingest_images(store, encoder, source, regions=0, batch_size=_BATCH)
 
     taken = costs({"alone": alone, "ingest": ingest}, rounds=rounds)
     ours, other = (len(paths) / taken[side].cpu for side in ("ingest", "alone"))

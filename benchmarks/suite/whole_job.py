@@ -79,7 +79,7 @@ def job(store: Path, *, photos: int, new: int) -> list[Stage]:
 
     project = make()
     stage("captions", project.generate_texts)
-    stage("photos into the store", lambda: project.ingest_images(manifest, regions=7))
+    stage("photos into the store", lambda: project.ingest_images(manifest, regions=7, split="test"))
     stage("training", project.train)
     run = project.run()
     stage("evaluation", run.evaluate)

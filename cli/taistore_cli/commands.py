@@ -36,7 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "convert-checkpoint": "Take the weights out of a TorchScript file.",
     },
     "Upkeep": {
-        "show": "Show what a store holds.",
+        "show": "Show what a store holds, or all about one photo.",
         "runs": "List runs, remove them.",
         "encoders": "List encoders, remove them.",
         "prune": "Take photos that are gone out of a store.",

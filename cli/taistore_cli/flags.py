@@ -11,7 +11,7 @@ import click
 
 ALIASES = {
     **{"layout": "format", "photos": "images", "path": "store"},
-    **{"scores": "with", "count": "texts"},
+    **{"scores": "with", "count": "texts", "from_run": "from"},
 }
 """Parameters whose options have another name."""
 

@@ -137,7 +137,7 @@ def _describe(error: Exception) -> str:
 
 
 KEEPING = frozenset(
-    {"tag", "init", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
+    {"tag", "init", "labels", "generate-texts", "ingest-texts", "generate-images", "ingest-images"}
     | {"ingest-vectors", "reproduce"}
     | {"score", "export", "prune", "runs", "encoders", "optimize", "upgrade", "demo"}
 )

@@ -8,6 +8,7 @@ import click
 
 from taistore_cli.opening import open_project
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     encoder_option,
@@ -60,5 +61,5 @@ def command(
         asdict(summary),
         f"{summary.read:,} captions: {summary.written:,} written, {summary.present:,} were "
         f"there, {summary.unlabelled:,} name no label, {summary.rejected:,} rejected "
-        "(taistore show --rejects)",
+        f"({at_store('show --rejects', store_uri)})",
     )

@@ -1,6 +1,8 @@
 """Options that several commands share, declared once."""
 
 import functools
+import os
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +111,17 @@ def common_options(command: Callable[..., dict[str, Any]]) -> Callable[..., dict
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
+
+
+def at_store(command: str, store_uri: str) -> str:
+    """A command of taistore on this store, as it can be typed here.
+
+    >>> print(at_store("show --rejects", "my shop"))
+    taistore show --rejects --store 'my shop'
+    """
+    usual = os.environ.get("TAISTORE_STORE") or defaults.STORE
+    named = "" if store_uri == usual else f" --store {shlex.quote(store_uri)}"
+    return f"taistore {command}{named}"
 
 
 def given_options() -> set[str]:

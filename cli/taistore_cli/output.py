@@ -14,7 +14,7 @@ class Output:
     """Where a command's result and progress go."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
         self._quiet = quiet
         self.progress: Progress = stoppable(no_progress if quiet or as_json else stderr_progress)
 
@@ -23,17 +23,17 @@ class Output:
 
         Returns ``value``, so that a command which runs commands can use their results.
         """
-        click.echo(printable_json(value) if self._as_json else printable_lines(text))
+        click.echo(printable_json(value) if self.as_json else printable_lines(text))
         return value
 
     def note(self, message: str) -> None:
         """A line for people, on stderr; silent with --json."""
-        if not self._as_json:
+        if not self.as_json:
             click.echo(printable_lines(message), err=True)
 
     def ask(self, question: str) -> bool:
         """Whether the reader says yes; nobody does with --json, or where input has ended."""
-        if self._as_json:
+        if self.as_json:
             return False
         try:
             return click.confirm(printable_lines(question), err=True)
@@ -43,8 +43,8 @@ class Output:
 
     def flags(self) -> list[str]:
         """The flags that make a nested command show as much as this one."""
-        return ["--quiet"] if self._quiet or self._as_json else []
+        return ["--quiet"] if self._quiet or self.as_json else []
 
     def nested(self) -> contextlib.AbstractContextManager[object]:
         """While a nested command runs: with --json its output must not join ours on stdout."""
-        return contextlib.redirect_stdout(sys.stderr) if self._as_json else contextlib.nullcontext()
+        return contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()

@@ -7,7 +7,9 @@ import click
 
 import taistore
 from taistore import defaults
+from taistore_cli.ingest_images import set_aside
 from taistore_cli.options import (
+    at_store,
     common_options,
     device_option,
     known_option,
@@ -119,14 +121,14 @@ def command(
         progress=out.progress,
         note=out.note,
     )
-    return out.result(summary.to_json(), "\n".join(_lines(summary)))
+    return out.result(summary.to_json(), "\n".join(_lines(summary, store_uri)))
 
 
-def _lines(summary: "TagSummary") -> list[str]:
+def _lines(summary: "TagSummary", store_uri: str) -> list[str]:
     images, tags = summary.images, summary.tags
     rejects = f"{images.rejected:,} rejected"
     if images.rejected:
-        rejects += " (taistore show --rejects)"
+        rejects += f" ({at_store('show --rejects', store_uri)})"
     learnt = "trained" if summary.trained else "as before"
     if tags is None:
         line = f"{summary.out}: as before"
@@ -136,6 +138,7 @@ def _lines(summary: "TagSummary") -> list[str]:
             line += f"; {tags.without_tags:,} without tags"
     return [
         f"{images.seen:,} photos: {images.encoded:,} encoded, {rejects}",
+        *set_aside(images, store_uri),
         f"{summary.texts_written:,} texts written; run {summary.run_id} {learnt}",
         line,
         summary.html,

@@ -83,6 +83,20 @@ WITH_RESUME = {"--resume", "--store", "--device", "--json", "--quiet", "--debug"
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the texts.  [default: 20, paper 60]"
 )
+@click.option(
+    "--labels",
+    "labels_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Some of the store's labels, which the run is for.  [default: all in use]",
+)
+@click.option(
+    "--from",
+    "from_run",
+    metavar="RUN",
+    help="Begin with the weights of a finished run (an id, or latest); labels that it lacks begin "
+    "as zero-shot.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Of all that is random.  [default: 0]")
 @click.option(
     "--config",
@@ -245,6 +259,7 @@ def command(
     config_file: Path | None,
     resume_run: str | None,
     folder: Path | None,
+    labels_file: Path | None,
     name: str | None,
     encoder_spec: str | None,
     store_uri: str,
@@ -270,6 +285,8 @@ def command(
       taistore train --task pll
       taistore train --method dualcoop --task pll
       taistore train --method t2i-pal
+      taistore train --from latest
+      taistore train --labels subset.txt
       taistore train --config settings.toml --seed 3
     """
     given = given_options()
@@ -295,6 +312,7 @@ def command(
                 chosen["device"] = device
             run = project.train(
                 config=config_file,
+                labels=labels_file,
                 encoder=encoder_spec,
                 out=folder,
                 name=name,

@@ -53,9 +53,17 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
         super().__post_init__()
 
     def start_residual(
-        self, network: Residual, prompts_ND: NDArray[np.float32], mean_unit_D: NDArray[np.float32]
+        self,
+        network: Residual,
+        prompts_ND: NDArray[np.float32],
+        mean_unit_D: NDArray[np.float32],
+        *,
+        scale: float | None = None,
     ) -> None:
-        """Set zero-shot up from the prompts and a sample of the perturbed texts."""
+        """Set zero-shot up from the prompts and a sample of the perturbed texts.
+
+        ``scale`` is that of a run that this one goes on from.
+        """
         sample = self._sample()
         # No step has this number.
         self.seed(self.total)
@@ -65,6 +73,7 @@ class TrainingJob(TrainingLoop[RunStart, AdapterNetwork, Step]):
             self._perturbed(sample),
             len(sample.positives) / (len(sample.vectors) * network.linear.out_features),
             deviation=self.config.start_deviation,
+            scale=scale,
         )
 
     def _sample(self) -> TrainingBatch:

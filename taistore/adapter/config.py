@@ -18,7 +18,7 @@ from taistore.adapter.settings.papers_settings import (
     papers_settings,
 )
 from taistore.adapter.settings.recorded_settings import read_settings, upgraded
-from taistore.adapter.settings.setting_checks import number, one_of, whole, writer_weights_of
+from taistore.adapter.settings.setting_checks import number, one_of, text, whole, writer_weights_of
 from taistore.errors import TrainingError
 from taistore.geometry.expected_places import PSEUDO_COUNTS
 from taistore.geometry.neighbours import KINDS, Kind
@@ -110,6 +110,9 @@ class TrainConfig:
     ``batch`` and ``lr`` are 128 and 1e-3 where they are ``auto``, 1,024 and 2e-3 where a step takes
     such a sample and learns from texts alone.
 
+    ``from_run`` is the id of a run whose labels keep the weights that they have there; others
+    start as zero-shot.
+
     What is ``auto`` is written out by task here, but for ``shift`` of ``zsl``, ``radius`` and those
     of images: they depend on the store and are written out when a training begins, see
     :meth:`settled`.
@@ -149,6 +152,7 @@ class TrainConfig:
     text_weights: str | Mapping[str, float] = ""
     loss: Loss = "bce"
     sampled_labels: int | Auto = "auto"
+    from_run: str = ""
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
@@ -163,6 +167,7 @@ class TrainConfig:
         one_of("method adapter with loss", self.loss, LOSSES)
         one_of("shift", self.shift, ("auto", *SHIFTS))
         self._check_numbers()
+        text("from_run", self.from_run)
         weights = writer_weights_of(self.text_weights)
         canonical = ",".join(f"{name}={weights[name]:g}" for name in sorted(weights))
         object.__setattr__(self, "text_weights", canonical)

@@ -30,7 +30,7 @@ from taistore.adapter.known_labels import (
     save_known,
 )
 from taistore.adapter.loop import BatchSource
-from taistore.adapter.run_files.kept_shift import read_image_side, save_image_side
+from taistore.adapter.run_files.kept.kept_shift import read_image_side, save_image_side
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.adapter.steps import (
@@ -46,7 +46,11 @@ from taistore.adapter.text_weights import TextWeights, text_weights
 from taistore.defaults import FEW_IMAGES
 from taistore.encoders.precision import resolve_device
 from taistore.errors import TrainingError
-from taistore.geometry.centroids import CombinationCentroids, combination_centroids
+from taistore.geometry.centroids import (
+    CombinationCentroids,
+    combination_centroids,
+    stored_combinations,
+)
 from taistore.geometry.offsets import ImageSide, Shift
 from taistore.geometry.unlabelled.discriminant import (
     MOST_IMAGES,
@@ -126,7 +130,7 @@ class Preparation:
                 batch=self.config.texts_of_a_step,
                 seed=self.config.seed,
                 positives=self._index.positives,
-                positions=None if self._weights is None else self._weights.positions,
+                positions=self._positions,
                 version=self._version("text_vectors"),
             )
         except VersionGoneError as error:
@@ -141,7 +145,28 @@ class Preparation:
         weights = self.config.writer_weights
         if not weights:
             return None
-        return text_weights(self.store, self.encoder_id, weights, versions=self.versions)
+        found = text_weights(self.store, self.encoder_id, weights, versions=self.versions)
+        return found if self._seen is None else found.among(self._seen)
+
+    @property
+    def _positions(self) -> NDArray[np.int64] | None:
+        """The rows of the text vectors that are learnt from; None: all."""
+        return self._seen if self._weights is None else self._weights.positions
+
+    @cached_property
+    def _seen(self) -> NDArray[np.int64] | None:
+        """The texts that name a label of the run; None where all do."""
+        if self.store.view.is_whole:
+            return None
+        version = self._version("text_vectors")
+        ids = stored_combinations(self.store, "text_vectors", self.encoder_id, version)
+        counts_T, _ = self._index.positives(ids)
+        if not counts_T.any():
+            raise TrainingError(
+                f"{self.store.uri}: no text names any of these labels: write some with "
+                "'taistore generate-texts'"
+            )
+        return None if counts_T.all() else np.flatnonzero(counts_T)
 
     def images(self) -> VectorStream | None:
         """The labelled or the synthetic images, where the loss takes any."""

@@ -16,7 +16,7 @@ from taistore.adapter.settings.auto_settings import ALL_IMAGES
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import IMAGE_ID, PartialLabels, hash_order, split_counts
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged, ragged
+from taistore.store.tables.label_lists import Ragged, covered_where, ragged
 
 KNOWN = "known-labels.parquet"
 """In a run's folder: the labels that it learnt from, a row per image."""
@@ -149,7 +149,7 @@ def save_known(folder: Path, images: PartialLabels) -> None:
             "image_id": _texts(images.image_ids),
             "positives": _lists(images.positives),
             "negatives": _lists(images.negatives),
-            "complete": pa.array(images.complete),
+            "covered": pa.array(images.covered),
         }
     ).replace_schema_metadata({b"labels": str(images.labels).encode()})
     write_whole(folder / KNOWN, lambda part: pq.write_table(table, part))
@@ -173,8 +173,15 @@ def read_known(folder: Path) -> PartialLabels:
         _ids(table),
         lists["positives"],
         lists["negatives"],
-        np.asarray(_whole(table, "complete").to_numpy(zero_copy_only=False), dtype=np.bool_),
+        _covered(table),
     )
+
+
+def _covered(table: pa.Table) -> NDArray[np.int32]:
+    """Of how many labels all is said; runs from before labels could be added say all or none."""
+    if "covered" not in table.column_names:
+        return covered_where(np.asarray(_whole(table, "complete").to_numpy(zero_copy_only=False)))
+    return np.asarray(_whole(table, "covered").to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
 def _texts(image_ids: NDArray[np.bytes_]) -> "pa.ChunkedArray[Any]":

@@ -205,6 +205,7 @@ class Residual(nn.Module):
         positive_rate: float,
         *,
         deviation: float = START_DEVIATION,
+        scale: float | None = None,
     ) -> None:
         """Begin as zero-shot with logits of a useful size.
 
@@ -212,14 +213,15 @@ class Residual(nn.Module):
         is the mean of the unit text vectors.
         Cosines spread differently in every encoder, and less under perturbation: scale and bias
         give the logits of ``perturbed_BD`` this ``deviation`` around the log odds of
-        ``positive_rate``, the share of labels that are positive.
+        ``positive_rate``, the share of labels that are positive. ``scale`` takes the place of that
+        one, in a training that goes on from another.
         """
         self.prompts = prompts_ND.to(self.prompts)
         self.shared.copy_(F.normalize(shared_D, dim=0))
         cosine_BN = F.normalize(perturbed_BD, dim=1) @ self.prompts.T
         # Without a correction, since a single label and text have no deviation but 0.
         spread = cosine_BN.std(correction=0).clamp_min(MIN_DEVIATION)
-        self.scale.fill_(deviation / float(spread))
+        self.scale.fill_(deviation / float(spread) if scale is None else scale)
         rate = min(max(positive_rate, 1e-6), 0.5)
         self.linear.bias.fill_(math.log(rate / (1 - rate)) - float(self.scale * cosine_BN.mean()))
 

@@ -204,12 +204,14 @@ def _flat(lists: Ragged, labels: int) -> NDArray[np.int64]:
 
 
 def _negatives(found: PartialLabels) -> NDArray[np.int64]:
-    """Known negatives as ``row * N + label``, those of complete images spelt out."""
+    """Known negatives as ``row * N + label``, those among covered labels spelt out."""
     listed = _flat(found.negatives, found.labels)
-    whole = np.flatnonzero(found.complete)
-    if not len(whole):
+    counts_B = np.minimum(found.covered, found.labels).astype(np.int64)
+    if not counts_B.any():
         return listed
-    cells = (whole[:, None] * found.labels + np.arange(found.labels)).reshape(-1)
+    firsts = np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
+    rows = np.repeat(np.arange(len(counts_B)), counts_B)
+    cells = rows * found.labels + (np.arange(len(rows)) - firsts)
     absent: NDArray[np.int64] = np.setdiff1d(cells, _flat(found.positives, found.labels))
     return np.union1d(listed, absent)
 

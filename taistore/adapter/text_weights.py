@@ -38,6 +38,19 @@ class TextWeights:
         found: NDArray[np.float32] = self.values[self.codes[rows_B]]
         return found
 
+    def among(self, rows: NDArray[np.int64]) -> "TextWeights":
+        """Those of these rows of the vector table alone, ascending."""
+        own = np.arange(len(self.codes)) if self.positions is None else self.positions
+        kept = np.isin(own, rows)
+        codes = self.codes[kept]
+        if not len(codes):
+            raise TrainingError(
+                "text_weights leaves no text that names one of these labels: give a writer a "
+                "weight above 0"
+            )
+        mean = self.values[codes].mean(dtype=np.float64)
+        return TextWeights(own[kept], codes, (self.values / mean).astype(np.float32))
+
 
 def text_weights(
     store: Store, encoder_id: str, weights: Mapping[str, float], *, versions: Mapping[str, int]

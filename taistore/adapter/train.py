@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from taistore.adapter.adapter_job import TrainingJob
 from taistore.adapter.config import TASKS, TrainConfig
 from taistore.adapter.data import Preparation, settle, summary
+from taistore.adapter.inputs.earlier_run import earlier_run
 from taistore.adapter.network import NetworkShape, Residual, build_network
 from taistore.adapter.run_files.checkpoint import save_prompts
-from taistore.adapter.run_files.kept_discriminant import save_discriminant
+from taistore.adapter.run_files.kept.kept_discriminant import save_discriminant
+from taistore.adapter.run_files.kept.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
 from taistore.adapter.run_files.run_start import RunStart
 from taistore.adapter.run_files.training_state import load_state, read_position
@@ -52,8 +54,9 @@ def train(
     by what the store holds, and recorded. The run goes to ``out``, else into the store; ``name`` is
     its id. ``on_start`` is called with that id before the first step: from then on :func:`resume`
     continues the run, however it was stopped, to the same weights that it would have reached
-    undisturbed. Raises :class:`TrainingError` without texts, on vectors or a loss that are not
-    finite, and where nothing can be written.
+    undisturbed. With ``config.from_run`` the labels of that run keep the weights that they have
+    there, and others start as zero-shot. Raises :class:`TrainingError` without texts, on vectors or
+    a loss that are not finite, and where nothing can be written.
     """
     config = settle(store, encoder_id, config)
     shape = NetworkShape(
@@ -68,6 +71,9 @@ def train(
             f"prompt vectors have the shape {list(prompts_ND.shape)}, but the store has "
             f"{shape.labels} labels and the encoder {shape.dim} dimensions"
         )
+    before = None
+    if config.from_run:
+        before = earlier_run(store, config.from_run, shape, encoder_id=encoder_id)
     data = Preparation.fresh(store, encoder_id, config)
     start, source, mean_unit_D = _begin(data, shape, progress)
     discriminant = data.discriminant(prompts_ND)
@@ -75,6 +81,7 @@ def train(
 
     def made(new: NewRun) -> TrainingJob:
         data.save(new.folder)
+        save_run_labels(new.folder, store.labels.keys)
         save_prompts(new.folder, prompts_ND)
         if discriminant is not None:
             save_discriminant(new.folder, discriminant)
@@ -90,7 +97,10 @@ def train(
             checkpoint_seconds=checkpoint_seconds,
         )
         if isinstance(network, Residual):
-            job.start_residual(network, prompts_ND, mean_unit_D)
+            scale = None if before is None else before.scale
+            job.start_residual(network, prompts_ND, mean_unit_D, scale=scale)
+        if before is not None:
+            before.hand_on(network)
         return job
 
     return begin(store, config, made, out=out, progress=progress, on_start=on_start, name=name)
@@ -113,6 +123,7 @@ def resume(
     to resume, the run is being trained by another process, or its texts are gone.
     """
     row = unfinished(store) if run_id == "latest" else store.run(run_id)
+    store = seen_by_run(store, row)
     if row.task not in TASKS:
         raise TrainingError(f"run {row.run_id} is of the kind {row.task!r}: it is never trained")
     config = TrainConfig.from_json(row.config)

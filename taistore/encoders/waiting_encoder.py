@@ -57,6 +57,11 @@ def make_ready(encoder: Encoder) -> None:
         encoder.loaded()
 
 
+def waits(encoder: Encoder) -> bool:
+    """Whether it is one that is not loaded yet."""
+    return isinstance(encoder, WaitingEncoder) and not encoder.is_loaded
+
+
 def at_hand(encoder: Encoder) -> Encoder:
     """The encoder itself where it waited and is loaded by now, else what was given."""
     if isinstance(encoder, WaitingEncoder) and encoder.is_loaded:

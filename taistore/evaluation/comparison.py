@@ -4,21 +4,25 @@ Every resample draws the same images for both runs, so that what is easy or hard
 out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.errors import ScoringError
 from taistore.evaluation.bootstrap import LEVEL
 from taistore.evaluation.drawing import shown
 from taistore.evaluation.evaluate import chosen_scope, needs_negatives
-from taistore.evaluation.labelled_scores import images_of, labelled_split
+from taistore.evaluation.labelled_scores import Scope, images_of, labelled_split
 from taistore.evaluation.paired_figures import Difference, PairedFigures
 from taistore.evaluation.protocols import Protocol
 from taistore.evaluation.report import NO_PHOTOS, SHOWN_LABELS, kind_of_images
 from taistore.evaluation.split_figures import filled_block
+from taistore.labels import Label
 from taistore.progress import Progress, no_progress
 from taistore.store.store import Store
 
@@ -152,15 +156,23 @@ def compare(
 ) -> Comparison:
     """mAP of every step that both ``runs`` have, and each label's AP, with paired intervals.
 
-    The runs may be of different encoders: then images that have vectors of both take part. Raises
-    :class:`ScoringError` where the runs are one or share no image, and what
+    The runs may be of different encoders: then images that have vectors of both take part; and of
+    different labels: then those of both are compared. Raises :class:`ScoringError` where the runs
+    are one or share no image or no label, and what
     :func:`~taistore.evaluation.evaluate.evaluate` raises.
     """
     ids = (store.run(runs[0]).run_id, store.run(runs[1]).run_id)
     if ids[0] == ids[1]:
         raise ScoringError(f"{ids[0]} is compared with itself: name two different runs")
-    scope = chosen_scope(store, split, protocol, synthetic=synthetic)
-    first, second = (labelled_split(store, i, scope, device=device) for i in ids)
+    stores = [seen_by_run(store, store.run(i)) for i in ids]
+    scopes = [chosen_scope(one, split, protocol, synthetic=synthetic) for one in stores]
+    shared = _shared(
+        scopes, [scope.labels(one.labels) for one, scope in zip(stores, scopes, strict=True)]
+    )
+    scope = shared[0]
+    first, second = (
+        labelled_split(store, i, scope, device=device) for i, scope in zip(ids, shared, strict=True)
+    )
     paired = PairedFigures(first, second, samples=samples, seed=seed)
     counting = needs_negatives(protocol)
     for block in paired.blocks():
@@ -184,8 +196,25 @@ def compare(
         labels=tuple(
             LabelDifference(key=label.key, name=label.name, positives=positives, precision=found)
             for label, positives, found in zip(
-                scope.labels(store.labels), paired.positives, paired.labels, strict=True
+                scope.labels(stores[0].labels), paired.positives, paired.labels, strict=True
             )
         ),
         protocol=protocol,
     )
+
+
+def _shared(scopes: Sequence[Scope], labels: Sequence[Sequence[Label]]) -> list[Scope]:
+    """The scopes of both runs, with the labels that both have, in one order."""
+    keys = [[label.key for label in of_run] for of_run in labels]
+    if keys[0] == keys[1]:
+        return list(scopes)
+    common = [key for key in keys[0] if key in set(keys[1])]
+    if not common:
+        raise ScoringError("the runs have no label in common: compare runs of the same labels")
+    found = []
+    for scope, of_run in zip(scopes, keys, strict=True):
+        place = {key: n for n, key in enumerate(of_run)}
+        chosen = np.array([place[key] for key in common], dtype=np.int64)
+        ids = chosen if scope.label_ids is None else scope.label_ids[chosen]
+        found.append(replace(scope, label_ids=ids))
+    return found

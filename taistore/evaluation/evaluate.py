@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.defaults import SPLIT
 from taistore.errors import ScoringError, StoreError
 from taistore.evaluation import label_columns
@@ -56,6 +57,7 @@ def evaluate(
     :class:`ScoringError` where the split holds nothing to evaluate on, the store is not what the
     protocol is about, or ``synthetic`` comes with a split or a protocol.
     """
+    store = seen_by_run(store, store.run(run_id))
     scope = chosen_scope(store, split, protocol, synthetic=synthetic)
     scored = labelled_split(store, run_id, scope, device=device)
     figures = split_figures(scored, needs_negatives=needs_negatives(protocol), progress=progress)

@@ -34,7 +34,7 @@ class Scope:
     """The images and labels that are looked at.
 
     ``split`` is theirs; None: they are the store's synthetic images, which are in no split.
-    ``label_ids`` [N] are the labels, in this order (None: all of the store). With
+    ``label_ids`` [N] are the labels, in this order (None: all of the run). With
     ``only_with_positives`` an image that is known to show none of them is left out.
     """
 
@@ -188,7 +188,8 @@ def labelled_split(
     split is labelled, :class:`SyntheticError` where there is no synthetic image, and what
     :func:`~taistore.scoring.loaded_run.open_run` raises.
     """
-    return LabelledSplit(store, open_run(store, run_id, device=device), scope)
+    run = open_run(store, run_id, device=device)
+    return LabelledSplit(run.store, run, scope)
 
 
 def _require_no_split(run: ScoringRun) -> None:

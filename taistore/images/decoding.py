@@ -19,7 +19,8 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from taistore.errors import ImageError
-from taistore.images.upright import to_rgb, upright
+from taistore.images.formats.heif import is_heif, open_heif
+from taistore.images.formats.upright import to_rgb, upright
 
 MAX_PIXELS = 100_000_000
 """Width x height above which a photo is refused."""
@@ -52,7 +53,6 @@ _HEADERS = {
     b"MM\x00*": "TIFF",
     b"BM": "BMP",
 }
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 
@@ -73,12 +73,12 @@ def _load_formats() -> tuple[str, ...]:
         importlib.import_module(f"PIL.{module}ImagePlugin")
     with contextlib.suppress(ImportError):  # came with Pillow 11.3
         importlib.import_module("PIL.AvifImagePlugin")
-    # pillow_heif and the like register themselves as HEIF.
-    return tuple(name for name in (*modules, "AVIF", "HEIF") if name in Image.OPEN)
+    return tuple(name for name in (*modules, "AVIF") if name in Image.OPEN)
 
 
 FORMATS = _load_formats()
-"""Pillow's names of the formats that are read, whatever a file's name says."""
+"""Pillow's names of the formats that are read, whatever a file's name says; HEIF comes beside them
+(:mod:`taistore.images.formats.heif`)."""
 
 
 def image_id(data: bytes) -> str:
@@ -155,13 +155,17 @@ def decode_image(
 
     Size is checked in the header, before anything is decoded: at most ``max_pixels`` in all and
     :data:`MAX_SIDE` along a side; Pillow's own limit is about 179 million pixels. Raises
-    :class:`ImageError` with reason empty, not_an_image, unsupported, too_large, too_slow (more
-    than ``max_seconds`` of processor time), truncated or corrupt. Never warns.
+    :class:`ImageError` with reason empty, not_an_image, unsupported (HEIC without the extra
+    ``[heic]``), too_large, too_slow (more than ``max_seconds`` of processor time), truncated or
+    corrupt. Never warns.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)", reason="empty")
     with _quiet(), _image_errors(data):
-        image = Image.open(_Bounded(data, max_seconds), formats=FORMATS)
+        file = _Bounded(data, max_seconds)
+        if is_heif(data):
+            return _loaded(open_heif(file), max_pixels)
+        image = Image.open(file, formats=FORMATS)
         if data.count(b"\xff\xda") > _MANY_SCANS:
             # A JPEG's scan is a few bytes and a pass over all pixels: the usual 64 KiB between
             # two looks at the time would be hundreds of them.
@@ -233,11 +237,6 @@ def _require_tile(image: Image.Image, max_pixels: int) -> None:
 
 
 def _unidentified(data: bytes) -> ImageError:
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return ImageError(
-            "HEIC is not read: convert it to JPEG or PNG, or register pillow-heif",
-            reason="unsupported",
-        )
     for header, name in _HEADERS.items():
         if data.startswith(header):
             return ImageError(

@@ -6,6 +6,7 @@ The order is vectors, regions, combinations, images, rejects: an image that is i
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from taistore.encoders.protocol import EncoderInfo
 from taistore.errors import StoreError
 from taistore.images.pipeline import EncodedBatch, EncodedImage
+from taistore.images.sources.unknown_labels import UnknownLabels
 from taistore.images.statements import row_after
 from taistore.printable import printable
 from taistore.store.arrow import vector_column
@@ -31,17 +33,18 @@ COMMIT_SECONDS = 20.0
 """A commit is due after this many bytes of vectors or seconds, whatever the rows: what a kill can
 cost."""
 
-_LABEL_COLUMNS = ("positives", "negatives", "complete", "combination_id", "split")
+_LABEL_COLUMNS = ("positives", "negatives", "complete", "covered", "combination_id", "split")
 
 
 class ImageWriter:
     """Buffers batches and commits them; a context manager that commits what is left on leaving.
 
-    ``split`` is for images whose source names none: None keeps what the store has, and is "test"
+    ``split`` is for images whose source names none: None keeps what the store has, and is "train"
     for new ones. Counts what happened to every item: each is exactly one of ``added``,
     ``already_there``, ``relabelled`` (a later row says other labels or split), ``duplicates``
     (content that also came under another path) and ``rejected``, which go to the table
-    ``rejects`` under the name ``job``. ``encoded`` vectors came in, ``vectors_added`` were new.
+    ``rejects`` under the name ``job``. So do, beside the image, names in its row that are no label,
+    which ``unknown_labels`` counts. ``encoded`` vectors came in, ``vectors_added`` were new.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ImageWriter:
         self.added = self.already_there = self.relabelled = self.duplicates = 0
         self.rejected = self.encoded = self.vectors_added = 0
         self.first_reject: Reject | None = None
+        self.unknown_labels = UnknownLabels(store.labels, store_uri=store.uri)
         self._store = store
         self._info = info
         self._regions = regions
@@ -119,8 +123,12 @@ class ImageWriter:
         if self._images:
             self._write_rows()
             lost = {reject.uri for reject in self._rejects}
-            uris = [image.source.uri for image in self._images if image.source.uri not in lost]
-            self._store.clear_rejects(self._job, [*uris, *map(printable, uris)])
+            done = [image.source for image in self._images if image.source.uri not in lost]
+            uris = [image.uri for image in done]
+            rows = [image.row for image in done if image.row and not image.unknown_labels]
+            self._store.clear_rejects(self._job, [*uris, *map(printable, uris), *rows])
+            said = {image.row: image for image in done if image.unknown_labels}
+            self._rejects += map(self.unknown_labels.reject, said.values())
         if self._rejects:
             self._store.reject(self._job, self._rejects)
         self._clear()
@@ -156,7 +164,9 @@ class ImageWriter:
         by_id: dict[str, list[EncodedImage]] = {}
         for image in self._images:
             by_id.setdefault(image.source.image_id, []).append(image)
-        made = _Made()
+        made, whole = _Made(), self._store.by_id()
+        if not self._store.view.is_whole:
+            by_id = {i: [self._with_ids(image) for image in said] for i, said in by_id.items()}
 
         def plan(images: Snapshot) -> Change:
             nonlocal made
@@ -165,28 +175,30 @@ class ImageWriter:
             stored = {row["image_id"]: row for row in found}
             for image_id, said in by_id.items():
                 before = stored.get(image_id)
-                row = row_after(before, said, labels=self._store.labels, split=self._split)
+                row = row_after(before, said, labels=whole.labels, split=self._split)
                 made.add(before, row, said)
-            self._append_combinations(made.changed)
+            _append_combinations(whole, made.changed)
             return Change(rows=made.changed)
 
-        revise(self._store, "images", plan)
+        revise(whole, "images", plan)
         for before, after, said in made.all:
             self._tally(before, after, said)
         for said in made.lost:
             self._set_aside(said)
 
-    def _append_combinations(self, rows: Sequence[Row]) -> None:
-        combinations = {
-            row["combination_id"]: row["positives"]
-            for row in rows
-            if row["combination_id"] is not None
-        }
-        if combinations:
-            self._store.append(
-                "combinations",
-                [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
-            )
+    def _with_ids(self, image: EncodedImage) -> EncodedImage:
+        """The image with label ids in what is said of it, in the place of the store's columns."""
+        said = image.source.annotation
+        if said is None:
+            return image
+        ids = self._store.view.ids
+        annotation = replace(
+            said,
+            positives=ids(said.positives),
+            negatives=ids(said.negatives),
+            unknown=ids(said.unknown),
+        )
+        return replace(image, source=replace(image.source, annotation=annotation))
 
     def _set_aside(self, images: Sequence[EncodedImage]) -> None:
         """Images that the store had when they were read and no longer has: nobody measured them."""
@@ -207,6 +219,17 @@ class ImageWriter:
             self.already_there += 1
         else:
             self.duplicates += 1
+
+
+def _append_combinations(store: Store, rows: Sequence[Row]) -> None:
+    combinations = {
+        row["combination_id"]: row["positives"] for row in rows if row["combination_id"] is not None
+    }
+    if combinations:
+        store.append(
+            "combinations",
+            [{"combination_id": i, "label_ids": ids} for i, ids in combinations.items()],
+        )
 
 
 class _Made:

@@ -2,18 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from taistore import defaults
 from taistore.encoders.protocol import Encoder
-from taistore.encoders.waiting_encoder import make_ready
+from taistore.encoders.waiting_encoder import make_ready, waits
 from taistore.errors import ImageError, StoreError
 from taistore.images.decoding import MAX_PIXELS
 from taistore.images.image_rows import ImageWriter
 from taistore.images.paths import settle_paths
 from taistore.images.photo_files import ReadImage, read_blocks
 from taistore.images.pipeline import Task, Work, encode_source
+from taistore.images.sources.open_source import no_images, skipped_of
 from taistore.images.sources.source import ImageSource, SourceImage
+from taistore.images.undecodable import Undecodable
 from taistore.progress import Progress, no_progress
 from taistore.store.rejects import Reject
 from taistore.store.store import Store
@@ -29,8 +32,11 @@ class IngestImagesSummary:
     other labels or another split; ``duplicates`` have the content of another path; ``rejected``
     are in the table ``rejects``. ``encoded`` vectors were computed, in ``encoder_seconds`` of the
     ``seconds`` in all, with those of a grid of ``regions`` a side (0: none). ``replaced`` contents
-    are gone, as their path holds another one now. ``ignored`` files of a folder are no images.
-    ``notes`` are lines about the source as a whole, such as classes that are not in the label set.
+    are gone, as their path holds another one now; their vectors go with a prune. ``ignored`` files
+    of a folder are no images; ``skipped`` of them may be photos all the same: RAW and such, by
+    kind. ``unknown_labels`` are names that rows give and the label set lacks, with the number of
+    rows; their photos are kept. ``notes`` are lines about the source as a whole, such as classes
+    that are not in the label set.
     """
 
     source: str
@@ -48,6 +54,8 @@ class IngestImagesSummary:
     seconds: float
     encoder_seconds: float
     notes: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    unknown_labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @loaded_set_aside()
@@ -69,12 +77,13 @@ def ingest_images(
 
     Images are known by their content, and keep every path that has it. Vectors are added where
     this encoder's table lacks them, region vectors (a ``regions`` x ``regions`` grid) likewise;
-    None means the grid that the store has regions of, none where it has none, and 0 none. What an
-    annotation says of a label replaces what was known of that label in the same content, and a
-    later row what an earlier one said; of other labels the store keeps what it knows. A complete
-    annotation speaks of all labels. ``split`` is for rows that name none; None means "test" for new
-    images and no change for others. An image whose stored path is gone takes the new one, and a
-    path that holds another content than before belongs to that one alone.
+    None means the grid that the store has regions of, :data:`taistore.defaults.REGIONS` where it
+    has none, and 0 none; 7 x 7 take up to a tenth more time a photo. What an annotation says of a
+    label replaces what was known of that label in the same content, and a later row what an earlier
+    one said; of other labels the store keeps what it knows. A complete annotation speaks of all
+    labels. ``split`` is for rows that name none; None means "train" for new images and no change
+    for others. An image whose stored path is gone takes the new one, and a path that holds another
+    content than before belongs to that one alone.
 
     Each file is read once: its bytes stay in memory until they are decoded, or until the store
     turns out to have the image. They take at most 3 x
@@ -134,6 +143,8 @@ def ingest_images(
         seconds=time.monotonic() - started,
         encoder_seconds=encoder_seconds,
         notes=source.notes,
+        skipped=skipped_of(source),
+        unknown_labels=dict(writer.unknown_labels.counts.most_common()),
     )
 
 
@@ -164,9 +175,11 @@ def _plan(
 ) -> Iterator[Task | Reject]:
     """Give every image the work that its content still needs, looking up a block at a time.
 
-    The encoder is ready before the first photo that needs it.
+    The encoder is ready before the first photo that needs it, which one that could not be decoded
+    before does not, unless now it can.
     """
     encoder_id = encoder.info.encoder_id
+    undecodable = Undecodable(store)
     for block in blocks:
         ids = list(
             dict.fromkeys(item.image.image_id for item in block if isinstance(item, ReadImage))
@@ -175,7 +188,9 @@ def _plan(
         if regions:
             encode.update(store.missing("region_vectors", ids, encoder_id=encoder_id))
         measure = set(store.missing("images", ids))
-        if encode:
+        if waits(encoder) and undecodable.any_decodes(
+            item for item in block if isinstance(item, ReadImage) and item.image.image_id in encode
+        ):
             make_ready(encoder)
         block.reverse()
         while block:
@@ -203,7 +218,9 @@ def _grid(store: Store, encoder: Encoder, regions: int | None) -> int:
             f"{store.uri}: holds regions of a {there} x {there} grid for {encoder.info.spec}, not "
             f"{regions} x {regions}: use regions={there}, or another path="
         )
-    return there if regions is None else regions
+    if regions is None:
+        return there or defaults.REGIONS
+    return regions
 
 
 def _require_success(
@@ -226,8 +243,4 @@ def _require_success(
             f"'rejects' of {store.uri}",
             reason="all_rejected",
         )
-    raise ImageError(
-        f"{source.name}: no images here ({source.ignored} other files): give a folder of .jpg, "
-        ".png, .webp, … files or a manifest",
-        reason="no_images",
-    )
+    raise no_images(source)

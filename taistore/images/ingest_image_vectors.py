@@ -33,7 +33,7 @@ from taistore.images.sources.source import SourceImage
 from taistore.images.statements import uri_image_id
 from taistore.printable import printable
 from taistore.progress import Progress, no_progress
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 from taistore.store.writes.collector import loaded_set_aside
 
@@ -245,6 +245,6 @@ def _require_success(
         )
     if not writer.succeeded:
         raise ImageError(
-            f"{source}: no row could be used ({why}): 'taistore show --rejects' lists them",
+            f"{source}: no row could be used ({why}): {listed_by(store.uri)} lists them",
             reason="all_rejected",
         )

@@ -9,8 +9,8 @@ from taistore.images.pipeline import EncodedImage
 from taistore.images.sources.source import Annotation
 from taistore.labels import LabelSet
 
-DEFAULT_SPLIT = "test"
-"""The split of a new image of which nobody names one."""
+DEFAULT_SPLIT = "train"
+"""The split of a new image of which nobody names one: what is labelled is there to learn from."""
 
 Row = dict[str, Any]
 
@@ -36,9 +36,11 @@ def row_after(
 ) -> Row | None:
     """The row of one content after ``images``, all of which have it and come in this order.
 
-    What they say of a label replaces what was known of it, and the last that names a split, or
-    ``split`` where none does, is believed. Their paths are added; of the earlier paths those that
-    are gone from disk are left out. None where the image is new and nobody measured its size.
+    ``labels`` are all that the store ever had, so that places among them are ids, also in what the
+    images say. What they say of a label replaces what was known of it, and the last that names a
+    split, or ``split`` where none does, is believed. Their paths are added; of the earlier paths
+    those that are gone from disk are left out. None where the image is new and nobody measured its
+    size.
     """
     row = dict(before) if before is not None else _new_row(images)
     if row is None:
@@ -73,21 +75,31 @@ def _new_row(images: Sequence[EncodedImage]) -> Row | None:
         "combination_id": None,
         "split": DEFAULT_SPLIT,
         "other_uris": None,
+        "covered": 0,
     }
 
 
 def _learn(row: Row, said: Annotation, *, labels: int) -> None:
     """Cell by cell: a label of which nothing is said stays as it was known."""
-    positives, negatives, complete = set(said.positives), set(said.negatives), said.complete
-    if not complete:
+    positives, negatives, covered = set(said.positives), set(said.negatives), labels
+    if not said.complete:
         stated = positives | negatives | set(said.unknown)
         before, absent = set(row["positives"]), set(row["negatives"])
-        complete = row["complete"] and not said.unknown
-        if row["complete"] and not complete:
+        covered = _covered(row, labels)
+        if covered and said.unknown:
             # The others are absent still, which has to be listed from now on.
-            absent = set(range(labels)) - before
+            absent |= set(range(covered)) - before
+            covered = 0
         positives |= before - stated
         negatives |= absent - stated
     row["positives"] = sorted(positives)
-    row["negatives"] = [] if complete else sorted(negatives)
-    row["complete"] = complete
+    row["negatives"] = sorted(label for label in negatives if label >= covered)
+    row["complete"] = covered > 0
+    row["covered"] = covered
+
+
+def _covered(row: Row, labels: int) -> int:
+    """Of how many labels, the first ones, all is known; a row may say that it is all there are."""
+    if not row["complete"]:
+        return 0
+    return labels if row["covered"] is None else int(row["covered"])

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from taistore.adapter.config import TrainConfig
 from taistore.adapter.data import settle
 from taistore.adapter.inputs.read_tables import read_versions
+from taistore.adapter.run_files.kept.run_labels import run_label_keys
 from taistore.adapter.run_files.run_lock import liveness
-from taistore.errors import ScoringError, TrainingError
+from taistore.errors import ScoringError, StoreError, TrainingError
 from taistore.run import Run
 from taistore.store.reads.same_rows import same_rows_since
 from taistore.store.run_rows import RunRow
+from taistore.store.store import Store
 
 if TYPE_CHECKING:
     from taistore.project import Project
@@ -79,7 +81,16 @@ def _fitting(project: "Project") -> list[RunRow]:
             since[table] <= read <= versions[table] for table, read in row.table_versions.items()
         )
         and {**row.config, "device": ""} == settings
+        and _has_labels(store, row)
     ]
+
+
+def _has_labels(store: Store, row: RunRow) -> bool:
+    """Whether a run is of the labels that the store is read with."""
+    try:
+        return run_label_keys(store, row) == store.labels.keys
+    except (StoreError, TrainingError):
+        return False
 
 
 def _settings(config: TrainConfig) -> dict[str, object]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taistore import defaults
 from taistore.encoders import registry
-from taistore.errors import ImageError
-from taistore.images.sources.open_source import open_source
+from taistore.images.sources.open_source import no_images, open_source
 from taistore.jobs.tag_origin import photos_digest, tag_digest
 from taistore.labels import LabelSet
 from taistore.project import Labels, Project, labels_of
@@ -100,7 +99,7 @@ class TagJob:
         digest = self._digest(project, photos)
         from taistore.jobs.fitting_run import fitting_run
 
-        run, trained = fitting_run(project)
+        run, trained = fitting_run(project.seen_with(labels))
         tags = run.score(
             self.photos,
             stored=True,
@@ -131,6 +130,8 @@ class TagJob:
         """Of all that decides the tags, at this moment."""
         settings = {
             "photos": photos,
+            "labels": labels_of(self.labels).keys,
+            "given": str(self.photos),
             "regions": self.regions,
             "top_k": self.top_k,
             "threshold": self.threshold,
@@ -151,7 +152,7 @@ class TagJob:
         return TagSummary(
             store=project.uri,
             encoder=project.store.default_encoder,
-            labels=len(project.labels),
+            labels=len(labels_of(self.labels)),
             images=images,
             texts_written=texts_written,
             run_id=run_id,
@@ -165,22 +166,23 @@ class TagJob:
         """Refuse what can be seen to be wrong before anything heavy is loaded or written."""
         require_own_tags(Path(self.out), labels)
         require_own_page(self.page, Path(self.out))
-        if next(iter(open_source(self.photos, labels)), None) is None:
-            raise ImageError(
-                f"{self.photos}: no images here: give a folder of .jpg, .png, .webp, … files or a "
-                "manifest",
-                reason="no_images",
-            )
+        source = open_source(self.photos, labels)
+        if next(iter(source), None) is None:
+            raise no_images(source)
 
     def _project(self, labels: LabelSet, opening: Mapping[str, Any]) -> Project:
         """The store that is there, else a new one."""
-        store = Store.find(self.path, labels)
+        store = Store.find(self.path)
         if store is None:
             encoder = self.encoder or defaults.ENCODER
             return Project.create(self.path, labels=labels, encoder=encoder, **opening)
         if self.encoder not in (None, store.default_encoder):
             store.require_default_encoder(registry.canonical_spec(self.encoder))
-        return Project(store, **opening)
+        project = Project(store, **opening)
+        added = project.add_labels(labels)
+        if new := len(added.added) + len(added.restored):
+            project.note(f"{project.uri}: {new:,} labels added")
+        return project
 
 
 def _is_finished(project: Project, run_id: str) -> bool:

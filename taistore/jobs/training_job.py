@@ -14,6 +14,7 @@ from taistore.prompting.prompt_config import METHODS, PromptConfig
 from taistore.prompting.prompt_training import resume_prompts, train_prompts
 from taistore.run import Run
 from taistore.store.places import cache_folder, is_remote, local_path
+from taistore.texts.generate import texts_per_label
 
 if TYPE_CHECKING:
     from taistore.adapter.run_lifecycle import RunResult
@@ -93,6 +94,10 @@ def trained_run(
 ) -> Run:
     """Train an adapter or prompts; ``out`` must be on this machine's disk."""
     folder = None if out is None else local_path(out, option="out")
+    if isinstance(config, TrainConfig) and config.from_run:
+        # "latest" may be another run in a moment.
+        config = replace(config, from_run=project.store.run(config.from_run).run_id)
+    _note_labels_without_text(project)
     started = _started(project, on_start, out)
     result: RunResult[Any]
     if isinstance(config, PromptConfig):
@@ -136,6 +141,20 @@ def resumed_run(
             store, row.run_id, device=device, progress=project.progress, on_start=started
         )
     return _run_of(project, result)
+
+
+def _note_labels_without_text(project: "Project") -> None:
+    """Labels that were added need captions, which nobody may have written yet."""
+    view = project.store.view
+    if not view.additions.any():
+        return
+    counts_N = texts_per_label(project.store)
+    lacking = [label.name for label, count in zip(view.labels, counts_N, strict=True) if not count]
+    if lacking:
+        project.note(
+            f"note: no caption names {len(lacking):,} of {len(view.labels):,} labels, such as "
+            f"{lacking[0]!r:.80}: 'taistore generate-texts' writes some"
+        )
 
 
 def _tower_encoder(project: "Project", spec: str | None) -> "Encoder":

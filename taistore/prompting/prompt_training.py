@@ -13,6 +13,7 @@ from torch import Tensor
 from taistore.adapter.freed_memory import keep_large_blocks_apart
 from taistore.adapter.known_labels import describe_known, known_labels, read_known, save_known
 from taistore.adapter.run_files.checkpoint import save_prompts
+from taistore.adapter.run_files.kept.run_labels import save_run_labels, seen_by_run
 from taistore.adapter.run_files.run_folder import NewRun, folder_of, time_of_new_run
 from taistore.adapter.run_files.training_state import Position, load_state, position_of
 from taistore.adapter.run_lifecycle import (
@@ -80,6 +81,7 @@ def train_prompts(
     contexts = _contexts(tower, config, torch.from_numpy(prompts_ND))
 
     def made(new: NewRun) -> LearnerJob:
+        save_run_labels(new.folder, store.labels.keys)
         if known is not None:
             save_known(new.folder, known)
         save_prompts(new.folder, prompts_ND)
@@ -110,6 +112,7 @@ def resume_prompts(
     """Continue the run of a row to the contexts that it would have had; a finished one stays."""
     keep_large_blocks_apart()
     config = PromptConfig.from_json(row.config)
+    store = seen_by_run(store, row)
     if encoder.info.encoder_id != row.encoder_id:
         raise TrainingError(
             f"run {row.run_id} is of the encoder {row.encoder_id}, and {encoder.info.spec} is now "

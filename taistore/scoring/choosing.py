@@ -178,8 +178,13 @@ class Chooser:
                 raise no_number(step)
             return tags_of(found.ranked)
         best, confidence_BK = found.best, found.confidence_BK.cpu().numpy()
-        tags, values_T = _of_best(best, confidence_BK, self._choice, images.known)
-        unsure_b = np.flatnonzero(~best.sure_B.cpu().numpy())
+        sure_B = best.sure_B.cpu().numpy()
+        if images.known is not None:
+            # What is known of some labels only leaves a list of unknown length.
+            covered_B = images.known.covered_B
+            sure_B &= (covered_B == 0) | (covered_B >= self._ladder.labels)
+        tags, values_T = _of_best(best, confidence_BK, self._choice, images.known, sure_B)
+        unsure_b = np.flatnonzero(~sure_B)
         if not len(unsure_b):
             return tags, values_T
         more, more_T = self._plain(step, images, unsure_b)
@@ -246,16 +251,17 @@ def _of_best(
     confidence_BK: NDArray[np.float32],
     choice: Choice,
     known: KnownCells | None,
+    sure_B: NDArray[np.bool_],
 ) -> Tagged:
     """The tags of images that are sure: what is known to be there, then the best of the rest."""
-    tags_BK = (best.sure_B[:, None] & (best.scores_BK > -torch.inf)).cpu().numpy()
+    tags_BK = sure_B[:, None] & (best.scores_BK > -torch.inf).cpu().numpy()
     if choice.threshold is not None:
         tags_BK &= confidence_BK >= choice.threshold
     first_B = np.zeros(len(tags_BK), np.int64)
     if known is not None:
-        tags_BK &= ~known.complete_B[:, None]
+        tags_BK &= (known.covered_B == 0)[:, None]
         shown_row, shown_label = known.shown()
-        sure = best.sure_B.cpu().numpy()[shown_row]
+        sure = sure_B[shown_row]
         shown_row, shown_label = shown_row[sure], shown_label[sure]
         first_B = np.bincount(shown_row, minlength=len(tags_BK))
         tags_BK &= np.arange(tags_BK.shape[1]) < (tags_BK.shape[1] - first_B)[:, None]

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged, joined, ragged
+from taistore.store.tables.label_lists import Ragged, covered_labels, joined, ragged
 
 Known = Literal["override", "ignore"]
 """Tags follow what is known of an image where anything is (override), or scores alone (ignore)."""
 
-KNOWN_COLUMNS = ("positives", "negatives", "complete")
+KNOWN_COLUMNS = ("positives", "negatives", "complete", "covered")
 """Columns of ``images`` that say what is known."""
 
 
@@ -29,11 +29,14 @@ def known_cells(rows: pa.RecordBatch, labels: int) -> NDArray[np.int8]:
 
 @dataclass(frozen=True, slots=True)
 class KnownCells:
-    """What is known of images, label by label; an image's other labels are absent or unknown."""
+    """What is known of images, label by label.
+
+    Of an image's other labels the first ``covered_B`` are absent, the rest is unknown.
+    """
 
     positives: Ragged
     negatives: Ragged
-    complete_B: NDArray[np.bool_]
+    covered_B: NDArray[np.int32]
 
     @classmethod
     def of(cls, rows: pa.RecordBatch) -> Self:
@@ -41,13 +44,13 @@ class KnownCells:
         return cls(
             Ragged.build(*ragged(rows.column("positives"))),
             Ragged.build(*ragged(rows.column("negatives"))),
-            rows.column("complete").to_numpy(zero_copy_only=False),
+            covered_labels(rows),
         )
 
     def take(self, rows_B: NDArray[np.int64]) -> "KnownCells":
         """These images, in this order."""
         return KnownCells(
-            self.positives.take(rows_B), self.negatives.take(rows_B), self.complete_B[rows_B]
+            self.positives.take(rows_B), self.negatives.take(rows_B), self.covered_B[rows_B]
         )
 
     def matrix(self, labels: int) -> NDArray[np.int8]:
@@ -55,7 +58,7 @@ class KnownCells:
         positives, negatives = (
             (lists.counts, lists.label_ids) for lists in (self.positives, self.negatives)
         )
-        return truth_matrix(labels, positives, negatives, self.complete_B)
+        return truth_matrix(labels, positives, negatives, self.covered_B)
 
     def shown(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and label ids of what is there, each once, by row and by label."""
@@ -85,11 +88,11 @@ def stored_cells(store: Store, image_ids: Sequence[str]) -> KnownCells:
         found.append(KnownCells.of(batch))
         seen += batch.num_rows
     nothing = Ragged.build(np.zeros(1, np.int64), np.empty(0, np.int32))
-    found.append(KnownCells(nothing, nothing, np.zeros(1, np.bool_)))
+    found.append(KnownCells(nothing, nothing, np.zeros(1, np.int32)))
     whole = KnownCells(
         joined([cells.positives for cells in found]),
         joined([cells.negatives for cells in found]),
-        np.concatenate([cells.complete_B for cells in found]),
+        np.concatenate([cells.covered_B for cells in found]),
     )
     return whole.take(np.where(rows_B < 0, seen, rows_B))
 
@@ -98,15 +101,14 @@ def truth_matrix(
     labels: int,
     positives: tuple[NDArray[np.int64], NDArray[np.int32]],
     negatives: tuple[NDArray[np.int64], NDArray[np.int32]],
-    complete_B: NDArray[np.bool_],
+    covered_B: NDArray[np.int32],
 ) -> NDArray[np.int8]:
     """int8 [B, N] from counts [B] and label ids [P] or [Q], one image after another.
 
-    Labels of an image in neither list are absent where its labels are complete, else unknown.
+    Of an image's labels in neither list the first ``covered_B`` are absent, the others unknown.
     """
-    truth_BN = np.where(complete_B[:, None], np.int8(ABSENT), np.int8(UNKNOWN)).repeat(
-        labels, axis=1
-    )
+    covered_BN = np.arange(labels) < covered_B[:, None]
+    truth_BN = np.where(covered_BN, np.int8(ABSENT), np.int8(UNKNOWN))
     for value, (counts_B, label_ids) in ((ABSENT, negatives), (PRESENT, positives)):
         truth_BN[np.repeat(np.arange(len(counts_B)), counts_B), label_ids] = value
     return truth_BN

@@ -22,7 +22,7 @@ from taistore.scoring.stored_images import (
     synthetic_batches,
 )
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import ragged
+from taistore.store.tables.label_lists import covered_labels, ragged
 from taistore.synthetic.image_pending import require_synthetic_images
 
 
@@ -134,7 +134,7 @@ class SyntheticImages:
 
 def _known(rows: pa.RecordBatch) -> NDArray[np.bool_]:
     """Which rows say anything about their labels: bool [B]."""
-    known = np.asarray(rows.column("complete").to_numpy(zero_copy_only=False), dtype=bool)
+    known: NDArray[np.bool_] = covered_labels(rows) > 0
     for name in ("positives", "negatives"):
         known |= pc.list_value_length(rows.column(name)).to_numpy(zero_copy_only=False) > 0
     return known
@@ -144,12 +144,14 @@ def known_per_label(store: Store, split: str) -> NDArray[np.int64]:
     """Of how many images of the split each label is known at most: [N]."""
     known_N = np.zeros(len(store.labels), np.int64)
     for rows in store.scan("images", columns=KNOWN_COLUMNS, where={"split": split}):
-        complete = np.asarray(rows.column("complete").to_numpy(zero_copy_only=False), dtype=bool)
-        known_N += int(complete.sum())
-        partial = rows.take(np.flatnonzero(~complete))
+        covered_B = np.minimum(covered_labels(rows), len(known_N))
+        # Label n is covered in every image that covers more than n.
+        ends = np.bincount(covered_B, minlength=len(known_N) + 1)
+        known_N += len(covered_B) - np.cumsum(ends)[:-1]
         for name in ("positives", "negatives"):
-            _, label_ids = ragged(partial.column(name))
-            known_N += np.bincount(label_ids, minlength=len(known_N))
+            counts_B, label_ids = ragged(rows.column(name))
+            beyond = label_ids >= np.repeat(covered_B, counts_B)
+            known_N += np.bincount(label_ids[beyond], minlength=len(known_N))
     return known_N
 
 

@@ -17,7 +17,8 @@ from taistore.adapter.run_files.checkpoint import (
     load_adapter,
 )
 from taistore.adapter.run_files.file_names import CARD
-from taistore.adapter.run_files.kept_discriminant import read_discriminant
+from taistore.adapter.run_files.kept.kept_discriminant import read_discriminant
+from taistore.adapter.run_files.kept.run_labels import seen_by_run
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_files.run_lock import liveness
 from taistore.encoders.precision import resolve_device
@@ -50,9 +51,11 @@ class ScoringRun:
 
     ``logits`` are those of its adapter; None of an ensemble or a prompt learner. ``split`` names
     the only images that it can score, where imported scores are a part of it. ``plain`` says that
-    it may be a member of an ensemble: it averages nothing but adapters.
+    it may be a member of an ensemble: it averages nothing but adapters. ``store`` is read with the
+    labels of the run.
     """
 
+    store: Store
     run_id: str
     encoder_id: str
     weights_digest: str
@@ -76,9 +79,9 @@ def open_run(
     gone, damaged or of other labels, and :class:`ScoringError` where there are no prompts, or an
     ensemble or a member of it is no longer what it was.
     """
-    place = resolve_device(str(device))
-    opening = _Opening(store, place)
-    return opening.run(store.run(run_id), above=())
+    place, row = resolve_device(str(device)), store.run(run_id)
+    opening = _Opening(seen_by_run(store, row), place)
+    return opening.run(row, above=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class _Opening:
             device=self.device,
         )
         return ScoringRun(
+            store=self.store,
             run_id=row.run_id,
             encoder_id=encoder.encoder_id,
             weights_digest=card.weights_digest,
@@ -137,6 +141,7 @@ class _Opening:
             raise TrainingError(f"{folder / CARD}: is that of run {learner.card.run_id}: {AGAIN}")
         check_fits(learner.card, self.store, row.encoder_id)
         return ScoringRun(
+            store=self.store,
             run_id=row.run_id,
             encoder_id=row.encoder_id,
             weights_digest=learner.card.learner_digest,
@@ -194,6 +199,7 @@ class _Opening:
         if imported is not None:
             kept = KeptScores.open(folder, imported, labels=len(card.label_keys))
         return ScoringRun(
+            store=self.store,
             run_id=run_id,
             encoder_id=card.encoder_id,
             weights_digest=card.digest,

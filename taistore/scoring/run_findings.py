@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from taistore.adapter.known_labels import KNOWN, read_known
-from taistore.adapter.run_files.kept_shift import read_image_side
+from taistore.adapter.run_files.kept.kept_shift import read_image_side
 from taistore.adapter.run_files.run_folder import folder_of
 from taistore.contracts import TABLES
 from taistore.errors import ScoringError, StoreError, TrainingError

@@ -5,7 +5,8 @@ Shapes: D embedding dimension, N labels.
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ import torch
 from taistore.encoders.protocol import Encoder
 from taistore.errors import ScoringError
 from taistore.images.decoding import MAX_PIXELS
-from taistore.images.sources.open_source import ImageSource
+from taistore.images.sources.given_paths import GivenPaths
+from taistore.images.sources.open_source import ImageSource, skipped_of
 from taistore.progress import Progress, no_progress
 from taistore.scoring.choosing import Chooser
 from taistore.scoring.image_batches import from_photos, from_store, require_encoder
@@ -38,7 +40,8 @@ class ScoreSummary:
     An image counts under each of its paths. ``without_tags`` of them have none above the threshold,
     and ``with_regions`` of those that this start scored had regions. ``rejected`` images are in the
     table ``rejects`` (until they succeed) where ``rejects_kept``: a store that may only be read
-    takes none. ``step`` ranked the labels.
+    takes none. ``step`` ranked the labels. ``skipped`` files of a folder may be photos: RAW and
+    such, by kind.
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class ScoreSummary:
     rejected: int
     seconds: float
     rejects_kept: bool = True
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name."""
@@ -67,6 +71,7 @@ def score(
     out: str | Path,
     *,
     listed: ImageSource | None = None,
+    shown: GivenPaths | None = None,
     encoder: Encoder | None = None,
     layout: Layout = "long",
     top_k: int | None = None,
@@ -97,7 +102,7 @@ def score(
     Photos of which the store has these vectors are not encoded again. The store's images need no
     encoder; each is scored with its region vectors where it has any, and under all of its paths.
     ``listed`` names the photos of which the store has the vectors, and no others are scored: their
-    files are not read.
+    files are not read. ``shown`` is how paths come back; None: as they are in the store.
 
     ``known`` "override" lets what the store knows of an image decide: a label that it shows is a
     tag with the score 1, whatever ``top_k`` and ``threshold``, and one that it does not is none.
@@ -116,6 +121,7 @@ def score(
     require_suffix(local_path(out, option="out"))
     if isinstance(run, str):
         run = open_run(store, run, device=device)
+    store = run.store
     if source is not None:
         encoder = _encoder_of(store, run, encoder)
     images = _images_of(store, run, source, listed, regions=regions)
@@ -156,7 +162,9 @@ def score(
     )
     with contextlib.closing(file):
         job.run_to_end(batches, progress("score", total=images.total or None, unit="image"))
-        tags, without_tags = file.finish(wide=store.labels if layout == "wide" else None)
+        tags, without_tags = file.finish(
+            wide=store.labels if layout == "wide" else None, shown=shown
+        )
     return ScoreSummary(
         run_id=run.run_id,
         source=images.name,
@@ -170,6 +178,7 @@ def score(
         without_tags=without_tags,
         rejected=job.rejected,
         rejects_kept=job.rejects_kept,
+        skipped={} if source is None else skipped_of(source),
         seconds=time.monotonic() - started,
     )
 

@@ -10,7 +10,7 @@ from taistore.scoring.choosing import Chooser, Tagged
 from taistore.scoring.image_batches import ScorableBatch
 from taistore.scoring.selection import LabelColumns
 from taistore.scoring.tags.tag_parts import TagFile
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 
 JOB = "score"
@@ -104,7 +104,7 @@ class ScoringJob:
         if self.rejected:
             raise ScoringError(
                 f"{self._source}: none of {self.rejected} images could be scored "
-                f"({self._why()}): 'taistore show --rejects' lists them"
+                f"({self._why()}): {listed_by(self._store.uri)} lists them"
             )
         raise ScoringError(
             f"{self._source}: no images here: give a folder or manifest of photos, or run "

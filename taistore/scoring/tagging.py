@@ -36,7 +36,6 @@ from taistore.scoring.stored_images import some_have_regions
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.image_tags import ImageTags, Tag
 from taistore.scoring.tags.tag_frame import TagFrame
-from taistore.store.store import Store
 
 OnError = Literal["raise", "skip"]
 
@@ -48,7 +47,6 @@ def tag_images(
     encoder: Encoder,
     photos: Iterable[P],
     *,
-    labels: LabelSet,
     top_k: int | None = None,
     threshold: float | None = None,
     step: Step | None = None,
@@ -62,7 +60,7 @@ def tag_images(
 
     They are those that ``score`` gives where nothing is known of the photos.
 
-    ``encoder`` and ``labels`` are those of the run. ``photos`` may be without end: some two
+    ``encoder`` is that of the run. ``photos`` may be without end: some two
     batches are read ahead. ``top_k``, ``threshold`` and ``step`` are as in
     :meth:`~taistore.scoring.selection.Choice.asked`; ``regions`` = G > 0 scores a G x G grid too.
 
@@ -88,7 +86,7 @@ def tag_images(
     choice = Choice.asked(
         run.ladder, regions=bool(regions), step=step, top_k=top_k, threshold=threshold
     )
-    tagger = _Tagger(encoder, Chooser(run.ladder, choice), labels, regions)
+    tagger = _Tagger(encoder, Chooser(run.ladder, choice), run.store.labels, regions)
     prepare = functools.partial(_prepared, encoder=encoder, max_pixels=max_pixels)
     # Threads start with the first photo that is asked for.
     prepared = ordered_map(
@@ -98,7 +96,6 @@ def tag_images(
 
 
 def tag_store(
-    store: Store,
     run: ScoringRun,
     *,
     split: str | None = None,
@@ -108,7 +105,7 @@ def tag_store(
     known: Known = "override",
     progress: Progress = no_progress,
 ) -> TagFrame:
-    """The tags of the store's images (of ``split``, where one is named), from their vectors.
+    """The tags of the images of a run's store (or of ``split``), from their vectors.
 
     The options are as in :meth:`~taistore.scoring.selection.Choice.asked`; ``known`` as in
     :func:`taistore.scoring.score.score`. An image is scored with its region vectors where it has
@@ -116,7 +113,7 @@ def tag_store(
     out. Images are read in batches; the frame is what stays in memory. Raises
     :class:`ScoringError` where an option is out of range.
     """
-    split = split or run.split
+    store, split = run.store, split or run.split
     where = None if split is None else {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
     choice = Choice.asked(run.ladder, regions=regions, step=step, top_k=top_k, threshold=threshold)

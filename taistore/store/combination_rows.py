@@ -59,6 +59,11 @@ class CombinationIndex:
             missing="a combination_id is not in the table 'combinations'",
         )
 
+    def rows_with(self, label: int) -> NDArray[np.int64]:
+        """The rows that hold a label, ascending."""
+        places = np.flatnonzero(self.label_ids == label)
+        return np.unique(np.searchsorted(self.offsets, places, side="right") - 1)
+
     def positives(
         self, combination_ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

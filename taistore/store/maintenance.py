@@ -1,6 +1,5 @@
 """Compaction and indexes: what keeps a store fast after many appends, in bounded memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -14,6 +13,7 @@ from taistore.store.lance_errors import writing
 from taistore.store.store import Store
 from taistore.store.tables.table_names import kind_and_encoder
 from taistore.store.writes.commits import is_conflict
+from taistore.store.writes.vector_index import INDEXED_KINDS, VECTOR, make_vector_index
 
 MIN_INDEXED_ROWS = 10_000
 """Below this many rows a scan of the key column is as cheap as an index."""
@@ -55,7 +55,8 @@ def optimize(
 ) -> list[TableReport]:
     """Merge small fragments, refresh indexes, drop versions that ended ``keep_days`` ago.
 
-    ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments.
+    ``only_due`` leaves tables alone that have at most :data:`DUE_FRAGMENTS` fragments, and makes no
+    index over vectors (:mod:`taistore.store.writes.vector_index`).
 
     Safe beside writers: what they commit meanwhile is merged the next time; and beside readers that
     take less than ``keep_days``, since a version ends when the next one comes. With 0 no job may
@@ -72,7 +73,9 @@ def optimize(
             if kind in TABLES:
                 with writing(store.uri, name):
                     keep = timedelta(days=keep_days)
-                    reports.append(_optimize_table(store, kind, encoder_id, keep))
+                    reports.append(
+                        _optimize_table(store, kind, encoder_id, keep, by_vector=not only_due)
+                    )
             bar.advance()
     return reports
 
@@ -94,14 +97,14 @@ def _pinned(store: Store, table: str) -> dict[int, list[str]]:
 
 
 def _optimize_table(
-    store: Store, kind: str, encoder_id: str | None, keep: timedelta
+    store: Store, kind: str, encoder_id: str | None, keep: timedelta, *, by_vector: bool
 ) -> TableReport:
     dataset = store.dataset(kind, encoder_id)
     before = len(dataset.get_fragments())
     if before > 1:
         _compact(store, kind, encoder_id)
     dataset = store.dataset(kind, encoder_id)
-    indexed = _index(dataset, TABLES[kind].indexed)
+    indexed = _index(dataset, kind, by_vector=by_vector)
     # Only now: a run may have begun while the table was compacted.
     pinned = _pinned(store, store.table_name(kind, encoder_id))
     removed = _drop_versions(dataset, keep, set(pinned))
@@ -137,20 +140,28 @@ def _compact(store: Store, kind: str, encoder_id: str | None) -> None:
             return
 
 
-def _index(dataset: Any, columns: Sequence[str]) -> tuple[str, ...]:
+def _index(dataset: Any, kind: str, *, by_vector: bool) -> tuple[str, ...]:
+    """Make the indexes that a table should have, and take new rows in; returns their columns.
+
+    ``by_vector`` makes that of a large table's vectors, which takes minutes.
+    """
+    columns = TABLES[kind].indexed
     if dataset.count_rows() < MIN_INDEXED_ROWS:
         return ()
+    vector: tuple[str, ...] = ()
     present = {tuple(index.field_names) for index in dataset.describe_indices()}
     try:
         for column in columns:
             if (column,) not in present:
                 dataset.create_scalar_index(column, "BTREE")
+        if by_vector and kind in INDEXED_KINDS and make_vector_index(dataset):
+            vector = (VECTOR,)
         dataset.optimize.optimize_indices()
     except (OSError, RuntimeError) as error:
         # Another optimize is at it: what it leaves out comes with the next.
         if not is_conflict(error):
             raise
-    return tuple(columns)
+    return (*columns, *vector)
 
 
 def _drop_versions(dataset: Any, keep: timedelta, pinned: set[int]) -> int:

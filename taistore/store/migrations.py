@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from lance import batch_udf
 
 from taistore.contracts import PRIMARY_KEY, STORE_VERSION, TABLES, VERSION_KEY
 from taistore.errors import StoreError
@@ -241,10 +242,49 @@ _OTHER_URIS: "pa.Field[Any]" = pa.field("other_uris", pa.list_(pa.string()))
 """Paths with the content of an image besides its ``uri``: none known of what was there before."""
 
 
+# --- version 6 ---------------------------------------------------------------------------------
+
+
+def _labels_that_grow(store: Store) -> None:
+    """All labels came first and are in use; complete images are about these."""
+    with writing(store.uri, "labels"):
+        dataset = store.dataset("labels")
+        labels, there = int(dataset.count_rows()), set(dataset.schema.names)
+        first = {"addition": "CAST(0 AS INT)", "retired": "FALSE"}
+        if new := {name: value for name, value in first.items() if name not in there}:
+            dataset.add_columns(new)
+        if _MERGED.name not in there:
+            dataset.add_columns([_MERGED])
+    if not store.has("images"):
+        return
+    with writing(store.uri, "images"):
+        dataset = store.dataset("images")
+        if "covered" not in dataset.schema.names:
+            dataset.add_columns(_covering(labels), read_columns=["complete"])
+
+
+_MERGED: "pa.Field[Any]" = pa.field("merged_into", pa.int32())
+
+
+def _covering(labels: int) -> Any:
+    """Makes the column ``covered``: so many labels where an image's labels are complete."""
+    schema = pa.schema([pa.field("covered", pa.int32())])
+
+    @batch_udf(output_schema=schema)
+    def covered(rows: pa.RecordBatch) -> pa.RecordBatch:
+        counts = pc.if_else(rows.column("complete"), labels, 0).cast(pa.int32())
+        return pa.RecordBatch.from_arrays([counts], schema=schema)
+
+    return covered
+
+
 MIGRATIONS = (
     Migration(2, "centroids in float32, with dispersion and versions", _centroids_in_float32),
     Migration(3, "texts with the request that a model answered", _requests_of_texts),
     Migration(4, "requests of template texts, rejects with writer", _requests_of_all_writers),
     Migration(5, "further paths of an image's content", _further_paths_of_images),
+    Migration(
+        6, "labels that grow, and what an image's complete labels are about", _labels_that_grow
+    ),
 )
 """Every step, in order; one for each version after the first."""

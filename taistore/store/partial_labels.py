@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from taistore.labels import ABSENT, PRESENT, UNKNOWN
 from taistore.store.seeded_hashes import image_keys, uniform
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged, joined, ragged
+from taistore.store.tables.label_lists import Ragged, covered_labels, joined, ragged
 
 IMAGE_ID = "S32"
 """An image id is 32 hexadecimal digits: as fixed-width bytes nine million take 288 MB."""
@@ -32,15 +32,15 @@ _STEPS = 8
 class PartialLabels:
     """Known labels of I images, sorted by ``image_ids`` (bytes [I]); N is ``labels``.
 
-    Where ``complete`` [I] holds, every label that is not positive is absent, and ``negatives``
-    need not list it.
+    Of an image's first ``covered`` labels [I] (int32) every one that is not positive is absent, and
+    ``negatives`` need not list it: of none, where its labels were not said to be complete.
     """
 
     labels: int
     image_ids: NDArray[np.bytes_]
     positives: Ragged
     negatives: Ragged
-    complete: NDArray[np.bool_]
+    covered: NDArray[np.int32]
 
     @classmethod
     def build(
@@ -49,14 +49,12 @@ class PartialLabels:
         image_ids: Sequence[str] | NDArray[np.bytes_],
         positives: Ragged,
         negatives: Ragged,
-        complete: NDArray[np.bool_],
+        covered: NDArray[np.int32],
     ) -> "PartialLabels":
         """From rows in any order, every image once."""
         ids = np.asarray(image_ids, dtype=IMAGE_ID)
         order = np.argsort(ids, kind="stable")
-        return cls(
-            labels, ids[order], positives.take(order), negatives.take(order), complete[order]
-        )
+        return cls(labels, ids[order], positives.take(order), negatives.take(order), covered[order])
 
     @classmethod
     def read(
@@ -64,20 +62,20 @@ class PartialLabels:
     ) -> "PartialLabels":
         """All images of the store, or of one split, at a version of the table ``images``."""
         ids: list[NDArray[np.bytes_]] = [np.empty(0, IMAGE_ID)]
-        complete: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
+        covered: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         lists: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int32]]]] = {
             name: [(np.empty(0, np.int64), np.empty(0, np.int32))]
             for name in ("positives", "negatives")
         }
         for batch in store.scan(
             "images",
-            columns=["image_id", "positives", "negatives", "complete"],
+            columns=["image_id", "positives", "negatives", "complete", "covered"],
             where={"split": split} if split is not None else None,
             batch_rows=65_536,
             version=version,
         ):
             ids.append(_id_bytes(batch.column("image_id")))
-            complete.append(batch.column("complete").to_numpy(zero_copy_only=False))
+            covered.append(covered_labels(batch))
             for name, parts in lists.items():
                 parts.append(ragged(batch.column(name)))
         # Part by part, so that no more than one of them is there twice.
@@ -92,7 +90,7 @@ class PartialLabels:
             ids_I,
             found["positives"],
             found["negatives"],
-            np.concatenate(complete),
+            np.concatenate(covered),
         )
 
     def __len__(self) -> int:
@@ -101,13 +99,30 @@ class PartialLabels:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Which images have any known label: bool [I]."""
-        return self.complete | (self.positives.counts > 0) | (self.negatives.counts > 0)
+        return (self.covered > 0) | (self.positives.counts > 0) | (self.negatives.counts > 0)
 
     @property
     def known_counts(self) -> NDArray[np.int64]:
         """How many labels of each image are known: int64 [I]."""
         listed_I = self.positives.counts + self.negatives.counts
-        return np.where(self.complete, self.labels, listed_I).astype(np.int64)
+        covered_I = np.minimum(self.covered, self.labels).astype(np.int64)
+        partly = np.flatnonzero((covered_I > 0) & (covered_I < self.labels))
+        # Of labels that came later some may be listed, and are not among those that are covered.
+        covered_I[partly] += self._listed_beyond(partly)
+        return np.where(covered_I > 0, covered_I, listed_I).astype(np.int64)
+
+    def _listed_beyond(self, rows_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many labels these images list that are not covered: [B]."""
+        beyond_B = np.zeros(len(rows_B), np.int64)
+        for lists in (self.positives.take(rows_B), self.negatives.take(rows_B)):
+            beyond = lists.label_ids >= self.covered[rows_B][lists.rows]
+            beyond_B += np.bincount(lists.rows[beyond], minlength=len(rows_B))
+        return beyond_B
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Whether all labels of each image are known: bool [I]."""
+        return self.covered >= self.labels
 
     @property
     def positives_per_label(self) -> NDArray[np.int64]:
@@ -133,14 +148,13 @@ class PartialLabels:
             self.image_ids[rows_B],
             self.positives.take(rows_B),
             self.negatives.take(rows_B),
-            self.complete[rows_B],
+            self.covered[rows_B],
         )
 
     def unlabelled(self) -> "PartialLabels":
         """The same images, of which nothing is known."""
         nothing = Ragged.build(np.zeros(len(self), np.int64), np.empty(0, np.int32))
-        none_I = np.zeros(len(self), dtype=np.bool_)
-        return PartialLabels(self.labels, self.image_ids, nothing, nothing, none_I)
+        return PartialLabels(self.labels, self.image_ids, nothing, nothing, self._none)
 
     def masked(self, known: float, *, seed: int) -> "PartialLabels":
         """Each known cell stays known with probability ``known``, the others become unknown.
@@ -152,17 +166,20 @@ class PartialLabels:
         if not 0 <= known <= 1:
             raise ValueError(f"known must lie between 0 and 1, not {known}")
         keys_I = image_keys(self.image_ids, seed)
-        listed, whole = np.flatnonzero(~self.complete), np.flatnonzero(self.complete)
+        listed, whole = np.flatnonzero(self.covered == 0), np.flatnonzero(self.covered)
         found = [self._listed_kept(listed, keys_I, known), self._whole_kept(whole, keys_I, known)]
         order = np.argsort(np.concatenate([listed, whole]))
         positives, negatives = (joined([part[n] for part in found], order) for n in range(2))
-        none_I = np.zeros(len(self), dtype=np.bool_)
-        return PartialLabels(self.labels, self.image_ids, positives, negatives, none_I)
+        return PartialLabels(self.labels, self.image_ids, positives, negatives, self._none)
+
+    @property
+    def _none(self) -> NDArray[np.int32]:
+        return np.zeros(len(self), dtype=np.int32)
 
     def _listed_kept(
         self, rows_B: NDArray[np.int64], keys_I: NDArray[np.uint64], known: float
     ) -> tuple[Ragged, Ragged]:
-        """What stays known of images that are not complete: only their listed cells are drawn."""
+        """What stays known of images without covered labels: only listed cells are drawn."""
         positives, negatives = self.positives.take(rows_B), self.negatives.take(rows_B)
         present_P = positives.rows * self.labels + positives.label_ids
         absent_Q = np.setdiff1d(negatives.rows * self.labels + negatives.label_ids, present_P)
@@ -177,7 +194,7 @@ class PartialLabels:
     def _whole_kept(
         self, rows_B: NDArray[np.int64], keys_I: NDArray[np.uint64], known: float
     ) -> tuple[Ragged, Ragged]:
-        """What stays known of complete images, drawn a block of cells at a time."""
+        """What stays known of images with covered labels, drawn a block of cells at a time."""
         parts: tuple[list[Ragged], list[Ragged]] = ([], [])
         step = max(1, _CELLS // max(self.labels, 1))
         label_N = np.arange(self.labels)
@@ -194,15 +211,16 @@ class PartialLabels:
     def cells(self, rows: NDArray[np.int64], label_ids: NDArray[np.int64]) -> NDArray[np.int8]:
         """What is known of single cells, image rows and labels of one shape: 1, 0 or -1."""
         flat_rows, flat_labels = rows.reshape(-1), label_ids.reshape(-1)
-        found = np.where(self.complete[flat_rows], np.int8(ABSENT), np.int8(UNKNOWN))
+        covered = flat_labels < self.covered[flat_rows]
+        found = np.where(covered, np.int8(ABSENT), np.int8(UNKNOWN))
         for value, lists in ((ABSENT, self.negatives), (PRESENT, self.positives)):
             found[_holds(lists, self.labels, flat_rows, flat_labels)] = value
         return found.reshape(rows.shape)
 
     def truth(self, rows_B: NDArray[np.int64]) -> NDArray[np.int8]:
         """int8 [B, N] of these images: 1 present, 0 absent, -1 unknown."""
-        truth_BN = np.where(self.complete[rows_B, None], np.int8(ABSENT), np.int8(UNKNOWN))
-        truth_BN = truth_BN.repeat(self.labels, axis=1)
+        covered_BN = np.arange(self.labels) < self.covered[rows_B, None]
+        truth_BN = np.where(covered_BN, np.int8(ABSENT), np.int8(UNKNOWN))
         for value, lists in ((ABSENT, self.negatives), (PRESENT, self.positives)):
             taken = lists.take(rows_B)
             truth_BN[taken.rows, taken.label_ids] = value

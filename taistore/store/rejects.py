@@ -1,5 +1,6 @@
 """What was set aside, and why: the one shape of a row of ``rejects``."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,15 @@ class Reject:
     reason: str
     detail: str
     writer: str | None = None
+
+
+def listed_by(store_uri: str) -> str:
+    """The command that lists what a store set aside, in quotes.
+
+    >>> print(listed_by("my shop"))
+    'taistore show --rejects --store \'my shop\''
+    """
+    return f"'taistore show --rejects --store {shlex.quote(store_uri)}'"
 
 
 def line_of(path: str | Path, line: int) -> str:

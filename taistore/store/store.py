@@ -1,8 +1,9 @@
 """One LanceDB database: open and create it, append without duplicates, read, look up by id."""
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,9 @@ from taistore.store.tables.encoder_table import (
     encoder_named,
     require_room,
 )
+from taistore.store.tables.label_view import LISTS, LabelView, StoredLabel
 from taistore.store.tables.labels_table import (
     has_labels,
-    label_set,
     make_labels,
     require_nothing_else,
     require_version,
@@ -78,19 +79,17 @@ class Store:
         return store
 
     @classmethod
-    def find(cls, uri: str | Path, labels: LabelSet) -> "Store | None":
+    def find(cls, uri: str | Path) -> "Store | None":
         """The store that is there, None where none is but one can be made.
 
-        Raises :class:`StoreError` where it has other labels, or something else is in the way.
+        Raises :class:`StoreError` where something else is in the way.
         """
         uri = checked_uri(uri)
         if not has_labels(uri):
             require_folder(uri)
             require_nothing_else(uri)
             return None
-        store = cls.open(uri)
-        store._require_labels(labels)
-        return store
+        return cls.open(uri)
 
     def require_default_encoder(self, spec: str) -> None:
         """Raise :class:`StoreError` where the encoder that commands use is another one."""
@@ -104,8 +103,8 @@ class Store:
         if self.labels != labels:
             raise StoreError(
                 f"{self.uri}: a store with other labels is here "
-                f"({self.labels.differences(labels)}): choose another path=, where photos are "
-                "encoded anew"
+                f"({self.labels.differences(labels)}): 'taistore labels' changes those of a store, "
+                "or choose another path=, where photos are encoded anew"
             )
 
     @classmethod
@@ -137,10 +136,66 @@ class Store:
     def _label_metadata(self) -> dict[bytes, bytes]:
         return dict(self._tables.dataset("labels").schema.metadata or {})
 
-    @cached_property
+    @property
     def labels(self) -> LabelSet:
-        """The label set, in ``label_id`` order."""
-        return label_set(self.scan("labels"))
+        """The labels that this store is read with: label n is column n of all that is read.
+
+        Those in use, in the order in which they came, unless :meth:`seen_with` chose others.
+        """
+        return self.view.labels
+
+    @cached_property
+    def view(self) -> LabelView:
+        """How the labels lie to those of the tables."""
+        return LabelView.of(
+            self.stored_labels, [row.label_id for row in self.stored_labels if not row.retired]
+        )
+
+    @cached_property
+    def stored_labels(self) -> tuple[StoredLabel, ...]:
+        """All labels that the store ever had, by id, as they were when first asked for."""
+        rows = [StoredLabel.of(row) for batch in self.scan("labels") for row in batch.to_pylist()]
+        return tuple(sorted(rows, key=lambda row: row.label_id))
+
+    def seen_with(self, keys: Iterable[str]) -> "Store":
+        """The same store, read with the labels of these keys, which may be retired ones.
+
+        Raises :class:`StoreError` for a key that no label ever had.
+        """
+        by_key = {row.label.key: row.label_id for row in self.stored_labels}
+        wanted = list(keys)
+        if wanted == self.labels.keys:
+            return self
+        for key in wanted:
+            if key not in by_key:
+                raise StoreError(
+                    f"{self.uri}: has no label {key!r:.80}: 'taistore labels' lists them, and "
+                    "'taistore labels add' adds one"
+                )
+        return self._seen(LabelView.of(self.stored_labels, [by_key[key] for key in wanted]))
+
+    def by_id(self) -> "Store":
+        """The same store with all labels that it ever had: columns are ids, and nothing is hidden.
+
+        For what reads rows to write them again, and would lose what it does not see.
+        """
+        if self.view.is_whole:
+            return self
+        whole = LabelView.of(
+            [replace(row, merged_into=None) for row in self.stored_labels],
+            range(len(self.stored_labels)),
+        )
+        return self._seen(whole)
+
+    def _seen(self, view: LabelView) -> "Store":
+        other = copy.copy(self)
+        other.__dict__["view"] = view
+        return other
+
+    def forget_labels(self) -> None:
+        """Read the labels anew when they are next asked for: this process has changed them."""
+        for name in ("view", "stored_labels"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def default_encoder(self) -> str:
@@ -236,13 +291,13 @@ class Store:
 
     def append(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert the rows whose key is absent, in one commit; returns how many were inserted."""
-        data = table_of(rows, self.schema(kind, encoder_id))
+        data = self.view.written(kind, table_of(rows, self.schema(kind, encoder_id)))
         with self._of_encoder(kind, encoder_id):
             return self._writer.insert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
 
     def upsert(self, kind: str, rows: Rows, *, encoder_id: str | None = None) -> int:
         """Insert new rows and replace those whose key is there; returns how many were inserted."""
-        data = table_of(rows, self.schema(kind, encoder_id))
+        data = self.view.written(kind, table_of(rows, self.schema(kind, encoder_id)))
         with self._of_encoder(kind, encoder_id):
             return self._writer.upsert(self.table_name(kind, encoder_id), data, TABLES[kind].key)
 
@@ -252,7 +307,7 @@ class Store:
         It rests on the version ``over`` of the table, a ``lance.LanceDataset`` (None: there was no
         table). False, with nothing changed, where another commit has come since.
         """
-        data, key = table_of(rows, self.schema(kind)), TABLES[kind].key
+        data, key = self.view.written(kind, table_of(rows, self.schema(kind))), TABLES[kind].key
         return self._writer.replace(self.table_name(kind), data, key, over=over, removed=removed)
 
     def remove(self, kind: str, where: Mapping[str, Any], *, encoder_id: str | None = None) -> int:
@@ -326,7 +381,11 @@ class Store:
             io_buffer_size=READ_AHEAD_BYTES,
         )
         with reading(self.uri, self.table_name(kind, encoder_id)):
-            yield from scanner.to_batches()
+            if kind not in LISTS:
+                yield from scanner.to_batches()
+                return
+            for batch in scanner.to_batches():
+                yield self.view.read(kind, batch)
 
     def look_up(
         self,
@@ -349,7 +408,7 @@ class Store:
         name = self.table_name(kind, encoder_id)
         found = self._writer.find(name, keys, columns=columns, over=over)
         if found is not None:
-            return found
+            return self.view.read_table(kind, found)
         names = schema.names if columns is None else dict.fromkeys([column, *columns])
         return pa.schema([schema.field(name) for name in names]).empty_table()
 

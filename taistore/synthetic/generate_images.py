@@ -9,7 +9,7 @@ from pathlib import Path
 from taistore.encoders.protocol import Encoder
 from taistore.errors import StoreError, SyntheticError
 from taistore.progress import Progress, no_progress
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 from taistore.store.tables.ragged_vectors import stored_grid
 from taistore.synthetic.image_pending import PendingImages, StoredTexts
@@ -146,6 +146,5 @@ def _require_success(
         )
     if images.rejected and not images.written and not pending.present:
         raise SyntheticError(
-            f"none of {images.taken:,} images is usable ({why}): 'taistore show --rejects' lists "
-            "them"
+            f"none of {images.taken:,} images is usable ({why}): {listed_by(store.uri)} lists them"
         )

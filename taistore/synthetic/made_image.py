@@ -13,7 +13,7 @@ from scipy.fft import dctn
 
 from taistore.errors import ImageError
 from taistore.images.decoding import decode_image, image_id
-from taistore.images.upright import to_rgb
+from taistore.images.formats.upright import to_rgb
 
 BLANK_DEVIATION = 2.0
 """Standard deviation of each of the three colours, of 255, below which a picture shows nothing."""

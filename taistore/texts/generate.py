@@ -7,8 +7,10 @@ from taistore.contracts import TABLES
 from taistore.encoders.protocol import Encoder
 from taistore.errors import TextError
 from taistore.progress import Progress, no_progress
+from taistore.store.rejects import listed_by
 from taistore.store.store import Store
 from taistore.store.writes.collector import loaded_set_aside
+from taistore.texts.combinations.growth import Growth
 from taistore.texts.combinations.sampling import Balance, CombinationSample, sample_combinations
 from taistore.texts.generate_config import JOB, GenerateConfig, GenerateSummary
 from taistore.texts.language.token_lengths import length_check, text_limit
@@ -70,7 +72,7 @@ def generate_texts(
     if not (outcomes.written or outcomes.present or outcomes.repeated):
         reason = outcomes.last_reason or "all rejected by earlier runs"
         raise TextError(
-            f"none of {len(sample):,} texts is usable ({reason}): 'taistore show --rejects' "
+            f"none of {len(sample):,} texts is usable ({reason}): {listed_by(store.uri)} "
             "lists them; or use another writer"
         )
     return GenerateSummary(
@@ -81,7 +83,7 @@ def generate_texts(
         rejected=outcomes.rejected,
         encoded_earlier=earlier,
         combinations=len(sample.label_ids),
-        balance=Balance.of(_texts_per_label(store)),
+        balance=Balance.of(texts_per_label(store)),
         encoder_id=encoder.info.encoder_id,
         reduced=outcomes.reduced,
         rejected_earlier=pending.rejected_earlier,
@@ -104,12 +106,13 @@ def _sample(store: Store, encoder: Encoder, config: GenerateConfig) -> Combinati
         seed=config.seed,
         combinations=config.combinations,
         affinity=affinity,
+        growth=Growth.of(store),
     )
     _check_turns(sample, len(store.labels))
     return sample
 
 
-def _texts_per_label(store: Store) -> NDArray[np.int64]:
+def texts_per_label(store: Store) -> NDArray[np.int64]:
     """How many of the store's texts name each label [N], whoever wrote them."""
     index = store.combination_index()
     counts = np.zeros(len(store.labels), dtype=np.int64)

@@ -75,6 +75,7 @@ def prompt_vectors(store: Store, encoder: Encoder, *, progress: Progress = no_pr
     store.register_encoder(encoder.info)
     vectors_ND = np.zeros((len(labels), encoder.info.dim), dtype=np.float16)
     fresh = _read_cached(store, encoder.info.encoder_id, digests, vectors_ND)
+    label_ids = store.view.label_ids
     stale = [i for i in range(len(labels)) if i not in fresh]
     with progress("label prompts", total=len(stale), unit="labels") as bar:
         for start in range(0, len(stale), _LABELS_PER_COMMIT):
@@ -83,7 +84,7 @@ def prompt_vectors(store: Store, encoder: Encoder, *, progress: Progress = no_pr
             vectors_ND[ids] = _ensembles(encoder, names, [prompts[i] for i in ids])
             rows: dict[str, Any] = {
                 "kind": [PROMPT_KIND] * len(ids),
-                "id": ids,
+                "id": label_ids[ids],
                 "count": [len(prompts[i]) for i in ids],
                 "source": [digests[i] for i in ids],
                 "vector": vector_column(vectors_ND[ids]),
@@ -145,13 +146,15 @@ def _read_cached(
 ) -> set[int]:
     """Fill in the stored vectors whose digest is current (None: any); returns their labels."""
     fresh: set[int] = set()
+    place = {int(label_id): n for n, label_id in enumerate(store.view.label_ids)}
     for batch in store.scan("centroids", encoder_id=encoder_id, where={"kind": PROMPT_KIND}):
         stored_BD = vector_array(batch.column("vector"))
         keys = batch.select(["id", "source"]).to_pylist()
         for row, key in enumerate(keys):
-            if digests is None or key["source"] == digests[key["id"]]:
-                vectors_ND[key["id"]] = stored_BD[row]
-                fresh.add(key["id"])
+            n = place.get(key["id"])
+            if n is not None and (digests is None or key["source"] == digests[n]):
+                vectors_ND[n] = stored_BD[row]
+                fresh.add(n)
     return fresh
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from taistore.encoders.protocol import Encoder
 from taistore.errors import TextError
 from taistore.progress import ProgressBar
-from taistore.store.rejects import Reject
+from taistore.store.rejects import Reject, listed_by
 from taistore.store.store import Store
 from taistore.texts.generate_config import JOB, GenerateConfig
 from taistore.texts.judge import REPEATED
@@ -140,8 +140,8 @@ class Outcomes:
         if limit is not None and self.rejected > limit:
             raise TextError(
                 f"{self.rejected:,} texts rejected, more than the {limit:,} allowed by max_rejects "
-                f"(last: {self.last_reason}): 'taistore show --rejects' lists them; good texts are "
-                "kept"
+                f"(last: {self.last_reason}): {listed_by(self._store.uri)} lists them; good texts "
+                "are kept"
             )
 
     def _unanswered(

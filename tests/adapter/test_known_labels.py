@@ -19,7 +19,7 @@ from taistore.adapter.known_labels import (
 from taistore.errors import TrainingError
 from taistore.store.partial_labels import PartialLabels
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged
+from taistore.store.tables.label_lists import ALL_LABELS, Ragged
 from tests.adapter.stores import add_images, text_store
 
 N = 6
@@ -33,7 +33,7 @@ def images_of(truth: "np.ndarray[tuple[int, ...], np.dtype[np.int8]]") -> Partia
         [f"{(i + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}" for i in range(count)],
         Ragged.build(np.bincount(rows, minlength=count), labels.astype(np.int32)),
         Ragged.build(np.zeros(count, np.int64), np.empty(0, np.int32)),
-        np.ones(count, dtype=np.bool_),
+        np.full(count, ALL_LABELS),
     )
 
 

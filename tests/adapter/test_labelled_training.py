@@ -13,7 +13,7 @@ from taistore.adapter.config import ShiftKind, TrainConfig
 from taistore.adapter.data import UNLABELLED_FROM, Preparation, settle
 from taistore.adapter.known_labels import KNOWN
 from taistore.adapter.run_files.checkpoint import load_adapter
-from taistore.adapter.run_files.kept_shift import SHIFT
+from taistore.adapter.run_files.kept.kept_shift import SHIFT
 from taistore.adapter.run_files.run_folder import run_folder
 from taistore.adapter.run_lifecycle import RunResult
 from taistore.adapter.settings.auto_settings import AUTO_BY_TASK

@@ -117,7 +117,7 @@ def test_ids_of_known_images_are_python_strings_a_part_at_a_time(tmp_path: Path)
     count = 200_000
     ids = np.array([f"{n:032x}" for n in range(count)], dtype=IMAGE_ID)
     nothing = Ragged.build(np.zeros(count, np.int64), np.empty(0, np.int32))
-    known = PartialLabels(6, ids, nothing, nothing, np.zeros(count, dtype=np.bool_))
+    known = PartialLabels(6, ids, nothing, nothing, np.zeros(count, dtype=np.int32))
     assert _peak(lambda: save_known(tmp_path, known)) < 16
     again = read_known(tmp_path)
     assert np.array_equal(again.image_ids, ids)

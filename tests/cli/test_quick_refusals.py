@@ -54,6 +54,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["ingest-texts", "/nowhere"], 1, "captions are read from"),
         (["train", "--out", "s3://bucket/run"], 1, "--out is written to"),
         (["init", "/nowhere.txt"], 1, "no such label file"),
+        (["find"], 1, "nothing to find"),
+        (["find", "a dog"], 1, "holds no photos yet"),
+        (["find", "--label", "dgo"], 1, "did you mean 'dog'?"),
+        (["find", "a dog", "--out", "found.xyz"], 1, "unknown format"),
+        (["show", "/nowhere.jpg"], 1, "no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

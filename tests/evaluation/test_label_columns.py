@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from taistore.evaluation import label_columns as module
 from taistore.evaluation.label_columns import LabelColumns, label_blocks
 from taistore.scoring.known_cells import truth_matrix
+from taistore.store.tables.label_lists import ALL_LABELS
 
 
 @pytest.mark.parametrize("block", [slice(0, 4), slice(1, 3)])
@@ -62,9 +63,9 @@ def test_blocks_hold_every_label_once_and_no_more_than_they_may(
 def test_truth_of_complete_and_partial_labels() -> None:
     found = truth_matrix(
         4,
-        (np.array([1, 2, 0]), np.array([3, 0, 1], np.int32)),
-        (np.array([0, 1, 1]), np.array([2, 0], np.int32)),
-        np.array([True, False, False]),
+        (np.array([1, 2, 0, 1]), np.array([3, 0, 1, 1], np.int32)),
+        (np.array([0, 1, 1, 1]), np.array([2, 0, 3], np.int32)),
+        np.array([ALL_LABELS, 0, 0, 2], np.int32),
     )
     assert found.dtype == np.int8
-    assert found.tolist() == [[0, 0, 0, 1], [1, 1, 0, -1], [0, -1, -1, -1]]
+    assert found.tolist() == [[0, 0, 0, 1], [1, 1, 0, -1], [0, -1, -1, -1], [0, 1, -1, 0]]

@@ -10,6 +10,7 @@ import pytest
 import skimage
 from PIL import Image
 
+from taistore import defaults
 from taistore.encoders.protocol import ImageVectors
 from taistore.errors import ImageError, ManifestError, StoreError
 from taistore.images.decoding import image_id
@@ -88,8 +89,9 @@ def test_a_folder_comes_in_with_its_vectors(store: Store, photos: Path) -> None:
         "positives": [],
         "negatives": [],
         "complete": False,
+        "covered": 0,
         "combination_id": None,
-        "split": "test",
+        "split": "train",
         "other_uris": None,
     }
     assert (rows["green.png"]["width"], rows["green.png"]["height"]) == (30, 90)
@@ -101,8 +103,16 @@ def test_a_folder_comes_in_with_its_vectors(store: Store, photos: Path) -> None:
     with Image.open(path) as image:
         expected = encoder.encode_images(encoder.prepare(image)[None]).whole
     np.testing.assert_array_equal(stored, expected.astype(np.float16))
-    assert not store.has("region_vectors", info.encoder_id)
+    # Regions come without being asked for; a store that has another grid keeps to it.
+    assert summary.regions == defaults.REGIONS
+    assert store.count("region_vectors", info.encoder_id) == 3
     assert store.count("combinations") == 0
+
+
+def test_no_regions_where_none_are_wanted(store: Store, photos: Path) -> None:
+    encoder = ColourEncoder()
+    assert _ingest(store, photos, encoder=encoder, regions=0).regions == 0
+    assert not store.has("region_vectors", encoder.info.encoder_id)
 
 
 def test_a_second_run_does_and_writes_nothing(store: Store, photos: Path) -> None:
@@ -271,15 +281,52 @@ def test_bad_images_are_set_aside_and_the_rest_is_kept(store: Store, photos: Pat
 def test_bad_rows_are_set_aside_by_their_line(store: Store, photos: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"image": "red.png", "labels": ["red"]},
-        {"image": "green.png", "labels": ["gren"]},
+        {"image": "green.png", "labels": 7},
         {"image": "gone.png", "labels": ["red"]},
     ]
     summary = _ingest(store, _manifest(photos, rows))
     assert _counts(summary) == {"added": 1, "rejected": 2}
     assert rejects(store) == [
         ("ingest-images", "gone.png", "missing"),
-        ("ingest-images", "m.jsonl: line 2", "unknown_label"),
+        ("ingest-images", "m.jsonl: line 2", "malformed"),
     ]
+    # A row that was mended is told of no more.
+    rows[1]["labels"] = ["green"]
+    _ingest(store, _manifest(photos, rows))
+    assert rejects(store) == [("ingest-images", "gone.png", "missing")]
+
+
+def test_a_label_that_is_not_in_the_set_is_set_aside_and_its_photo_kept(
+    store: Store, photos: Path
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"image": "red.png", "labels": ["red", "giraffe"]},
+        {"image": "green.png", "positives": ["gren", "giraffe"], "negatives": ["blue"]},
+        {"image": "sub/both.png", "labels": ["red", "blue"]},
+    ]
+    summary = _ingest(store, _manifest(photos, rows), max_rejects=0)
+    assert _counts(summary) == {"added": 3}
+    assert summary.unknown_labels == {"giraffe": 2, "gren": 1}
+    found = images(store)
+    assert (found["red.png"]["positives"], found["red.png"]["complete"]) == ([0], False)
+    assert (found["green.png"]["positives"], found["green.png"]["negatives"]) == ([], [2])
+    assert found["both.png"]["complete"]
+    job = "ingest-images"
+    assert rejects(store) == [
+        (job, "m.jsonl: line 1", "unknown_label"),
+        (job, "m.jsonl: line 2", "unknown_label"),
+    ]
+    told = [str(row["detail"]) for b in store.scan("rejects") for row in b.to_pylist()]
+    adds = f": add it by taistore labels add giraffe --store {store.uri} (the photo is kept)"
+    assert f"label 'giraffe' is not in the label set{adds}" in told
+    assert any("'gren' is not in the label set: did you mean 'green' or" in one for one in told)
+    # A rerun says the same once; without the label there is nothing to say.
+    _ingest(store, _manifest(photos, rows))
+    assert len(rejects(store)) == 2
+    rows[0]["labels"] = ["red"]
+    _ingest(store, _manifest(photos, rows))
+    assert rejects(store) == [(job, "m.jsonl: line 2", "unknown_label")]
+    assert images(store)["red.png"]["complete"]
 
 
 def test_it_fails_as_a_whole_when_nothing_succeeded(store: Store, photos: Path) -> None:

@@ -87,7 +87,7 @@ def test_it_says_what_it_is(project: Project) -> None:
 def test_tables_are_frames(project: Project) -> None:
     images = project.images()
     assert isinstance(images, pl.DataFrame)
-    assert images["split"].to_list() == ["test"] * 3
+    assert images["split"].to_list() == ["train"] * 3
     assert images.schema["positives"] == pl.List(pl.String)
     assert project.texts().height == 200
     assert project.rejects().is_empty()

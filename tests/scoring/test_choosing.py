@@ -23,7 +23,7 @@ from taistore.scoring.selection import Choice, Tags, chosen_tags
 from taistore.scoring.shortlists import shortlist as module
 from taistore.scoring.shortlists.products import Products
 from taistore.scoring.shortlists.shortlist import Shortlist, fits
-from taistore.store.tables.label_lists import Ragged
+from taistore.store.tables.label_lists import Ragged, covered_where
 
 N, D, B = 1200, 24, 40
 OFF = 2e-3
@@ -152,7 +152,7 @@ def test_what_is_known_comes_first_or_not_at_all(seed: int, top_k: int) -> None:
         ]
         counts_B = np.array([len(some) for some in drawn])
         lists.append(Ragged.build(counts_B, np.concatenate(drawn).astype(np.int32)))
-    known = KnownCells(lists[0], lists[1], random.random(B) < 0.2)
+    known = KnownCells(lists[0], lists[1], covered_where(random.random(B) < 0.2))
     images = vectors(seed=seed)._replace(known=known)
     assert_same(make_ladder(), Choice(step="ensemble", top_k=top_k), images)
 

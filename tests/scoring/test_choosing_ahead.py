@@ -15,7 +15,7 @@ from taistore.scoring.ladders.ladder import Ladder, Step
 from taistore.scoring.score import score
 from taistore.scoring.selection import Choice
 from taistore.scoring.tags.read_tags import read_tags
-from taistore.store.tables.label_lists import Ragged
+from taistore.store.tables.label_lists import Ragged, covered_where
 from tests.fakes import ColourEncoder
 from tests.scoring.colours import add_pictures, add_run, new_store
 from tests.scoring.test_choosing import OFF, D, N, make_ladder, vectors
@@ -40,7 +40,7 @@ def known(images: int, *, seed: int) -> KnownCells:
         counts_B = np.array([len(some) for some in drawn])
         ids = np.concatenate([np.sort(some) for some in drawn]).astype(np.int32)
         lists.append(Ragged.build(counts_B, ids))
-    return KnownCells(lists[0], lists[1], random.random(images) < 0.2)
+    return KnownCells(lists[0], lists[1], covered_where(random.random(images) < 0.2))
 
 
 def batches() -> Iterator[tuple[int, Images]]:

@@ -315,7 +315,7 @@ def test_other_photos_cannot_be_scored(store: Store, project: Project, tmp_path:
     photos.mkdir()
     colour_image("red").save(photos / "new.png")
     with pytest.raises(ScoringError, match="which photos have not: tag them with a member of it"):
-        tag_images(run, encoder, [photos / "new.png"], labels=store.labels)
+        tag_images(run, encoder, [photos / "new.png"])
     source = open_source(photos, store.labels)
     with pytest.raises(ScoringError, match=r"1 image \('.*'\) without imported scores") as caught:
         score(store, made.run_id, source, tmp_path / "tags.jsonl", encoder=encoder, regions=2)

@@ -90,7 +90,7 @@ def test_what_is_known_overrides_what_is_scored(
     assert found[complete["uri"]] == [("blue", 1.0)]
     assert names(found[unknown["uri"]]) == ["red"]
     assert found[unknown["uri"]][0][1] < 1
-    frame = tag_store(store, open_run(store, "run-1"), top_k=1)
+    frame = tag_store(open_run(store, "run-1"), top_k=1)
     assert frame.equals(read_tag_frame(out))
     # What is not known fills up to top_k, from the best score on.
     score(store, "run-1", None, out, top_k=3, overwrite=True)
@@ -116,7 +116,7 @@ def test_ignoring_what_is_known_goes_by_the_scores(
     assert names(entry)[0] == "red"
     assert max(value for _, value in entry) < 1
     run = open_run(store, "run-1")
-    assert tag_store(store, run, top_k=2, known="ignore").equals(read_tag_frame(out))
+    assert tag_store(run, top_k=2, known="ignore").equals(read_tag_frame(out))
 
 
 def test_photos_are_known_by_their_content(
@@ -173,7 +173,7 @@ def test_every_path_of_a_content_gets_its_tags(
     copy = photos / "sub" / "copy.png"
     copy.parent.mkdir()
     copy.write_bytes((photos / "0006 red-green.png").read_bytes())
-    ingest_images(store, encoder, open_source(photos, store.labels))
+    ingest_images(store, encoder, open_source(photos, store.labels), regions=0)
     out = tmp_path / "tags.parquet"
     summary = score(store, "run-1", None, out, top_k=2)
     found = tags(out)
@@ -182,7 +182,7 @@ def test_every_path_of_a_content_gets_its_tags(
     assert set(names(found[str(copy)])) == {"red", "green"}
     by_folder, _, _ = of_folder(store, photos, tmp_path / "folder.csv", top_k=2, regions=0)
     assert by_folder == found
-    frame = tag_store(store, open_run(store, "run-1"), top_k=2)
+    frame = tag_store(open_run(store, "run-1"), top_k=2)
     assert frame.equals(read_tag_frame(out))
     assert frame.wide().height == len(PICTURES) + 1
 
@@ -230,7 +230,7 @@ def test_images_are_scored_with_the_regions_that_they_have(
     for path, entry in {**with_regions, **without}.items():
         assert names(found[path]) == names(entry)
         np.testing.assert_allclose([s for _, s in found[path]], [s for _, s in entry], atol=1e-6)
-    frame = tag_store(store, open_run(store, "run-1"), step=step, threshold=0.0, known="ignore")
+    frame = tag_store(open_run(store, "run-1"), step=step, threshold=0.0, known="ignore")
     assert frame.equals(read_tag_frame(out))
 
 
@@ -254,7 +254,7 @@ def test_an_ingest_without_regions_makes_those_that_the_store_has(
     store: Store, encoder: ColourEncoder, photos: Path
 ) -> None:
     first = open_source(photos / "0000 red.png", store.labels)
-    assert ingest_images(store, encoder, first).regions == 0
+    assert ingest_images(store, encoder, first, regions=0).regions == 0
     assert ingest_images(store, encoder, first, regions=2).regions == 2
     summary = ingest_images(store, encoder, open_source(photos, store.labels))
     assert (summary.regions, summary.encoded) == (2, len(PICTURES) - 1)

@@ -31,7 +31,6 @@ from tests.scoring.colours import (
     add_pictures,
     add_run,
     image_row,
-    labels,
     new_store,
 )
 from tests.scoring.tag_frames import read_tag_frame
@@ -80,7 +79,7 @@ def test_memory_and_file_give_the_same_tags(
     source = open_source(photos[0].parent, store.labels)
     score(store, "run-1", source, out, encoder=encoder, **options)
     run = open_run(store, "run-1")
-    tagged = list(tag_images(run, encoder, photos, labels=store.labels, **options))
+    tagged = list(tag_images(run, encoder, photos, **options))
     assert [photo for photo, _ in tagged] == photos
     expected = [(row["rank"], row["label_key"], row["score"]) for row in read_tags(out)]
     found = [value for _, tags in tagged for value in values(tags)]
@@ -103,7 +102,7 @@ def test_every_way_to_hold_a_photo_gives_the_same_tags(
         Image.open(path).convert("RGBA"),
         pixels,
     ]
-    tagged = list(tag_images(run, encoder, forms, labels=labels(), regions=2))
+    tagged = list(tag_images(run, encoder, forms, regions=2))
     assert all(photo is form for (photo, _), form in zip(tagged, forms, strict=True))
     first = values(tagged[0][1])
     for _, tags in tagged:
@@ -121,7 +120,7 @@ def test_a_photo_on_its_side_is_tagged_upright_once(
     buffer = io.BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
     lying = Image.open(io.BytesIO(buffer.getvalue()))
-    tagged = tag_images(run, encoder, [upright, lying], labels=labels(), regions=2)
+    tagged = tag_images(run, encoder, [upright, lying], regions=2)
     first, second = (values(tags) for _, tags in tagged)
     assert [value[:2] for value in first] == [value[:2] for value in second]
     assert [value[2] for value in first] == pytest.approx([value[2] for value in second])
@@ -136,7 +135,7 @@ def test_photos_without_end_are_tagged_as_they_come(
         for n in taken:
             yield colour_image(*PICTURES[n % len(PICTURES)])
 
-    tagged = tag_images(run, encoder, forever(), labels=labels(), batch_size=2, regions=0)
+    tagged = tag_images(run, encoder, forever(), batch_size=2, regions=0)
     assert next(taken) == 0
     found = [tags[0].name for _, tags in itertools.islice(tagged, 6)]
     assert len(found) == 6
@@ -148,7 +147,7 @@ def test_how_many_tags_there_are(encoder: ColourEncoder, run: ScoringRun) -> Non
     picture = colour_image("red")
 
     def count(**options: Any) -> int:
-        ((_, tags),) = tag_images(run, encoder, [picture], labels=labels(), regions=0, **options)
+        ((_, tags),) = tag_images(run, encoder, [picture], regions=0, **options)
         return len(tags)
 
     assert (count(), count(top_k=2), count(threshold=0), count(threshold=1)) == (
@@ -167,15 +166,15 @@ def test_a_bad_photo_is_named_after_the_good_ones_before_it(
     bad.write_bytes(b"no")
     given = [*photos[:3], bad, photos[3]]
     found: list[Any] = []
-    tagged = tag_images(run, encoder, given, labels=labels(), batch_size=8)
+    tagged = tag_images(run, encoder, given, batch_size=8)
     with pytest.raises(ImageError, match=r"bad.png: not an image") as caught:
         found.extend(photo for photo, _ in tagged)
     assert found == photos[:3]
     assert caught.value.reason == "not_an_image"
-    tagged = tag_images(run, encoder, given, labels=labels(), on_error="skip")
+    tagged = tag_images(run, encoder, given, on_error="skip")
     assert [photo for photo, _ in tagged] == photos[:4]
-    assert list(tag_images(run, encoder, [bad], labels=labels(), on_error="skip")) == []
-    assert list(tag_images(run, encoder, [], labels=labels())) == []
+    assert list(tag_images(run, encoder, [bad], on_error="skip")) == []
+    assert list(tag_images(run, encoder, [])) == []
 
 
 def test_a_photo_that_the_encoder_chokes_on_is_named(run: ScoringRun, photos: list[Path]) -> None:
@@ -186,11 +185,11 @@ def test_a_photo_that_the_encoder_chokes_on_is_named(run: ScoringRun, photos: li
                 raise RuntimeError("cannot multiply")
             return super().encode_images(pixels, regions=regions)
 
-    skipped = tag_images(run, Choking(), photos[:5], labels=labels(), on_error="skip")
+    skipped = tag_images(run, Choking(), photos[:5], on_error="skip")
     assert [photo for photo, _ in skipped] == [*photos[:2], *photos[3:5]]
     found: list[Any] = []
     with pytest.raises(ImageError, match=r"0002\.png: .*cannot multiply"):
-        found.extend(p for p, _ in tag_images(run, Choking(), photos[:5], labels=labels()))
+        found.extend(p for p, _ in tag_images(run, Choking(), photos[:5]))
     assert found == photos[:2]
 
 
@@ -209,7 +208,7 @@ def test_what_is_no_photo_is_said(
 ) -> None:
     given = [colour_image("red"), photo]
     with pytest.raises(ImageError, match=message):
-        list(tag_images(run, encoder, given, labels=labels()))
+        list(tag_images(run, encoder, given))
 
 
 def test_an_encoder_that_fails_with_one_photo_names_it(run: ScoringRun) -> None:
@@ -220,16 +219,16 @@ def test_an_encoder_that_fails_with_one_photo_names_it(run: ScoringRun) -> None:
             return super().prepare(image)
 
     given = [colour_image("red"), Image.new("RGB", (4, 4)), colour_image("blue")]
-    tagged = tag_images(run, Fussy(), given, labels=labels(), on_error="skip")
+    tagged = tag_images(run, Fussy(), given, on_error="skip")
     assert [photo for photo, _ in tagged] == [given[0], given[2]]
     with pytest.raises(ImageError, match=r"image 4 x 4 \(photo 2\): .*too small for me"):
-        list(tag_images(run, Fussy(), given, labels=labels()))
+        list(tag_images(run, Fussy(), given))
 
 
 def test_wrong_options_are_refused_at_once(encoder: ColourEncoder, run: ScoringRun) -> None:
     def refusal(photos: Any = (), encoder: ColourEncoder = encoder, **options: Any) -> str:
         with pytest.raises(ScoringError) as caught:
-            tag_images(run, encoder, photos, labels=labels(), **options)
+            tag_images(run, encoder, photos, **options)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -255,7 +254,7 @@ def test_the_stores_images_as_a_frame_are_those_of_the_file(
     ]
     for options in asked:
         score(store, "run-1", None, out, overwrite=True, **{"top_k": None, **options})
-        frame = tag_store(store, run, **options)
+        frame = tag_store(run, **options)
         assert isinstance(frame, pl.DataFrame)
         assert frame.equals(read_tag_frame(out)), options
 
@@ -266,18 +265,18 @@ def test_a_frame_is_of_one_split_and_of_images_with_a_vector(
     add_pictures(store, encoder)
     add_images(store, encoder, [image_row(90, ["red"], split="train")], [["red"]])
     store.append("images", [image_row(77, ["red"])])
-    assert tag_store(store, run)["image_id"].n_unique() == len(PICTURES) + 1
-    assert tag_store(store, run, split="train", top_k=1)["label_name"].to_list() == ["red"]
-    empty = tag_store(store, run, split="none")
+    assert tag_store(run)["image_id"].n_unique() == len(PICTURES) + 1
+    assert tag_store(run, split="train", top_k=1)["label_name"].to_list() == ["red"]
+    empty = tag_store(run, split="none")
     assert empty.height == 0
-    assert empty.columns == tag_store(store, run).columns
+    assert empty.columns == tag_store(run).columns
     assert empty.wide().columns == ["image_id", "uri", *NAMES]
 
 
 def test_tags_say_what_they_are(encoder: ColourEncoder, run: ScoringRun, tmp_path: Path) -> None:
     path = tmp_path / "<b>.png"
     colour_image("red", "green").save(path)
-    ((_, tags),) = tag_images(run, encoder, [path], labels=labels(), top_k=2)
+    ((_, tags),) = tag_images(run, encoder, [path], top_k=2)
     first, second = tags
     assert tags[0] == first
     assert tags[:1] == (first,)

@@ -130,7 +130,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_score_writes_one_row_an_image(store: Store, tmp_path: Path, suffix: str) -> None:
-    best = sorted(tag_store(store, open_run(store, "run-1"), top_k=1, known="ignore")["score"])
+    best = sorted(tag_store(open_run(store, "run-1"), top_k=1, known="ignore")["score"])
     middle = (best[0] + best[-1]) / 2
     options: dict[str, Any] = {"top_k": 2, "threshold": middle, "known": "ignore"}
     long, wide = tmp_path / f"long{suffix}", tmp_path / f"wide{suffix}"

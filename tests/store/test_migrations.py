@@ -202,10 +202,14 @@ def test_an_upgraded_store_takes_new_rows_in_every_table(old: Path) -> None:
     store = Store.open(old)
     more = {"image_id": ["b" * 32], "vector": vector_column(np.ones((1, ENCODER.info.dim)))}
     assert store.append("image_vectors", more, encoder_id=ID) == 1
-    copies = {**IMAGE, "image_id": "b" * 32, "uri": "/b.jpg", "other_uris": ["/c.jpg"]}
+    of_all = {"covered": len(LABELS)}
+    copies = {**IMAGE, **of_all, "image_id": "b" * 32, "uri": "/b.jpg", "other_uris": ["/c.jpg"]}
     store.upsert("images", [copies])
     images = [row for batch in store.scan("images") for row in batch.to_pylist()]
-    assert sorted(images, key=lambda row: str(row["uri"])) == [IMAGE | {"other_uris": None}, copies]
+    assert sorted(images, key=lambda row: str(row["uri"])) == [
+        IMAGE | of_all | {"other_uris": None},
+        copies,
+    ]
     store.reject("job", [Reject("b.jpg", "unreadable", "")])
     assert store.count("rejects") == 4
     store.register_encoder(ColourEncoder(dim=64).info)
@@ -281,7 +285,8 @@ def test_the_last_step_leads_to_the_contract() -> None:
     assert made.equals(wanted)
     assert [field.metadata for field in made] == [field.metadata for field in wanted]
     assert [*texts_2(), *migrations._TEXTS_3] == list(TABLES["texts"].schema())
-    assert [*images_4(), migrations._OTHER_URIS] == list(TABLES["images"].schema())
+    images = [*images_4(), migrations._OTHER_URIS, pa.field("covered", pa.int32())]
+    assert images == list(TABLES["images"].schema())
     writer = pa.field("writer", pa.string())
     assert [*rejects_3(), writer] == list(TABLES["rejects"].schema())
 

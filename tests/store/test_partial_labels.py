@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taistore.labels import Label, LabelSet
 from taistore.store.partial_labels import ImageLookup, PartialLabels, hash_order
 from taistore.store.store import Store
-from taistore.store.tables.label_lists import Ragged
+from taistore.store.tables.label_lists import Ragged, covered_where
 
 N = 5
 
@@ -28,7 +28,7 @@ def _full(images: int, seed: int = 0) -> tuple[PartialLabels, np.ndarray]:
     positives = Ragged.build(np.bincount(rows, minlength=images), labels.astype(np.int32))
     nothing = Ragged.build(np.zeros(images, int), np.empty(0, np.int32))
     ids = [_id(i + 1) for i in range(images)]
-    known = PartialLabels.build(N, ids, positives, nothing, np.ones(images, bool))
+    known = PartialLabels.build(N, ids, positives, nothing, covered_where(np.ones(images, bool)))
     return known, truth[np.argsort(np.array(ids))]
 
 
@@ -154,7 +154,7 @@ def test_a_lookup_finds_what_find_finds() -> None:
     hashes = [f"{i:016x}{i:016x}" for i in np.random.default_rng(0).integers(2**63, size=900)]
     ids = [*(i.decode() for i in known.image_ids.tolist()), *alike, *hashes[:600]]
     nothing = Ragged.build(np.zeros(len(ids), int), np.empty(0, np.int32))
-    both = PartialLabels.build(N, ids, nothing, nothing, np.zeros(len(ids), bool))
+    both = PartialLabels.build(N, ids, nothing, nothing, covered_where(np.zeros(len(ids), bool)))
     asked = pa.array([*ids[::3], *alike, *hashes[500:], "a" * 32, "0" * 32, "f" * 32])
     assert ImageLookup(both).find(asked).tolist() == both.find(asked).tolist()
     assert ImageLookup(both).find(asked[7:50]).tolist() == both.find(asked)[7:50].tolist()
@@ -169,7 +169,7 @@ def test_a_lookup_finds_what_find_finds() -> None:
 @pytest.mark.parametrize("ids", [["zz", "z", "~~~~~~~~", "A" * 32], ["9", "O", "o", "`"]])
 def test_a_lookup_finds_ids_that_are_no_hexadecimal_digits(ids: list[str]) -> None:
     nothing = Ragged.build(np.zeros(len(ids), int), np.empty(0, np.int32))
-    known = PartialLabels.build(N, ids, nothing, nothing, np.zeros(len(ids), bool))
+    known = PartialLabels.build(N, ids, nothing, nothing, covered_where(np.zeros(len(ids), bool)))
     asked = pa.array([*ids, "0" * 32, "zzz", ""])
     assert ImageLookup(known).find(asked).tolist() == known.find(asked).tolist()
 
@@ -203,7 +203,7 @@ def test_a_mask_of_complete_and_listed_images_is_the_one_by_hand(
     )
     complete = random.random(images) < (0.0, 0.5, 0.5, 1.0)[kinds]
     ids = [_id(i + 1) for i in range(images)]
-    known = PartialLabels.build(N, ids, positives, negatives, complete)
+    known = PartialLabels.build(N, ids, positives, negatives, covered_where(complete))
     expected = known.truth(np.arange(images))
     for row, image_id in enumerate(known.image_ids.tolist()):
         for label_id in range(N):
@@ -226,7 +226,9 @@ def test_masking_listed_cells_holds_no_cell_that_is_not_listed() -> None:
         for _ in range(2)
     ]
     ids = [_id(i + 1) for i in range(images)]
-    known = PartialLabels.build(labels, ids, lists[0], lists[1], np.zeros(images, bool))
+    known = PartialLabels.build(
+        labels, ids, lists[0], lists[1], covered_where(np.zeros(images, bool))
+    )
     tracemalloc.start()
     masked = known.masked(0.5, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -239,7 +241,7 @@ def test_masking_listed_cells_holds_no_cell_that_is_not_listed() -> None:
 def test_ids_that_begin_alike_cost_no_square() -> None:
     ids = np.array([f"{n:08x}" + "0" * 24 for n in range(30_000)], dtype="S32")
     nothing = Ragged.build(np.zeros(len(ids), np.int64), np.empty(0, np.int32))
-    known = PartialLabels.build(3, ids, nothing, nothing, np.zeros(len(ids), np.bool_))
+    known = PartialLabels.build(3, ids, nothing, nothing, covered_where(np.zeros(len(ids), bool)))
     lookup, asked = ImageLookup(known), np.random.default_rng(0).permutation(len(ids))
     text = pa.array([one.decode() for one in ids[asked].tolist()])
     began = time.process_time()

@@ -76,18 +76,16 @@ def test_create_is_idempotent_and_guards_labels(store: Store) -> None:
         Store.create(store.uri, LABELS, default_encoder="open_clip:RN50/openai@224")
 
 
-def test_find_is_none_or_of_the_same_labels(store: Store, tmp_path: Path) -> None:
-    found = Store.find(store.uri, LABELS)
+def test_find_is_the_store_or_none(store: Store, tmp_path: Path) -> None:
+    found = Store.find(store.uri)
     assert found is not None
-    assert found.default_encoder == "packaged"
-    with pytest.raises(StoreError, match="other labels"):
-        Store.find(store.uri, LabelSet([Label("x", "x")]))
-    assert Store.find(tmp_path / "absent", LABELS) is None
-    assert Store.find(tmp_path / "absent" / "deep", LABELS) is None
+    assert (found.default_encoder, found.labels) == ("packaged", LABELS)
+    assert Store.find(tmp_path / "absent") is None
+    assert Store.find(tmp_path / "absent" / "deep") is None
     (tmp_path / "file").write_bytes(b"mine")
     for place in ("file", "file/deep/store"):
         with pytest.raises(StoreError, match=r"/file is no folder: choose another path="):
-            Store.find(tmp_path / place, LABELS)
+            Store.find(tmp_path / place)
     assert not (tmp_path / "absent").exists()
 
 

@@ -15,7 +15,8 @@ from taistore.adapter.run_files.file_names import (
     STATE,
     WEIGHTS,
 )
-from taistore.adapter.run_files.kept_shift import SHIFT
+from taistore.adapter.run_files.kept.kept_shift import SHIFT
+from taistore.adapter.run_files.kept.run_labels import LABELS
 from taistore.adapter.run_files.lock_state import LOCK
 from taistore.adapter.run_files.run_folder import discard_kept, folder_of
 from taistore.adapter.run_files.run_lock import written_alone
@@ -27,7 +28,10 @@ from taistore.store.store import Store
 IMPORTED = ("imported-scores.npy", "imported-ids.npy")
 """What an ensemble keeps of another system's scores."""
 
-OWN_FILES = (WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, SHIFT, KNOWN, STATE, *IMPORTED)
+OWN_FILES = (
+    *(WEIGHTS, LEARNER, PROMPTS, DISCRIMINANT, CARD, SHIFT, KNOWN, LABELS, STATE),
+    *IMPORTED,
+)
 """What a run or an ensemble writes into its folder; whatever else lies there is somebody's."""
 
 _HALF_WRITTEN = re.compile(r"\.tmp\w{6}")

@@ -142,7 +142,7 @@ class OpenClipEncoder:
         if regions and self._regions is None:
             raise EncoderError(
                 f"open_clip:{self._info.model} has no region vectors (its image tower pools with "
-                "queries of its own): leave regions= out"
+                "queries of its own): use regions=0"
             )
 
     def _finite(self, vectors: torch.Tensor) -> Float32:

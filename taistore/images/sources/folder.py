@@ -1,10 +1,11 @@
 """A folder of photos as a source."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from taistore.errors import ImageError
+from taistore.images.sources.skipped import SkippedFiles, is_passed_over, kind_of_file
 from taistore.images.sources.source import SourceImage
 from taistore.printable import printable
 from taistore.store.rejects import Reject
@@ -22,14 +23,18 @@ IMAGE_SUFFIXES = frozenset(
 class FolderSource:
     """All images below a folder, sorted by name within each directory; or a single image file.
 
-    Follows symbolic links and reads every directory once, so loops end. Hidden files, hidden
-    directories and files without an image's suffix are passed over and counted. Raises
-    :class:`ImageError` while iterating when the folder cannot be listed.
+    Hidden files and folders, those that systems keep beside photos (:func:`is_passed_over`) and
+    files without an image's suffix are passed over and counted, photos and videos in formats that
+    are not read among them (``skipped``). Every directory is read once, so loops end. A link to a
+    folder that lies elsewhere is skipped too, as whoever names a folder means what is in it; the
+    folder that was named may itself be a link, or hidden. Raises :class:`ImageError` while
+    iterating when the folder cannot be listed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = os.path.realpath(path)
         self._ignored = 0
+        self._skipped = SkippedFiles()
 
     @property
     def name(self) -> str:
@@ -38,24 +43,27 @@ class FolderSource:
 
     @property
     def ignored(self) -> int:
-        """Hidden files and files that are no images."""
+        """What was passed over, ``skipped`` files among them."""
         return self._ignored
 
     @property
+    def skipped(self) -> Mapping[str, int]:
+        """Of what was passed over, what may be photos: RAW, videos and such, by kind."""
+        return self._skipped.counts
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
+        """The line about what was skipped, if anything was."""
+        return tuple(filter(None, (str(self._skipped),)))
 
     def count(self) -> int | None:
         """Number of images and rejects; lists the folder once more."""
-        ignored = self._ignored
-        items = sum(1 for _ in self)
-        self._ignored = ignored
-        return items
+        return sum(1 for _ in FolderSource(self._path))
 
     def __iter__(self) -> Iterator[SourceImage | Reject]:
         """Images in order; a directory named like an image is a reject, and its images come too."""
         self._ignored = 0
+        self._skipped = SkippedFiles()
         if Path(self._path).is_file():
             yield self._item(self._path)
             return
@@ -84,13 +92,15 @@ class FolderSource:
             entry = next(stack[-1], None)
             if entry is None:
                 stack.pop()
-            elif entry.name.startswith("."):
+            elif is_passed_over(entry.name):
                 self._ignored += 1
             elif not _is_directory(entry):
                 if has_image_suffix(entry.name):
                     yield self._item(entry.path)
                 else:
-                    self._ignored += 1
+                    self._pass_over(kind_of_file(entry.name))
+            elif entry.is_symlink() and not _is_below(entry.path, top):
+                self._pass_over("links")
             else:
                 if has_image_suffix(entry.name):
                     yield _reject(entry.path, "directory", "a directory, not an image")
@@ -107,6 +117,11 @@ class FolderSource:
                         "no_permission" if denied else "unreadable",
                         f"this folder cannot be listed: {error.strerror}",
                     )
+
+    def _pass_over(self, kind: str | None) -> None:
+        self._ignored += 1
+        if kind is not None:
+            self._skipped.add(kind)
 
     @staticmethod
     def _item(path: str) -> SourceImage | Reject:
@@ -137,6 +152,12 @@ def _is_directory(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _is_below(path: str, top: str) -> bool:
+    """Whether a link leads to ``top``, which is no link, or below it."""
+    there = os.path.realpath(path)
+    return os.path.commonpath((there, top)) == top
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -35,8 +35,8 @@ class ManifestSource:
     synonyms or keys, in CSV separated by ``|``; optionally ``split``. Other columns are left
     alone. Or one column per label with 1 (present), 0 (absent) or -1 (unknown) and no column that
     is none, or in JSONL such codes by label as the object ``labels``. A row that cannot be used is
-    a reject named by its line. Iterating raises :class:`ManifestError` when the file as a whole
-    cannot be read.
+    a reject named by its line; of one that names labels which the set lacks the others are taken.
+    Iterating raises :class:`ManifestError` when the file as a whole cannot be read.
     """
 
     def __init__(self, path: str | Path, labels: LabelSet) -> None:
@@ -76,25 +76,29 @@ class ManifestSource:
         with reading(self._path, "manifest"):
             for place, row in self._rows():
                 rows += 1
+                name = printable(f"{self._path}: {place}")
                 try:
-                    yield self._image(row)
+                    yield self._image(row, name)
                 except RowError as error:
                     yield Reject(
-                        uri=printable(f"{self._path}: {place}"),
+                        uri=name,
                         reason=error.reason,
                         detail=printable(f"{place}: {error}"),
                     )
         if not rows:
             raise ManifestError(f"{self._path}: the manifest has no rows: list one image a row")
 
-    def _image(self, row: Row) -> SourceImage:
+    def _image(self, row: Row, name: str) -> SourceImage:
         if isinstance(row, RowError):
             raise row
         self._reader.label_columns(tuple(row))
+        unknown: list[str] = []
         return SourceImage(
             uri=image_path(self._folder, row.get("image")),
-            annotation=self._reader.annotation(row, wide=True),
+            annotation=self._reader.annotation(row, wide=True, unknown=unknown),
             split=self._reader.split(row),
+            unknown_labels=tuple(dict.fromkeys(unknown)),
+            row=name,
         )
 
     def _rows(self) -> Iterator[tuple[str, Row]]:

@@ -5,6 +5,7 @@ called with the path and the label set, and returns an
 :class:`~taistore.images.sources.source.ImageSource`. The entry point's name is its ``layout``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from taistore import plugins
@@ -31,7 +32,9 @@ __all__ = [
     "OpenImagesSource",
     "SourceImage",
     "VocSource",
+    "no_images",
     "open_source",
+    "skipped_of",
 ]
 
 
@@ -85,6 +88,21 @@ def open_source(
         case "folder":
             return FolderSource(path)
     return _from_plugin(layout, path, labels)
+
+
+def skipped_of(source: ImageSource) -> Mapping[str, int]:
+    """Files of a folder that may be photos and were not read, by kind; other sources have none."""
+    return source.skipped if isinstance(source, FolderSource) else {}
+
+
+def no_images(source: ImageSource) -> ImageError:
+    """The error of a source that was read and has none."""
+    told = "".join(f"; {note}" for note in source.notes) if skipped_of(source) else ""
+    return ImageError(
+        f"{source.name}: no images here ({source.ignored} other files{told}): give a folder of "
+        ".jpg, .png, .webp, … files or a manifest",
+        reason="no_images",
+    )
 
 
 def _from_plugin(layout: str, path: Path, labels: LabelSet) -> ImageSource:

@@ -90,22 +90,32 @@ class AnnotationReader:
             self._columns[columns] = self._read_columns(columns)
         return self._columns[columns]
 
-    def annotation(self, row: Mapping[str, Any], *, wide: bool = False) -> Annotation | None:
+    def annotation(
+        self, row: Mapping[str, Any], *, wide: bool = False, unknown: list[str] | None = None
+    ) -> Annotation | None:
         """What the row says about the labels, None where it says nothing; raises RowError.
 
         ``wide``: without the columns of the other forms, columns named like labels hold codes.
+        Names that are no label are an error, or go to ``unknown``. Then the row's labels are not
+        all that there are: what is meant may be a label of the set by another name.
         """
         if isinstance(row.get("labels"), dict):
             self._require_alone(row)
-            return self._coded([(self._finder.find(k), k, v) for k, v in row["labels"].items()])
+            codes = [(self._known(k, unknown), k, v) for k, v in row["labels"].items()]
+            return self._coded([(i, k, v) for i, k, v in codes if i is not None])
         if wide and (columns := self.label_columns(tuple(row))):
             return self._coded([(i, column, row[column]) for column, i in columns.items()])
-        complete = self._ids(row, "labels")
+        complete = self._ids(row, "labels", unknown)
         if complete is not None:
             self._require_alone(row)
-            return Annotation(positives=complete, complete=True)
-        positives, negatives = self._ids(row, "positives"), self._ids(row, "negatives")
+            if not unknown:
+                return Annotation(positives=complete, complete=True)
+            return Annotation(positives=complete) if complete else None
+        positives = self._ids(row, "positives", unknown)
+        negatives = self._ids(row, "negatives", unknown)
         if positives is None and negatives is None:
+            return None
+        if unknown and not positives and not negatives:
             return None
         self._require_no_conflict(set(positives or ()), set(negatives or ()))
         return Annotation(positives=positives or (), negatives=negatives or ())
@@ -171,7 +181,7 @@ class AnnotationReader:
         )
 
     def _require_alone(self, row: Mapping[str, Any]) -> None:
-        if any(self._ids(row, column) is not None for column in ("positives", "negatives")):
+        if any(self._ids(row, column, []) is not None for column in ("positives", "negatives")):
             raise RowError(
                 "gives 'labels' (all that there are) together with 'positives' or "
                 "'negatives' (some of them): keep one of the two forms",
@@ -186,7 +196,18 @@ class AnnotationReader:
                 f"label {key!r} is both positive and negative: remove one", reason="conflict"
             )
 
-    def _ids(self, row: Mapping[str, Any], column: str) -> tuple[int, ...] | None:
+    def _known(self, name: str, unknown: list[str] | None) -> int | None:
+        """The label of this name; where there is none and ``unknown`` takes it, None."""
+        if unknown is None:
+            return self._finder.find(name)
+        found = self._finder.find_any(name)
+        if found is None:
+            unknown.append(name)
+        return found
+
+    def _ids(
+        self, row: Mapping[str, Any], column: str, unknown: list[str] | None
+    ) -> tuple[int, ...] | None:
         value = row.get(column)
         if isinstance(value, str):
             value = [part.strip() for part in value.split(SEPARATOR) if part.strip()] or None
@@ -197,7 +218,8 @@ class AnnotationReader:
                 f"{column} is {value!r:.80}: it must be a list of label names or keys",
                 reason="malformed",
             )
-        return tuple(sorted({self._finder.find(name) for name in value}))
+        found = (self._known(name, unknown) for name in value)
+        return tuple(sorted({label for label in found if label is not None}))
 
 
 def _code_text(value: object) -> str | None:

@@ -1,7 +1,7 @@
 """What a source of images yields, and the protocol that every source keeps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from taistore.store.rejects import Reject
@@ -28,12 +28,16 @@ class SourceImage:
 
     ``annotation`` is None where the source says nothing about the labels, ``split`` where it names
     none. ``image_id`` is empty until the file's bytes were read: a source leaves it so.
+    ``unknown_labels`` are names that its row gives and the label set lacks: they are set aside
+    under the name of the ``row``.
     """
 
     uri: str
     annotation: Annotation | None = None
     split: str | None = None
     image_id: str = ""
+    unknown_labels: tuple[str, ...] = ()
+    row: str = field(default="", compare=False)
 
 
 class ImageSource(Protocol):

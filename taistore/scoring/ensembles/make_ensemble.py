@@ -112,6 +112,13 @@ def make_ensemble(
         split = SPLIT
     runs = [open_run(store, i, device=device) for i in ids]
     require_plain(runs)
+    store = runs[0].store
+    for run in runs:
+        if run.store.labels.keys != store.labels.keys:
+            raise ScoringError(
+                f"runs {runs[0].run_id} and {run.run_id} are of different labels: average runs of "
+                "the same"
+            )
     # Before anything is scored: a file that does not fit is told at once.
     rows = None if scores is None else split_rows(store, scores, split=split or SPLIT)
     ladders = [run.ladder for run in runs]

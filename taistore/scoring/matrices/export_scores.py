@@ -80,6 +80,7 @@ def export_scores(
     files = _files(path)
     _require_free(files, overwrite=overwrite)
     run = open_run(store, run_id, device=device)
+    store = run.store
     where = {"split": split}
     regions = some_have_regions(store, run.encoder_id, where=where)
     chosen = Choice.asked(run.ladder, regions=regions, step=step).step

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from taistore.contracts import RUN_KEY, SCORES
 from taistore.errors import ScoringError
+from taistore.images.sources.given_paths import GivenPaths
 from taistore.labels import LabelSet
 from taistore.scoring.string_set import Seen
 from taistore.scoring.tags.tag_file import require_suffix, tag_writer
@@ -151,11 +152,14 @@ class TagFile:
         self._rows, self._images = [], 0
         self._since = time.monotonic()
 
-    def finish(self, *, wide: LabelSet | None = None) -> tuple[int, int]:
+    def finish(
+        self, *, wide: LabelSet | None = None, shown: GivenPaths | None = None
+    ) -> tuple[int, int]:
         """Merge all parts into ``out``, atomically, and remove them.
 
-        One row a tag, or with the labels given as ``wide`` one row an image. Returns how many tags
-        were written and how many images have none.
+        One row a tag, or with the labels given as ``wide`` one row an image. Parts hold absolute
+        paths, so that a job may go on from another folder; ``out`` has them as ``shown``. Returns
+        how many tags were written and how many images have none.
         """
         self.flush()
         written = without = 0
@@ -164,7 +168,7 @@ class TagFile:
             schema = self._named(SCORES if wide is None else wide_schema(wide))
             with tag_writer(merged, self._suffix, schema=schema) as writer:
                 for path in self._paths():
-                    table = _read_part(path)
+                    table = _shown(_read_part(path), shown)
                     tags = table.filter(pc.field("rank") > 0)
                     without += table.num_rows - tags.num_rows
                     written += tags.num_rows
@@ -211,6 +215,14 @@ def _locked(path: Path, out: Path) -> FileLock:
 
 def _read_part(path: Path) -> pa.Table:
     return _reading(path, functools.partial(pq.read_table, schema=SCORES))
+
+
+def _shown(table: pa.Table, shown: GivenPaths | None) -> pa.Table:
+    if shown is None:
+        return table
+    place = table.schema.get_field_index("uri")
+    uris = pa.array([shown.of(str(uri)) for uri in table.column(place).to_pylist()], pa.string())
+    return table.set_column(place, table.schema.field(place), uris)
 
 
 def _reading(path: Path, read: Callable[[Path], T]) -> T:

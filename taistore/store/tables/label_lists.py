@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -49,6 +50,27 @@ def ragged(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """A list column as counts [B] and values [P], one list after another."""
     counts_B = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
     return counts_B, column.flatten().to_numpy(zero_copy_only=False)
+
+
+ALL_LABELS = np.int32(2**31 - 1)
+"""Stands for more labels than there can be."""
+
+
+def covered_where(complete_B: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Int32 [B]: all labels where an image's labels are complete, else none."""
+    return np.where(complete_B, ALL_LABELS, np.int32(0))
+
+
+def covered_labels(rows: pa.RecordBatch | pa.Table) -> NDArray[np.int32]:
+    """Of how many labels, the first ones, all is said of each image: int32 [B].
+
+    ``rows`` have the columns ``complete`` and ``covered`` of ``images``; what was stated before
+    labels were added says nothing of these.
+    """
+    complete_B = rows.column("complete").to_numpy(zero_copy_only=False)
+    column: Any = rows.column("covered")
+    covered = column.fill_null(int(ALL_LABELS))
+    return np.where(complete_B, covered.to_numpy(zero_copy_only=False), 0).astype(np.int32)
 
 
 def joined(parts: Sequence[Ragged], order: NDArray[np.int64] | None = None) -> Ragged:

@@ -1,13 +1,12 @@
 """The table ``labels``, which makes a place a store: whether it is there, and making it."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 
 from taistore.contracts import DEFAULT_ENCODER_KEY, STORE_VERSION, TABLES
 from taistore.errors import StoreError
-from taistore.labels import Label, LabelSet
+from taistore.labels import LabelSet
 from taistore.store.lance_errors import writing
 from taistore.store.places import is_remote, require_conditional_put, storage_options
 from taistore.store.tables.lance_tables import LanceTables
@@ -67,6 +66,9 @@ def make_labels(uri: str, labels: LabelSet, *, default_encoder: str) -> bool:
             "key": labels.keys,
             "name": [label.name for label in labels],
             "synonyms": [list(label.synonyms) for label in labels],
+            "addition": [0] * len(labels),
+            "retired": [False] * len(labels),
+            "merged_into": [None] * len(labels),
         },
         schema=schema.with_metadata(metadata),
     )
@@ -75,10 +77,3 @@ def make_labels(uri: str, labels: LabelSet, *, default_encoder: str) -> bool:
         require_conditional_put(uri)
     with writing(uri, NAME):
         return created(LanceTables(uri).place(NAME), rows, storage_options(uri))
-
-
-def label_set(batches: Iterable[pa.RecordBatch]) -> LabelSet:
-    """The labels of the table's rows, in ``label_id`` order."""
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    rows.sort(key=lambda row: int(row["label_id"]))
-    return LabelSet(Label(row["key"], row["name"], tuple(row["synonyms"])) for row in rows)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from taistore.contracts import STORE_VERSION, TABLES, VERSION_KEY
+from taistore.labels import LabelSet
 from taistore.store.arrow import READ_AHEAD_BYTES
 from taistore.store.store import Store
 from taistore.store.tables.table_names import kind_and_encoder
@@ -72,6 +73,7 @@ def label_findings(store: Store, dataset: Any, table: str) -> Iterator[Finding]:
     columns = _LABEL_COLUMNS.get(table, ())
     if not columns:
         return
+    labels = store.by_id().labels
     key = TABLES[table].key[0]
     unknown, wrong = _Examples(), _Examples()
     scanner = dataset.scanner(columns=[key, *columns], io_buffer_size=READ_AHEAD_BYTES)
@@ -79,13 +81,13 @@ def label_findings(store: Store, dataset: Any, table: str) -> Iterator[Finding]:
         keys = batch.column(key)
         beyond = np.zeros(batch.num_rows, dtype=bool)
         for name in columns:
-            beyond |= _beyond(batch.column(name), len(store.labels))
+            beyond |= _beyond(batch.column(name), len(labels))
         unknown.add(keys, beyond)
         if table == "combinations":
             lists = batch.column("label_ids").to_pylist()
-            wrong.add(keys, _other_id(store, keys.to_pylist(), lists, beyond))
+            wrong.add(keys, _other_id(labels, keys.to_pylist(), lists, beyond))
     if unknown.count:
-        what = f"{unknown} have label ids outside of 0 to {len(store.labels) - 1}"
+        what = f"{unknown} have label ids outside of 0 to {len(labels) - 1}"
         remedy = "go back to an older version of the table, or run the jobs that wrote it again"
         yield _finding("unknown-label", table, what, remedy)
     if wrong.count:
@@ -119,11 +121,11 @@ def _beyond(lists: Any, labels: int) -> Any:
     return found
 
 
-def _other_id(store: Store, ids: list[int], lists: list[list[int]], beyond: Any) -> Any:
+def _other_id(labels: LabelSet, ids: list[int], lists: list[list[int]], beyond: Any) -> Any:
     return np.array(
         [
-            not skip and store.labels.combination_id(labels) != found
-            for found, labels, skip in zip(ids, lists, beyond.tolist(), strict=True)
+            not skip and labels.combination_id(label_ids) != found
+            for found, label_ids, skip in zip(ids, lists, beyond.tolist(), strict=True)
         ],
         dtype=bool,
     )

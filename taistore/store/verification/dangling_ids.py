@@ -102,7 +102,8 @@ def _of_link(
         what="",
         remedy=link.remedy + (", or let repair= remove them" if link.spare else ""),
     )
-    told = f"name a {link.column} that table {link.target!r} does not have"
+    article = "an" if link.column.startswith("i") else "a"
+    told = f"name {article} {link.column} that table {link.target!r} does not have"
     if young:
         yield replace(
             found,

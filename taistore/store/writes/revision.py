@@ -45,10 +45,13 @@ class Snapshot:
 def revise(store: Store, kind: str, plan: Callable[[Snapshot], Change]) -> Change:
     """Do in one commit what ``plan`` makes of a snapshot; plans anew where another job came first.
 
-    ``kind`` has a single key column of text. ``plan`` may be called several times, and what it does
-    besides must bear that. Returns the change that was done. Raises :class:`StoreError` where the
-    store cannot be written, or other jobs come first again and again.
+    Labels come by their ids (:meth:`Store.by_id`). ``kind`` has a single key column of text.
+    ``plan`` may be called several times, and what it does besides must bear that. Returns the
+    change that was done. Raises :class:`StoreError` where the store cannot be written, or other
+    jobs come first again and again.
     """
+    # Whoever does not see a label would write its rows without it.
+    store = store.by_id()
     for _ in tries():
         snapshot = Snapshot(store, kind)
         change = plan(snapshot)

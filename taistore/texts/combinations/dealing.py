@@ -110,7 +110,7 @@ def _uniform_block(
         return random.integers(label_count, size=len(rows_GM), dtype=np.int32)
 
     anchor_G = random.integers(label_count, size=_BLOCK_LABELS, dtype=np.int32)
-    return _with_partners(anchor_G, sizes, label_count, anyone, random)
+    return with_partners(anchor_G, sizes, label_count, anyone, random)
 
 
 def _plausible_block(
@@ -129,10 +129,10 @@ def _plausible_block(
     order_RN = random.permuted(
         np.broadcast_to(np.arange(label_count, dtype=np.int32), (rounds, label_count)), axis=1
     )
-    return _with_partners(order_RN.reshape(-1), sizes, label_count, partner, random)
+    return with_partners(order_RN.reshape(-1), sizes, label_count, partner, random)
 
 
-def _with_partners(
+def with_partners(
     anchor_G: Int32,
     sizes: Mapping[int, float],
     label_count: int,

@@ -3,7 +3,8 @@
 Shapes: T texts, C combinations, M the largest combination size, N labels.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,16 @@ import numpy as np
 from taistore.errors import TextError
 from taistore.labels import LabelSet
 from taistore.texts.combinations.affinity import Affinity
-from taistore.texts.combinations.dealing import PAD, Combinations, Deal, Int32, Int64, dealer
+from taistore.texts.combinations.dealing import (
+    PAD,
+    Block,
+    Combinations,
+    Deal,
+    Int32,
+    Int64,
+    dealer,
+)
+from taistore.texts.combinations.growth import Growth
 
 DEFAULT_SIZES: Mapping[int, float] = {1: 1.0, 2: 1.0, 3: 1.0}
 """Relative frequency of combinations of 1, 2 and 3 labels (arXiv:2312.04160, section 3.1)."""
@@ -103,6 +113,7 @@ def sample_combinations(
     seed: int = 0,
     combinations: Combinations = "balanced",
     affinity: Affinity | None = None,
+    growth: Growth | None = None,
 ) -> CombinationSample:
     """Draw combinations for ``count`` texts; a smaller count gives a prefix of the same sample.
 
@@ -115,11 +126,18 @@ def sample_combinations(
     3.1 of arXiv:2312.04160). "plausible" deals each combination's first label in rounds and draws
     the others by ``affinity`` to those there: every label comes first equally often.
 
+    With ``growth`` what was drawn before labels came or went stays as it is, and each label is
+    named about as often as if it had been there from the start, so that ``count`` texts and the
+    combinations of new labels are more than ``count``; "plausible" combinations are drawn anew.
+
     Raises :class:`TextError` where a setting is out of range, or where ``count`` texts leave a
     label with fewer than ``min_per_label``: the message names the count that is enough.
     """
-    usable = _usable_sizes(sizes, len(labels))
-    deal_block = dealer(combinations, usable, len(labels), affinity)
+    if growth is not None and (growth.is_none or combinations == "plausible"):
+        growth = None
+    first = len(labels) if growth is None else int((growth.addition == 0).sum())
+    usable = _usable_sizes(sizes, first)
+    deal_block = dealer(combinations, usable, first, affinity)
     for name, value, least in (
         ("count", count, 1),
         ("texts_per_combination", texts_per_combination, 1),
@@ -129,10 +147,18 @@ def sample_combinations(
         if value < least:
             raise TextError(f"{name} is {value}: it must be at least {least}")
     draws = -(-count // texts_per_combination)
+    if growth is not None:
+        grown = functools.partial(
+            _grown, growth, deal_block, usable, n=texts_per_combination, seed=seed
+        )
+        sample = grown(draws)
+        enough = functools.partial(_enough_grown, grown, draws, min_per_label)
+        _check_coverage(sample, labels, min_per_label, enough)
+        return sample
     deal = Deal(deal_block, len(labels), seed)
     sample = _number(deal.first(draws), count, texts_per_combination, len(labels))
-    if min_per_label:
-        _check_coverage(sample, labels, deal, min_per_label)
+    enough = functools.partial(_enough, deal, count, texts_per_combination, min_per_label)
+    _check_coverage(sample, labels, min_per_label, enough)
     return sample
 
 
@@ -179,20 +205,35 @@ def _number(
 
 
 def _check_coverage(
-    sample: CombinationSample, labels: LabelSet, deal: Deal, min_per_label: int
+    sample: CombinationSample, labels: LabelSet, min_per_label: int, enough: Callable[[], int]
 ) -> None:
+    """Raise :class:`TextError` where a label has fewer texts; ``enough`` reckons how many do."""
     counts = sample.texts_per_label()
     short = int((counts < min_per_label).sum())
     if not short:
         return
     n = sample.texts_per_combination
-    enough = _enough(deal, len(sample), n, min_per_label)
     worst = labels[int(np.argmin(counts))].name
     raise TextError(
         f"{len(sample):,} texts leave {short:,} of {len(labels):,} labels with fewer than "
-        f"{min_per_label} (such as {worst!r}): ask for {enough:,} texts, fewer texts per "
+        f"{min_per_label} (such as {worst!r}): ask for {enough():,} texts, fewer texts per "
         f"combination than {n}, or a smaller minimum"
     )
+
+
+def _grown(
+    growth: Growth, first: Block, sizes: Mapping[int, float], draws: int, *, n: int, seed: int
+) -> CombinationSample:
+    """``n`` texts for each draw of a label set that has grown."""
+    rows = growth.rows(first, sizes, draws=draws, seed=seed)
+    return _number(rows, len(rows) * n, n, int((growth.column_of >= 0).sum()))
+
+
+def _enough_grown(grown: Callable[[int], CombinationSample], draws: int, min_per_label: int) -> int:
+    """Texts to ask for so that every label of a grown set has ``min_per_label``."""
+    while (sample := grown(draws)).texts_per_label().min() < min_per_label:
+        draws *= 2
+    return draws * sample.texts_per_combination
 
 
 def _enough(deal: Deal, count: int, n: int, min_per_label: int) -> int:

@@ -21,7 +21,7 @@ from taistore.errors import LabelError, TextError
 from taistore.labels import LabelSet
 from taistore.progress import Progress, no_progress
 from taistore.store.arrow import vector_array, vector_column
-from taistore.store.rejects import Reject, row_of
+from taistore.store.rejects import Reject, listed_by, row_of
 from taistore.store.store import Store
 from taistore.store.writes.collector import loaded_set_aside
 from taistore.texts.label_prompts import PROMPT_KIND
@@ -157,7 +157,7 @@ class _Job:
         if self._last is not None and not self.unlabelled:
             raise TextError(
                 f"{path}: none of {self.read:,} rows is usable (last: {self._last.uri}: "
-                f"{self._last.detail}): mend them, 'taistore show --rejects' lists them all"
+                f"{self._last.detail}): mend them, {listed_by(self._store.uri)} lists them all"
             )
         raise TextError(
             f"{path}: none of {self.read:,} rows names a label of the store: give ids that are "
@@ -232,7 +232,7 @@ def _write_prompts(store: Store, encoder_id: str) -> int:
         means_ND = sums_ND[there] / np.linalg.norm(sums_ND[there], axis=1, keepdims=True)
         rows = {
             "kind": [PROMPT_KIND] * len(there),
-            "id": there,
+            "id": store.view.label_ids[there],
             "count": counts_N[there],
             "source": [WRITER] * len(there),
             "vector": vector_column(means_ND),

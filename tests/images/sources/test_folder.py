@@ -37,19 +37,64 @@ def test_a_tree_is_read_in_order_and_the_rest_is_counted(tmp_path: Path) -> None
     assert all(Path(item.uri).is_absolute() for item in source)
 
 
-def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
-    (tmp_path / "root" / "sub").mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "far.jpg").touch()
-    (tmp_path / "root" / "here.jpg").touch()
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_links_out_of_the_folder_are_skipped_and_loops_end(tmp_path: Path) -> None:
+    _touch(tmp_path, "root/sub/in.jpg", "root/here.jpg", "elsewhere/far.jpg", "root2/near.jpg")
     (tmp_path / "root" / "sub" / "up").symlink_to(tmp_path / "root")
     (tmp_path / "root" / "sub" / "self").symlink_to(tmp_path / "root" / "sub" / "self")
     (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "root" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "above").symlink_to(tmp_path)
+    # Its name begins as the folder's does.
+    (tmp_path / "root" / "beside").symlink_to(tmp_path / "root2")
+    (tmp_path / "root" / "one.jpg").symlink_to(tmp_path / "elsewhere" / "far.jpg")
     source = FolderSource(tmp_path / "root")
-    assert _names(source, tmp_path / "root") == ["again/far.jpg", "here.jpg"]
+    assert _names(source, tmp_path / "root") == ["here.jpg", "one.jpg", "sub/in.jpg"]
+    assert source.skipped == {"without_extension": 1, "links": 3}  # "self" leads nowhere
+    assert "3 links to folders elsewhere (give these folders themselves)" in source.notes[0]
     (tmp_path / "door").symlink_to(tmp_path / "root")
     assert [item.uri for item in FolderSource(tmp_path / "door")] == [item.uri for item in source]
+
+
+def test_a_folder_that_is_linked_within_is_read_once(tmp_path: Path) -> None:
+    _touch(tmp_path, "b/x.jpg")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    source = FolderSource(tmp_path)
+    assert _names(source, tmp_path) == ["a/x.jpg"]
+    assert source.notes == ()
+
+
+def test_what_may_be_a_photo_and_is_not_read_is_told_by_kind(tmp_path: Path) -> None:
+    _touch(tmp_path, *(f"{n}.{s}" for n, s in enumerate(("CR2", "cr3", "nef", "dng", "RAF"))))
+    _touch(tmp_path, "a.MOV", "b.mp4", "photo", "sub/1234", "ends.", "x.jpg")
+    _touch(tmp_path, "x.xmp", "x.JSON", "x.txt", "x.aae", "Thumbs.db", ".DS_Store", "._x.jpg")
+    source = FolderSource(tmp_path)
+    assert source.count() == 1
+    assert source.skipped == {}  # counting leaves it alone
+    assert _names(source, tmp_path) == ["x.jpg"]
+    assert source.skipped == {"raw": 5, "videos": 2, "without_extension": 3}
+    assert source.ignored == 17
+    assert source.notes == (
+        "skipped: 5 RAW (export them as JPEG), 2 videos (export frames as JPEG), "
+        "3 without extension (name photos .jpg, .png, …)",
+    )
+    assert list(source)  # told once, however often it is read
+    assert source.skipped["raw"] == 5
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", ".thumbnails", ".Trash", "#recycle", "__MACOSX"])
+def test_folders_of_systems_are_passed_over_unless_they_are_named(
+    tmp_path: Path, folder: str
+) -> None:
+    _touch(tmp_path, f"{folder}/x.jpg/SYNOPHOTO_THUMB_M.jpg", f"sub/{folder}/y.jpg", "z.jpg")
+    source = FolderSource(tmp_path)
+    assert _names(source, tmp_path) == ["z.jpg"]
+    assert (source.ignored, source.notes) == (2, ())
+    assert _names(FolderSource(tmp_path / "sub" / folder), tmp_path) == [f"sub/{folder}/y.jpg"]
 
 
 def test_a_directory_named_like_an_image(tmp_path: Path) -> None:

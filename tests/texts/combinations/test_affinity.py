@@ -27,8 +27,8 @@ def _known(labels: int, *positives: list[int]) -> PartialLabels:
     flat = np.array([i for row in positives for i in row], dtype=np.int32)
     nothing = Ragged.build(np.zeros(len(positives), np.int64), np.empty(0, np.int32))
     ids = [f"{i:032x}" for i in range(len(positives))]
-    complete = np.ones(len(positives), dtype=np.bool_)
-    return PartialLabels.build(labels, ids, Ragged.build(counts, flat), nothing, complete)
+    covered = np.full(len(positives), labels, np.int32)
+    return PartialLabels.build(labels, ids, Ragged.build(counts, flat), nothing, covered)
 
 
 def _pairs(sample: CombinationSample) -> set[tuple[int, ...]]:

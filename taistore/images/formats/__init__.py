@@ -1,0 +1,1 @@
+"""Formats of photos: how pixels become upright RGB, and what Pillow does not read by itself."""
