@@ -136,6 +136,7 @@ def test_the_page_shows_photos_and_escapes_every_name(tmp_path: Path) -> None:
     assert "<i>" not in text
     assert "<b>2&.jpg" in html.unescape(text)
     assert "default-src 'none'" in text
+    assert str(tmp_path) not in text
     assert found.page(tmp_path / "d.html", max_images=1) == 1
     assert "2 more change" in (tmp_path / "d.html").read_text()
 

@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,11 @@ def _images(found: TagDifferences, shown: pl.DataFrame) -> Iterator[dict[str, An
         shown.select("image_id"), on="image_id", how="semi"
     )
     tags = rows.partition_by("image_id", as_dict=True)
+    folder = _common_folder(shown["uri"].to_list())
     for image_id, uri, _ in shown.iter_rows():
         small = thumbnail(uri, pixels=THUMBNAIL_PIXELS)
         yield {
-            "name": visible(uri),
+            "name": visible(uri.removeprefix(folder)),
             "thumbnail": small,
             "tags": [
                 {
@@ -94,6 +96,14 @@ def _images(found: TagDifferences, shown: pl.DataFrame) -> Iterator[dict[str, An
                 for tag in tags[(image_id,)].iter_rows(named=True)
             ],
         }
+
+
+def _common_folder(uris: Sequence[str]) -> str:
+    """What all paths begin with: a page need not tell where it was made."""
+    if len(uris) < 2:
+        return ""
+    shared = os.path.commonprefix(uris)  # noqa: RUF071 - characters, as it is cut at a slash
+    return shared[: shared.rfind("/") + 1]
 
 
 def _score(score: float | None) -> str:
