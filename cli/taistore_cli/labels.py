@@ -12,6 +12,10 @@ from taistore_cli.options import at_store, common_options, options_after, store_
 from taistore_cli.output import Output
 
 
+_SHOWN = 5
+"""Labels that are named at once."""
+
+
 @click.group(invoke_without_command=True)
 @store_option
 @common_options
@@ -63,7 +67,7 @@ def add(*, given: tuple[str, ...], store_uri: str, out: Output) -> dict[str, Any
     project = open_project(store_uri, out)
     found = project.add_labels(_given(given))
     parts = [
-        f"{len(keys):,} {what}"
+        f"{len(keys):,} {what} ({', '.join(keys[:_SHOWN])}{', ...' * (len(keys) > _SHOWN)})"
         for keys, what in (
             (found.added, "added"),
             (found.restored, "in use again"),

@@ -47,12 +47,12 @@ def ran(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("command", [SCORE, TAG], ids=["score", "tag"])
 def test_stdout_has_the_lines_of_the_file(here: Path, command: tuple[str, ...]) -> None:
     before = set(here.iterdir())
-    streamed = ran(here, *command, "--out", "-")
+    streamed = ran(here, *command, "--top-k", "5", "--out", "-")
     assert streamed.returncode == 0, streamed.stderr
     rows = [json.loads(line) for line in streamed.stdout.splitlines()]
     assert set(here.iterdir()) == before
     assert f"-: {len(rows)} tags for 6 images by " in streamed.stderr
-    ran(here, *command, "--out", f"{command[0]}.jsonl")
+    ran(here, *command, "--top-k", "5", "--out", f"{command[0]}.jsonl")
     file = (here / f"{command[0]}.jsonl").read_text(encoding="utf-8")
     assert sorted(streamed.stdout.splitlines()) == sorted(file.splitlines())
     assert len(rows) == 30
