@@ -11,7 +11,6 @@ from taistore_cli.opening import open_project
 from taistore_cli.options import at_store, common_options, options_after, store_option
 from taistore_cli.output import Output
 
-
 _SHOWN = 5
 """Labels that are named at once."""
 
