@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", default="packaged:lite0@224")
     parser.add_argument("--vectors", type=int, default=100_000)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)
     labels = read_labels(options.data / "classes.csv")
@@ -60,18 +60,21 @@ def main() -> None:
         cost = _cost(base, work, options.encoder, options.vectors, per_photo)
     text = (
         f"COCO photos, {options.encoder}, one thread, {options.seeds} draws of the {ADDED} labels; "
-        "AP is a mean over these labels, of the same photos, with its deviation over the draws. "
-        + " ".join(__doc__.split("\n\n")[-1].split())
+        "AP is a mean over these labels, of the same photos, with its deviation over the draws, differences "
+        "with their standard error. " + " ".join(__doc__.split("\n\n")[-1].split())
     )
     rows = [
         (
             step,
             *(spread([one[step][n] for one in found]) for n in range(3)),
-            f"{statistics.fmean(one[step][1] - one[step][0] for one in found):+.2f}",
+            *(_gained([one[step][n] - one[step][0] for one in found]) for n in (1, 2)),
         )
         for step in STEPS
     ]
-    names = ("from the start", "added, --from", "added, trained anew", "--from − from the start")
+    names = (
+        *("from the start", "added, --from", "added, trained anew"),
+        *("--from − from the start", "trained anew − from the start"),
+    )
     path = write_report(
         "grown-labels",
         title="Labels that are added later",
@@ -82,6 +85,12 @@ def main() -> None:
         ],
     )
     print(path.read_text(encoding="utf-8"))
+
+
+def _gained(differences: Sequence[float]) -> str:
+    """Mean difference, with the standard error of that mean."""
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{statistics.fmean(differences):+.2f} ± {error:.2f}"
 
 
 def _project(path: Path, labels: Sequence[Label], encoder: str) -> Project:
