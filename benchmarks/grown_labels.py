@@ -60,8 +60,8 @@ def main() -> None:
         cost = _cost(base, work, options.encoder, options.vectors, per_photo)
     text = (
         f"COCO photos, {options.encoder}, one thread, {options.seeds} draws of the {ADDED} labels; "
-        "AP is a mean over these labels, of the same photos, with its deviation over the draws, differences "
-        "with their standard error. " + " ".join(__doc__.split("\n\n")[-1].split())
+        "AP is a mean over these labels, of the same photos, with its deviation over the draws, "
+        "differences with their standard error. " + " ".join(__doc__.split("\n\n")[-1].split())
     )
     rows = [
         (

@@ -60,7 +60,7 @@ def test_the_whole_main_job(here: str, uri: str, tmp_path: Path) -> None:
     captions.write_text("a cat beside a cup of coffee\na rocket\n", encoding="utf-8")
     at = ("--store", uri)
     done("init", labels, "--encoder", "packaged:lite0@224", *at)
-    seen = done("ingest-images", manifest, "--regions", "2", *at)["seen"]
+    seen = done("ingest-images", manifest, "--regions", "2", "--split", "test", *at)["seen"]
     done("ingest-texts", captions, *at)
     texts = done("generate-texts", "--count", "60", *at)
     zsl = done("train", "--epochs", "2", *at)

@@ -50,10 +50,10 @@ def reads(store: Path, photos: Path, out: Path) -> None:
     )
     assert (found["images"], found["rejected"], found["rejects_kept"]) == (9, 1, False)
     first, second = [run["run_id"] for run in result(store, "show")["runs"]]
-    figures = result(store, "evaluate", second)
+    figures = result(store, "evaluate", second, "--split", "train")
     assert figures["images"] == 6
     assert "these figures are not kept with the run" in figures["warnings"][-1]
-    assert result(store, "compare", first, second)["images"] == 6
+    assert result(store, "compare", first, second, "--split", "train")["images"] == 6
 
 
 def refuses(store: Path, base: Path) -> None:
