@@ -153,6 +153,7 @@ def write_images(store: Store, *, rows: int) -> None:
                 "image_id": part,
                 "uri": part,
                 "other_uris": [None] * n,
+                "covered": [None] * n,
                 "width": [1] * n,
                 "height": [1] * n,
                 "positives": shown.tolist(),
