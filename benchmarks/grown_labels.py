@@ -99,9 +99,7 @@ def _project(path: Path, labels: Sequence[Label], encoder: str) -> Project:
     )
 
 
-def _compared(
-    base: Project, data: Path, work: Path, seed: int
-) -> dict[str, tuple[float, float, float]]:
+def _compared(base: Project, data: Path, work: Path, seed: int) -> dict[str, list[float]]:
     """By step: AP of the labels that are added, where they came first, and later in two ways."""
     order = np.random.default_rng(seed).permutation(len(base.labels)).tolist()
     first, added = ([base.labels[n] for n in part] for part in (order[ADDED:], order[:ADDED]))
@@ -122,7 +120,7 @@ def _compared(
             grown.train("zsl", seed=seed),
         )
     ]
-    return {step: tuple(_precision(one, keys, step) for one in figures) for step in STEPS}  # type: ignore[misc]
+    return {step: [_precision(one, keys, step) for one in figures] for step in STEPS}
 
 
 def _with_photos(base: Project, path: Path, labels: Sequence[Label], manifest: Path) -> Project:

@@ -180,6 +180,12 @@ def test_a_label_that_is_retired_or_merged_already_is_told_from_one_that_never_w
         merge_labels(store, ["the b"], "a")
 
 
+def test_the_key_of_a_merged_label_leads_to_the_other(store: Store) -> None:
+    merge_labels(store, ["b"], "a")
+    with pytest.raises(LabelError, match=r"label 'b' is part of 'a': name that one"):
+        rename_label(store, "b", "x")
+
+
 def test_a_label_that_is_part_of_another_is_not_added_again(store: Store) -> None:
     merge_labels(store, ["b"], "a")
     with pytest.raises(LabelError, match="'b' was merged into 'the a': leave it out"):

@@ -14,10 +14,10 @@ from taistore.images.sources.source import ImageSource
 class GivenPaths:
     """How whoever named a source at ``given`` would name what lies below ``root``, its folder.
 
-    >>> GivenPaths(root="/home/me/photos", given="photos").of("/home/me/photos/a/b.jpg")
+    >>> GivenPaths(root="/pictures/photos", given="photos").of("/pictures/photos/a/b.jpg")
     'photos/a/b.jpg'
-    >>> GivenPaths(root="/home/me/photos", given="photos").of("/mnt/c.jpg")
-    '/mnt/c.jpg'
+    >>> GivenPaths(root="/pictures/photos", given="photos").of("/elsewhere/c.jpg")
+    '/elsewhere/c.jpg'
     """
 
     root: str

@@ -227,8 +227,13 @@ def _found(rows: Rows, name: str) -> StoredLabel:
     try:
         return in_use[LabelSet(row.label for row in in_use).find(name)]
     except UnknownLabelError:
-        if not any(row.retired and name in (row.label.key, row.label.name) for row in rows):
+        named = (row for row in rows if row.retired and name in (row.label.key, row.label.name))
+        gone = next(named, None)
+        if gone is None:
             raise
+        if gone.merged_into is not None:
+            into = rows[gone.merged_into].label.key
+            raise LabelError(f"label {name!r:.80} is part of {into!r:.80}: name that one") from None
         back = f"'taistore labels add {shlex.quote(name)}'"
         raise LabelError(f"label {name!r:.80} is retired: {back} brings it back") from None
 
